@@ -1,0 +1,81 @@
+# Everything a person does in a checkout: `make demo` to see it, `make test` to check it.
+
+PYTHON ?= python3
+PORT ?= 5000
+VENV := .venv
+BIN := $(VENV)/bin
+# What an environment is made from: when one of these is newer, it is brought up to date.
+SOURCES := setup.cfg setup.py pyproject.toml js/package-lock.json
+DEMO_NEEDS := $(wildcard example_flask/requirements.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-js test-pythons lint format build bench chaos clean node system
+
+help:
+	@echo "make demo    run the example on http://127.0.0.1:$(PORT)/ (PORT=... for another port)"
+	@echo "make test    install everything, lint, and run all tests"
+	@echo "make lint    ruff and mypy alone; make format applies ruff's format"
+	@echo "make build   the sdist and the wheel, in dist/"
+	@echo "make bench   the benchmarks; make chaos the tests under faults"
+	@echo "make clean   remove whatever make has made"
+
+demo: $(VENV)/.demo
+	@echo
+	@echo "  Open http://127.0.0.1:$(PORT)/ in two windows. Ctrl-C stops it."
+	@echo
+	@exec $(BIN)/flask --app example_flask run --port $(PORT)
+
+# The last one is pytest: its closing line ends the output.
+test: system $(VENV)/.dev lint test-js test-pythons
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict backboneio
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test-js: js/node_modules/.complete
+	cd js && npm test
+
+# The tests that need no browser, under every other supported Python that the machine has.
+test-pythons: $(VENV)/.dev
+	tools/test-pythons $(BIN)/python
+
+build: $(VENV)/.dev
+	$(BIN)/python -m build
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run.py
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m pytest -m chaos
+
+clean:
+	rm -rf .venv .venv-3.* build dist *.egg-info backboneio/client js/node_modules
+	rm -rf .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+node:
+	@tools/system-packages node
+
+system:
+	@tools/system-packages node chromium
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python $(SOURCES) $(DEMO_NEEDS) | node
+	$(BIN)/python -m pip install -q -e . $(addprefix -r ,$(DEMO_NEEDS))
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python $(SOURCES) $(DEMO_NEEDS) js/node_modules/.complete
+	$(BIN)/python -m pip install -q -e '.[dev]' $(addprefix -r ,$(DEMO_NEEDS))
+	@touch $@ $(VENV)/.demo
+
+js/node_modules/.complete: js/package-lock.json | node
+	cd js && npm ci --no-audit --no-fund </dev/null
+	@touch $@

@@ -1,0 +1,149 @@
+"""The files that a browser needs (Socket.IO's client, ours, source maps), served over WSGI."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from werkzeug.http import http_date
+from werkzeug.wrappers import Request, Response
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+logger = logging.getLogger(__name__)
+
+_SCRIPT = "text/javascript; charset=utf-8"  # RFC 9239
+_CONTENT_TYPES = {
+    "backbone.io.js": _SCRIPT,
+    "backbone.io.d.ts": "text/plain; charset=utf-8",  # for editors; no type is registered
+    "socket.io.js": _SCRIPT,
+    "socket.io.js.map": "application/json",
+    "socket.io.min.js": _SCRIPT,
+    "socket.io.min.js.map": "application/json",
+    "socket.io.esm.min.js": _SCRIPT,
+    "socket.io.esm.min.js.map": "application/json",
+}
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file as it was read: what tells whether it is still the same, and all there is to send."""
+
+    identity: tuple[int, int, int]
+    last_modified: str
+    body: bytes
+    gzipped: bytes
+    etag: str
+
+
+class ClientFiles:
+    """A WSGI application that serves the files for the browser, and nothing else.
+
+    It goes by the last segment of the path, so it can be mounted anywhere. That segment is looked
+    up among the fixed :attr:`names` and never becomes part of a file name: there is no path to
+    traverse. Answers carry ETag and Last-Modified, and ``Cache-Control: no-cache``: since names
+    hold no version, a browser asks every time, and mostly hears 304. They are compressed for
+    whoever prefers gzip.
+
+    Files are kept in memory, and read again when they change on disk. Instances may be shared by
+    any number of threads: one lock is held while a file is looked up, and read if need be, but
+    not while it is sent.
+
+    :param directory: where the files are; by default those that came with the package.
+    """
+
+    #: The names of the files that are served.
+    names: frozenset[str] = frozenset(_CONTENT_TYPES)
+
+    def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
+        self._directory = Path(directory or Path(__file__).with_name("client"))
+        self._files: dict[str, _File] = {}
+        self._lock = threading.Lock()
+
+    def match(self, path: str) -> str | None:
+        """Return the name of the file that a URL path ends in, or None if it is none of ours.
+
+        A path counts whatever it begins with; a caller with a prefix of its own checks that first.
+        """
+        name = path.rpartition("/")[2]
+        return name if name in self.names else None
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a WSGI request: 200, 304, 404, 405, or 500 when the file was never built."""
+        return self._respond(Request(environ))(environ, start_response)
+
+    def _respond(self, request: Request) -> Response:
+        name = self.match(request.path)
+        if name is None:
+            return _plain("Not Found\n", 404)
+        if request.method not in ("GET", "HEAD"):
+            response = _plain("Method Not Allowed\n", 405)
+            response.headers["Allow"] = "GET, HEAD"
+            return response
+        try:
+            file = self._read(name)
+        except OSError as error:
+            logger.error(
+                "%s cannot be served (%s). In a checkout, 'pip install -e .' builds the files for "
+                "the browser, for which it needs npm; elsewhere, install backboneio again.",
+                name,
+                error,
+            )
+            return _plain(f"{name} is not installed on this server; its log says more\n", 500)
+        gzipped = _prefers_gzip(request)
+        response = Response(
+            file.gzipped if gzipped else file.body, content_type=_CONTENT_TYPES[name]
+        )
+        if gzipped:
+            response.headers["Content-Encoding"] = "gzip"
+        # Other bytes need another tag (RFC 9110, 8.8.3.3).
+        response.set_etag(f"{file.etag}-gzip" if gzipped else file.etag)
+        response.headers["Last-Modified"] = file.last_modified
+        response.headers["Cache-Control"] = "no-cache"
+        response.headers["Vary"] = "Accept-Encoding"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response.make_conditional(request)
+
+    def _read(self, name: str) -> _File:
+        path = self._directory / name
+        with self._lock:
+            file = self._files.get(name)
+            if file is None or file.identity != _identity(path.stat()):
+                file = self._files[name] = _load(path)
+            return file
+
+
+def _load(path: Path) -> _File:
+    with path.open("rb") as opened:
+        status = os.fstat(opened.fileno())  # of what is read, should it be replaced meanwhile
+        body = opened.read()
+    return _File(
+        identity=_identity(status),
+        last_modified=http_date(status.st_mtime),
+        body=body,
+        gzipped=gzip.compress(body, mtime=0),
+        etag=hashlib.sha256(body).hexdigest()[:32],
+    )
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _prefers_gzip(request: Request) -> bool:
+    """Tell whether gzip is accepted, and not less than no coding at all (RFC 9110, 12.5.3)."""
+    accepted = request.accept_encodings
+    quality = accepted.quality("gzip")
+    return bool(quality > 0 and quality >= accepted.quality("identity"))
+
+
+def _plain(text: str, status: int) -> Response:
+    return Response(text, status, content_type="text/plain; charset=utf-8")
