@@ -1,0 +1,472 @@
+"""Backend: the middleware stack of one resource, and what server code does with it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from .errors import HandedError, handed
+from .journal import Change
+from .request import CRUD, ModelId, Notify, Request, Response, channels
+
+logger = logging.getLogger("backboneio.backend")
+
+Layer = Callable[..., object]
+L = TypeVar("L", bound=Callable[..., object])
+
+#: The events of ``emit`` and ``on``, and the methods that announce them to clients.
+EVENTS = {"created": "create", "updated": "update", "deleted": "delete", "reset": "reset"}
+_EVENT_OF = {method: event for event, method in EVENTS.items()} | {"patch": "updated"}
+
+
+class Attachment(Protocol):
+    """What a backend knows of the applications it is attached to (``sync.Sync``)."""
+
+    #: Grows with every attachment made: the order in which several turns are taken.
+    number: int
+    name: str
+
+    def publish(self, change: Change) -> None:
+        """Put a change into the journal and tell the listeners."""
+
+    def turn(self, model_id: ModelId) -> AbstractContextManager[object]:
+        """Wait for the turn on a model."""
+
+    def context(self, environ: dict[str, Any] | None) -> AbstractContextManager[object]:
+        """The application context that a stack runs in."""
+
+
+class _Registered(NamedTuple):
+    function: Layer
+    methods: frozenset[str] | None  # None: all
+    takes_error: bool
+    takes_next: bool
+
+    def serves(self, method: str) -> bool:
+        return self.methods is None or method in self.methods
+
+
+class Backend:
+    """A stack of middleware layers that handles the sync requests of one resource.
+
+    A layer is a callable of ``(req, res)``, ``(req, res, next)``, or ``(err, req, res, next)`` for
+    errors, as in Connect. ``next()`` blocks: it returns when the rest of the stack is done. Layers
+    may be added at any time and from any thread; requests under way keep the stack they began with.
+
+    :param id_attribute: the key of a model's id, as ``idAttribute`` in Backbone. By default what
+        the first ready-made store in the stack says, else ``"id"``.
+    """
+
+    def __init__(self, id_attribute: str | None = None) -> None:
+        self._id_attribute = id_attribute
+        # Replaced as a whole and never changed, so reading them needs no lock.
+        self._stack: tuple[_Registered, ...] = ()
+        self._applying: dict[str, tuple[_Registered, ...]] = {}
+        self._observers: dict[str, tuple[Callable[[Any], object], ...]] = {}
+        self._publisher: Callable[[Change], Iterable[str | None] | str | None] | None = None
+        self._attachments: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    # The stack
+
+    def use(self, *args: Any) -> Any:
+        """Add a layer: ``use(layer)``, ``use("create", "update", layer)``, or as a decorator.
+
+        :param args: the methods that the layer is for (default: all, ``listen`` included), then the
+            layer. Without a layer at the end a decorator is returned.
+        :returns: the layer, so that ``@backend.use`` leaves a function as it was.
+        :raises TypeError: for a layer that does not take two, three or four positional arguments,
+            or methods that are not strings.
+        """
+        if args and callable(args[-1]):
+            *methods, layer = args
+        else:
+            methods, layer = list(args), None
+        for method in methods:
+            if not isinstance(method, str) or not method:
+                raise TypeError(f"a method is a name such as 'create', not {method!r}")
+        if layer is None:
+            if not methods:
+                raise TypeError("use() takes a layer, or methods and a layer")
+            return lambda function: self.use(*methods, function)
+        served = methods or getattr(layer, "methods", None)
+        takes_error, takes_next = _parameters(layer)
+        registered = _Registered(
+            layer, None if served is None else frozenset(served), takes_error, takes_next
+        )
+        self._stack = (*self._stack, registered)
+        self._applying = {}
+        return layer
+
+    def create(self, layer: L) -> L:
+        """Add a layer for ``create`` requests; also as a decorator."""
+        return self.use("create", layer)  # type: ignore[no-any-return]
+
+    def read(self, layer: L) -> L:
+        """Add a layer for ``read`` requests; also as a decorator."""
+        return self.use("read", layer)  # type: ignore[no-any-return]
+
+    def update(self, layer: L) -> L:
+        """Add a layer for ``update`` requests; also as a decorator."""
+        return self.use("update", layer)  # type: ignore[no-any-return]
+
+    def patch(self, layer: L) -> L:
+        """Add a layer for ``patch`` requests (``{patch: true}``); also as a decorator."""
+        return self.use("patch", layer)  # type: ignore[no-any-return]
+
+    def delete(self, layer: L) -> L:
+        """Add a layer for ``delete`` requests; also as a decorator."""
+        return self.use("delete", layer)  # type: ignore[no-any-return]
+
+    def listen(self, layer: L) -> L:
+        """Add a layer that decides who may hear a channel; also as a decorator.
+
+        It sees ``req.method == "listen"`` and ``req.channel``; an error refuses the subscription.
+        """
+        return self.use("listen", layer)  # type: ignore[no-any-return]
+
+    def knows(self, method: str) -> bool:
+        """Whether *method* is Backbone's, or some layer was registered for it by name."""
+        return method in CRUD or any(
+            layer.methods is not None and method in layer.methods for layer in self._stack
+        )
+
+    @property
+    def id_attribute(self) -> str:
+        """The key of a model's id."""
+        if self._id_attribute is not None:
+            return self._id_attribute
+        for layer in self._stack:
+            declared = getattr(layer.function, "id_attribute", None)
+            if isinstance(declared, str):
+                return declared
+        return "id"
+
+    def handle(self, req: Request, res: Response) -> None:
+        """Run *req* through the stack, on this thread.
+
+        The bottom of the stack answers with ``req.model``, as the original did. An error, raised or
+        handed to ``next(err)``, goes down to the next error layer. If none takes it, it is raised
+        out of every ``next()`` on the way back up, so that a layer that opened a transaction sees
+        it, and at last out of this method.
+
+        :raises Exception: the error that no layer took.
+        """
+        stack = self._stack
+        layers = self._applying.get(req.method)
+        if layers is None:
+            layers = tuple(layer for layer in stack if layer.serves(req.method))
+            if (
+                self.knows(req.method) or req.method == "listen"
+            ):  # names a client made up are not kept
+                applying = self._applying
+                applying[req.method] = layers
+                if self._stack is not stack:  # a layer was added meanwhile
+                    applying.pop(req.method, None)
+        _Descent(layers, req, res).go(0, None)
+
+    # Server code
+
+    def emit(self, event: str, model: Any = None, channel: str | None = None) -> None:
+        """Tell clients that server code has changed a model; from any thread, at any time.
+
+        :param event: ``"created"``, ``"updated"``, ``"deleted"``, or ``"reset"``.
+        :param model: the model as it is now, a dict with its id. For ``"reset"`` the list of all
+            models, or None to make every collection fetch anew.
+        :param channel: tell the listeners of this channel only; None tells everyone on the backend.
+        :raises ValueError: for any other event.
+        :raises TypeError: for a model that is not a dict or cannot be JSON.
+        """
+        method = EVENTS.get(event)
+        if method is None:
+            raise ValueError(f"there is no event {event!r}: emit one of {', '.join(EVENTS)}")
+        if method == "reset":
+            if model is not None and not isinstance(model, (list, tuple)):
+                raise TypeError(f"'reset' takes a list of models or None, not {model!r:.100}")
+        elif not isinstance(model, Mapping):
+            raise TypeError(f"{event!r} takes the model, a dict, not {model!r:.100}")
+        if channel is not None and not isinstance(channel, str):
+            raise TypeError(f"a channel is a string, not {channel!r:.100}")
+        for attachment in self._attached():
+            audience = None if channel is None else (channel,)
+            attachment.publish(Change.of(method, model, channels=audience, channel=channel))
+        self._observe(method, model)
+
+    def call(
+        self,
+        method: str,
+        model: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        *,
+        channel: str | None = None,
+    ) -> Any:
+        """Run a sync request from server code: the same stack, turns and announcements.
+
+        ``req.socket`` is None in the layers. Inside a Flask application context the stack runs in
+        that one; elsewhere it gets one of the application that the backend is attached to.
+
+        :param channel: the channel of the request; with None a change is announced to everyone.
+        :returns: what a layer gave to ``res.end``.
+        :raises SyncError: what a layer handed to ``next(err)`` or ``res.error(err)``; and any other
+            exception as it was raised.
+        """
+        model = {} if model is None else dict(model)
+        attached = self._attached()
+        settled: list[tuple[BaseException | None, Any]] = []
+
+        def settle(err: BaseException | None, result: Any, text: str, notify: Notify) -> None:
+            if err is None:
+                change = self.change(req, result, text, notify)
+                if change is not None:
+                    for attachment in attached:
+                        attachment.publish(change.copy())
+                    self.observe(change)
+            settled.append((err, result))
+
+        req = Request(
+            method,
+            model,
+            None if options is None else dict(options),
+            backend=attached[0].name if attached else "",
+            channel=channel,
+            id_attribute=self.id_attribute,
+            turn=self.turn,
+        )
+        with ExitStack() as stack:
+            for attachment in attached[:1]:
+                stack.enter_context(attachment.context(None))
+            key = self.model_id(req)
+            if key is not None and takes_turn(method):
+                stack.enter_context(self.turn(key))
+            self.handle(req, Response(settle))
+        if not settled:
+            raise unanswered(req)
+        err, result = settled[0]
+        if err is None:
+            return result
+        cause = err.cause if isinstance(err, HandedError) else None
+        raise cause if isinstance(cause, Exception) else err
+
+    def on(self, event: str, function: L | None = None) -> Any:
+        """Observe changes in server code: ``on("created", fn)``, or as a decorator.
+
+        *function* is called with the model after every change by clients, ``call`` or ``emit``, on
+        the thread that made it, within its turn. An exception in it is logged.
+
+        :param event: ``"created"``, ``"updated"``, ``"deleted"`` or ``"reset"``.
+        :raises ValueError: for any other event.
+        """
+        if event not in EVENTS:
+            raise ValueError(f"there is no event {event!r}: observe one of {', '.join(EVENTS)}")
+        if function is None:
+            return lambda function: self.on(event, function)
+        self._observers = {
+            **self._observers,
+            event: (*self._observers.get(event, ()), function),
+        }
+        return function
+
+    def publish(self, function: L) -> L:
+        """Decide who hears of a change: a function of the :class:`Change`, also as a decorator.
+
+        It returns the channels to tell, None for the default (the channel of the request, or
+        everyone for server code), or an empty list for nobody. ``res.end(..., notify=...)`` is
+        stronger. A change whose function fails is told to nobody, and the failure is logged.
+        """
+        self._publisher = function  # type: ignore[assignment]
+        return function
+
+    def turn(self, model_id: ModelId) -> AbstractContextManager[object]:
+        """Take the turn on a model: ``with backend.turn(7): ...; backend.emit(...)``.
+
+        :raises Conflict: when it cannot be had within ``Limits.turn_timeout`` seconds.
+        """
+        stack = ExitStack()
+        try:
+            for attachment in self._attached():
+                stack.enter_context(attachment.turn(model_id))
+        except BaseException:
+            stack.close()
+            raise
+        return stack
+
+    # For the attachments (sync.py)
+
+    def attach(self, attachment: Attachment) -> None:
+        """Let *attachment* hear of what server code does, for as long as somebody holds it."""
+        self._attachments.add(attachment)
+
+    def _attached(self) -> list[Attachment]:
+        attached: list[Attachment] = list(self._attachments)
+        if len(attached) > 1:
+            attached.sort(key=lambda attachment: attachment.number)
+        return attached
+
+    def model_id(self, req: Request) -> ModelId | None:
+        """The id of the request's model, or None."""
+        return req.model.get(req.id_attribute)
+
+    def change(self, req: Request, result: Any, text: str, notify: Notify) -> Change | None:
+        """Return the change that an answered request has made, or None when there is none to tell.
+
+        :param text: *result* as JSON text.
+        """
+        method = "update" if req.method == "patch" else req.method
+        if req.method in ("read", "listen") and isinstance(notify, bool):
+            return None
+        announced = _announced(req, result)
+        origin = None if req.socket is None else req.socket.sid
+        change = Change.of(
+            method,
+            announced,
+            text=text if announced is result else None,
+            channel=req.channel,
+            origin=origin,
+        )
+        if isinstance(notify, bool):
+            if not notify:
+                change.channels = ()
+            elif origin is not None or req.channel is not None:
+                change.channels = (req.channel,)
+            if notify and self._publisher is not None:
+                try:
+                    told = self._publisher(change)
+                    if told is not None:
+                        change.channels = channels(told)
+                except Exception:
+                    logger.exception("publish failed: %s is told to nobody", method)
+                    change.channels = ()
+        else:
+            change.channels = notify
+        return change
+
+    def observe(self, change: Change) -> None:
+        """Call the observers of *change*."""
+        if self._observers:
+            self._observe(change.method, change.model)
+
+    def _observe(self, method: str, model: Any) -> None:
+        for function in self._observers.get(_EVENT_OF.get(method, ""), ()):
+            try:
+                function(model)
+            except Exception:
+                logger.exception("an observer of %r failed", method)
+
+
+def create_backend(id_attribute: str | None = None) -> Backend:
+    """Return a new :class:`Backend`; the original's name for it."""
+    return Backend(id_attribute)
+
+
+def takes_turn(method: str) -> bool:
+    """Whether requests of this method take turns when they carry an id."""
+    return method not in ("read", "listen")
+
+
+def unanswered(req: Request) -> RuntimeError:
+    """The error for a stack that returned without an answer, which would keep a client waiting."""
+    return RuntimeError(
+        f"no layer answered {req.method!r}: one that does not call next() has to call "
+        "res.end() or res.error() before it returns"
+    )
+
+
+def _announced(req: Request, result: Any) -> Any:
+    """What other clients are told: the answer, completed by the request where the id is missing."""
+    key = req.id_attribute
+    if req.method in ("read", "listen"):
+        return result
+    if not isinstance(result, dict):
+        return req.model
+    if key not in result and key in req.model:
+        return {**req.model, **result}
+    return result
+
+
+def _parameters(layer: Layer) -> tuple[bool, bool]:
+    """Return (takes an error, takes next), from the number of positional parameters of *layer*."""
+    try:
+        parameters = inspect.signature(layer).parameters.values()
+    except (TypeError, ValueError):  # a builtin without a signature
+        return False, True
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = sum(p.default is p.empty for p in positional)
+    most = 3 if any(p.kind is p.VAR_POSITIONAL for p in parameters) else 0
+    most = max(most, len(positional))
+    must = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if not must:
+        if required == 4:
+            return True, True
+        if required <= 3 <= most:
+            return False, True
+        if required <= 2 == most:
+            return False, False
+    raise TypeError(
+        f"{getattr(layer, '__name__', layer)} is not a layer: it takes (req, res), "
+        f"(req, res, next) or (err, req, res, next), not {inspect.signature(layer)}"
+    )
+
+
+class _Descent:
+    """One request on its way down the layers."""
+
+    __slots__ = ("layers", "raised", "req", "res", "unhandled")
+
+    def __init__(self, layers: Sequence[_Registered], req: Request, res: Response) -> None:
+        self.layers = layers
+        self.req = req
+        self.res = res
+        self.unhandled: BaseException | None = None  # went past the bottom, is on its way up
+        self.raised: list[BaseException] = []  # were raised, not handed on: not for clients
+
+    def go(self, index: int, err: object) -> None:
+        """Run the layers from *index* on; with an error only those that take one."""
+        layers = self.layers
+        while index < len(layers):
+            layer = layers[index]
+            index += 1
+            if layer.takes_error is (err is None):
+                continue
+            try:
+                if err is not None:
+                    layer.function(err, self.req, self.res, _Next(self, index))
+                elif layer.takes_next:
+                    layer.function(self.req, self.res, _Next(self, index))
+                else:
+                    layer.function(self.req, self.res)
+                return
+            except Exception as exc:
+                if exc is self.unhandled:
+                    raise
+                if self.res.ended:
+                    logger.exception("a layer failed after the answer to %r", self.req.method)
+                    return
+                self.raised.append(exc)
+                err = exc
+        if err is None:
+            self.res.end(self.req.model)
+            return
+        raised = next((exc for exc in self.raised if exc is err), None)
+        self.unhandled = handed(err) if raised is None else raised
+        raise self.unhandled
+
+
+class _Next:
+    """The ``next`` of one layer."""
+
+    __slots__ = ("called", "descent", "index")
+
+    def __init__(self, descent: _Descent, index: int) -> None:
+        self.descent = descent
+        self.index = index
+        self.called = False
+
+    def __call__(self, err: object = None) -> None:
+        if err is None:
+            if self.called:
+                raise RuntimeError("next() was called twice by one layer")
+            self.called = True
+        self.descent.go(self.index, err)

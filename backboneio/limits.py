@@ -1,0 +1,36 @@
+"""Limits: every bound that the sync layer keeps, with its default, in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one backend on one application holds at most (guarantee G7: bounded).
+
+    ``backboneio.WSGIApp(app, backends, limits=backboneio.Limits(max_changes=1000))``
+    """
+
+    #: Changes that the journal keeps, for clients that come back and want what they missed.
+    max_changes: int = 10_000
+    #: Seconds that a change stays in the journal.
+    max_change_age: float = 3600.0
+    #: Bytes of JSON that the journal keeps.
+    max_journal_bytes: int = 16 * 1024 * 1024
+    #: Answers kept for requests that may be sent again.
+    max_answers: int = 10_000
+    #: Seconds that an answer is kept.
+    max_answer_age: float = 300.0
+    #: Bytes of JSON that the kept answers hold.
+    max_answer_bytes: int = 16 * 1024 * 1024
+    #: Seconds that a request waits for its turn on a model before it fails with ``Conflict``.
+    turn_timeout: float = 10.0
+    #: Seconds that a request which was sent again waits for its first try to finish.
+    answer_timeout: float = 60.0
+    #: Channels of one backend that one client may listen to.
+    max_channels: int = 100
+    #: Characters of a channel's name, of a method's name and of a request id.
+    max_name_length: int = 255
+    #: Characters of a model's id.
+    max_id_length: int = 1024

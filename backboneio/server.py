@@ -1,0 +1,271 @@
+"""Everything that we ask of python-socketio beyond its documented interface, in one place."""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any
+
+import socketio
+from engineio import packet as engineio_packet
+from socketio import packet as socketio_packet
+
+from . import encoding
+from .errors import BadRequest
+from .sync import Sync, SyncSocket
+
+
+class SocketIOWire:
+    """Reaches the clients of one namespace through a ``socketio.Server``."""
+
+    def __init__(self, sio: socketio.Server, namespace: str) -> None:
+        self._sio = sio
+        self._namespace = namespace
+        self._send_many = getattr(sio.eio, "send_many", None)
+        # With another serializer (msgpack, say) packets are made by python-socketio, from values.
+        self._packet_class = None if issubclass(sio.packet_class, Packet) else sio.packet_class
+
+    def send(self, addresses: Collection[str], text: str) -> None:
+        """Send an event, encoded once, to Engine.IO sessions."""
+        if self._packet_class is not None:
+            packet = self._packet_class(
+                socketio_packet.EVENT, namespace=self._namespace, data=encoding.loads(text)
+            )
+            for address in addresses:
+                self._sio._send_packet(address, packet)
+            return
+        message = f"{socketio_packet.EVENT}{self._namespace},{text}"
+        if self._send_many is not None:
+            self._send_many(addresses, message)
+            return
+        frame = engineio_packet.Packet(engineio_packet.MESSAGE, message)
+        for address in addresses:
+            self._sio.eio.send_packet(address, frame)
+
+    def ack(self, address: str, ack_id: int, text: str) -> None:
+        """Answer a client's event; *text* is the JSON of the list of the ack's arguments."""
+        if self._packet_class is not None:
+            packet = self._packet_class(
+                socketio_packet.ACK,
+                namespace=self._namespace,
+                id=ack_id,
+                data=encoding.loads(text),
+            )
+            self._sio._send_packet(address, packet)
+            return
+        self._sio.eio.send(address, f"{socketio_packet.ACK}{self._namespace},{ack_id}{text}")
+
+    def disconnect(self, sid: str) -> None:
+        """Close a client's connection to the namespace."""
+        self._sio.disconnect(sid, namespace=self._namespace)
+
+
+class _StrictJSON:
+    """Our JSON, in the form in which python-socketio calls the standard library's."""
+
+    @staticmethod
+    def dumps(value: Any, **_options: Any) -> str:
+        return encoding.dumps(value)
+
+    @staticmethod
+    def loads(text: str | bytes, **_options: Any) -> Any:
+        return encoding.loads(text)
+
+
+class Malformed:
+    """Stands for the arguments of an event that could not be parsed."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+
+class Packet(socketio_packet.Packet):  # type: ignore[misc]
+    """A Socket.IO packet whose JSON is strict, and whose bad JSON still gets an answer.
+
+    python-socketio drops an event that it cannot parse, and its client waits for ever. Here such an
+    event arrives with its ack id and with :class:`Malformed` in place of its arguments.
+    """
+
+    json = _StrictJSON
+    #: Binary attachments that one packet may announce; they are held until all are there.
+    max_attachments = 64
+
+    def decode(self, encoded_packet: str) -> int:
+        """Parse a packet and return how many attachments are to follow."""
+        try:
+            attachments = int(super().decode(encoded_packet) or 0)
+        except (ValueError, RecursionError) as err:
+            # The head (type, namespace, id) is parsed before the JSON, which is what failed.
+            event = _OUR_EVENT.search(encoded_packet, 0, 600)
+            if self.packet_type != socketio_packet.EVENT or self.id is None or event is None:
+                raise ValueError("malformed packet") from err
+            reason = "nested too deeply" if isinstance(err, RecursionError) else str(err)
+            self.data = [event[1], Malformed(f"{event[1]}: not the JSON it should be: {reason}")]
+            return 0
+        if attachments > self.max_attachments:
+            raise ValueError("too many attachments")
+        if self.packet_type in (socketio_packet.EVENT, socketio_packet.BINARY_EVENT):
+            data = self.data
+            if not (isinstance(data, list) and data and isinstance(data[0], str)):
+                raise ValueError("an event is a list that starts with its name")
+        return attachments
+
+
+_OUR_EVENT = re.compile(r'\[\s*"(sync|listen|leave)"')
+
+
+class ThreadSafeManager:
+    """Mixed into a client manager, so that clients may come, go and join rooms on many threads.
+
+    python-socketio's managers create and drop rooms in several steps: two clients that enter a room
+    at once, or one that enters as the last one leaves, could lose their membership. They also look
+    through every room for each client that goes; here the rooms of a client are known.
+
+    ``_lock`` protects the manager's dictionaries. It is re-entrant, and nothing is sent under it.
+    """
+
+    _lock: threading.RLock
+    _rooms_of: dict[tuple[str, str], set[str | None]]
+
+    @classmethod
+    def guard(cls, manager: Any) -> None:
+        """Make *manager* thread-safe; before it has clients."""
+        if not isinstance(manager, cls):
+            manager._lock = threading.RLock()
+            manager._rooms_of = {}
+            kind = type(manager)
+            manager.__class__ = type(kind.__name__, (cls, kind), {"__module__": kind.__module__})
+
+    def basic_enter_room(
+        self, sid: str, namespace: str, room: str | None, eio_sid: str | None = None
+    ) -> None:
+        """Add a client to a room."""
+        with self._lock:
+            super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)  # type: ignore[misc]
+            self._rooms_of.setdefault((namespace, sid), set()).add(room)
+
+    def basic_leave_room(self, sid: str, namespace: str, room: str | None) -> None:
+        """Remove a client from a room."""
+        with self._lock:
+            super().basic_leave_room(sid, namespace, room)  # type: ignore[misc]
+            rooms = self._rooms_of.get((namespace, sid))
+            if rooms is not None:
+                rooms.discard(room)
+                if not rooms:
+                    del self._rooms_of[namespace, sid]
+
+    def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
+        """Remove a client from all its rooms."""
+        with self._lock:
+            for room in list(self._rooms_of.get((namespace, sid), ())):
+                self.basic_leave_room(sid, namespace, room)
+            # What is left to look through is nothing but the lists of clients on their way.
+            rooms = self.rooms.pop(namespace, None)  # type: ignore[attr-defined]
+            try:
+                self.rooms[namespace] = {}  # type: ignore[attr-defined]
+                super().basic_disconnect(sid, namespace, **kwargs)  # type: ignore[misc]
+            finally:
+                del self.rooms[namespace]  # type: ignore[attr-defined]
+                if rooms is not None:
+                    self.rooms[namespace] = rooms  # type: ignore[attr-defined]
+
+    def get_rooms(self, sid: str, namespace: str) -> list[str]:
+        """Return the rooms of a client."""
+        with self._lock:
+            rooms = self._rooms_of.get((namespace, sid), ())
+            return [room for room in rooms if room is not None]
+
+
+def _locked(name: str) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with self._lock:
+            return getattr(super(ThreadSafeManager, self), name)(*args, **kwargs)
+
+    method.__name__ = name
+    return method
+
+
+for _name in ("pre_connect", "connect", "is_connected", "pre_disconnect", "_generate_ack_id"):
+    setattr(ThreadSafeManager, _name, _locked(_name))
+
+
+def make_server(**options: Any) -> socketio.Server:
+    """Return a ``socketio.Server`` for blocking handlers on threads.
+
+    :param options: those of ``socketio.Server`` and ``engineio.Server``.
+    """
+    options.setdefault("async_mode", "threading")
+    return socketio.Server(**options)
+
+
+def attach(sio: socketio.Server, syncs: Mapping[str, Sync]) -> None:
+    """Let the *syncs*, by name, serve their namespaces on *sio*.
+
+    Other events of these namespaces, and the connect and disconnect handlers that users register,
+    work as ever. ``sio`` handles the events of one client one after the other from now on
+    (``async_handlers=False``): guarantee G1.
+
+    :raises ValueError: when one of the namespaces is served already.
+    """
+    served: dict[str, tuple[Sync, SocketIOWire]] = getattr(sio, "_backboneio", {})
+    for name in syncs:
+        if f"/{name}" in served:
+            raise ValueError(f"the namespace /{name} is served by another backend already")
+    if not served:
+        _install(sio, served)
+    for name, sync in syncs.items():
+        namespace = f"/{name}"
+        served[namespace] = (sync, SocketIOWire(sio, namespace))
+        if namespace not in sio.namespace_handlers:
+            sio.register_namespace(socketio.Namespace(namespace))  # so that it is accepted
+
+
+def _install(sio: socketio.Server, served: dict[str, tuple[Sync, SocketIOWire]]) -> None:
+    """Hook into *sio*, in the way of python-socketio's own admin instrumentation."""
+    sio._backboneio = served
+    sio.async_handlers = False
+    ThreadSafeManager.guard(sio.manager)
+    if sio.packet_class is socketio_packet.Packet:
+        sio.packet_class = Packet
+    trigger_event, handle_event = sio._trigger_event, sio._handle_event_internal
+
+    @functools.wraps(trigger_event)
+    def on_trigger(event: str, namespace: str, *args: Any) -> Any:
+        found = served.get(namespace)
+        if found is None or event not in ("connect", "disconnect"):
+            return trigger_event(event, namespace, *args)
+        sync, wire = found
+        if event == "disconnect":
+            try:
+                return trigger_event(event, namespace, *args)
+            finally:
+                sync.disconnect(args[0])
+        accepted = trigger_event(event, namespace, *args)
+        if accepted is not False:
+            sid, environ, *auth = args
+            address = sio.manager.eio_sid_from_sid(sid, namespace)
+            sync.connect(SyncSocket(sync, wire, sid, address, environ, auth[0] if auth else None))
+        return accepted
+
+    @functools.wraps(handle_event)
+    def on_event(
+        server: socketio.Server, sid: str, eio_sid: str, data: list[Any], namespace: str, id: Any
+    ) -> None:
+        found = served.get(namespace)
+        handler = None if found is None else found[0].handlers.get(data[0])
+        socket = None if found is None else found[0].sockets.get(sid)
+        if found is None or handler is None or socket is None:
+            handle_event(server, sid, eio_sid, data, namespace, id)
+            return
+        ack = None if id is None else partial(found[1].ack, eio_sid, id)
+        args = data[1:]
+        if ack is not None and args and isinstance(args[0], Malformed):
+            found[0].refuse(ack, BadRequest(args[0].message))
+            return
+        handler(socket, args, ack)
+
+    sio._trigger_event = on_trigger
+    sio._handle_event_internal = on_event

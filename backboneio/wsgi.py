@@ -1,0 +1,179 @@
+"""WSGIApp, listen, setup_sync: backends on a WSGI application."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import flask
+import socketio
+
+from . import server
+from .backend import Backend
+from .client_files import ClientFiles
+from .limits import Limits
+from .sync import Context, Sync
+
+WSGICallable = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+#: What a Socket.IO namespace may be called; a comma ends it on the wire, a question mark too.
+_NAME = re.compile(r"[^\s,?#/\x00-\x1f][^\s,?#\x00-\x1f]{0,254}")
+
+
+class WSGIApp:
+    """A WSGI application that serves backends, their client files, and another application.
+
+    ``app.wsgi_app = backboneio.WSGIApp(app, {"messages": messages})``
+
+    Below ``/socket.io/`` it answers itself: the Socket.IO protocol, ``socket.io.js`` and
+    ``backbone.io.js``. Everything else goes to *app*. Inside the layers of a backend, a Flask
+    application's ``current_app``, ``session``, ``g`` and ``request`` (that of the handshake) are
+    there, and its teardown functions run after each request.
+
+    :param app: a Flask application or any other WSGI callable (Django, Bottle, Pyramid, ...).
+    :param backends: the backends by name; each is served in the namespace ``/<name>``.
+    :param event: the prefix of the events in the browser: ``backend:create`` and so on.
+    :param debug: whether clients see messages and stacks of unexpected exceptions; by default what
+        the Flask application's ``debug`` is when they happen, else False.
+    :param path: where to answer, relative to the application's root.
+    :param limits: see :class:`Limits`.
+    :param socketio_options: for ``socketio.Server`` and ``engineio.Server``: ``ping_interval``,
+        ``cors_allowed_origins`` (default: same origin), ``max_http_buffer_size``,
+        ``client_manager``, ``logger``, ...
+    :raises ValueError: for a name that cannot be a namespace.
+    :raises TypeError: for backends that are none, or an *app* that cannot be called.
+
+    :ivar sio: the ``socketio.Server``: add events, rooms and connect handlers of your own.
+    """
+
+    def __init__(
+        self,
+        app: flask.Flask | WSGICallable,
+        backends: Mapping[str, Backend],
+        *,
+        event: str = "backend",
+        debug: bool | None = None,
+        path: str = "socket.io",
+        limits: Limits | None = None,
+        **socketio_options: Any,
+    ) -> None:
+        if not callable(app):
+            raise TypeError(f"the application has to be a WSGI callable, not {app!r:.100}")
+        _check(backends, event)
+        # A Flask object's __call__ would come back here: app.wsgi_app is about to be this object.
+        self.app: Any = app
+        self._wrapped: WSGICallable = app.wsgi_app if isinstance(app, flask.Flask) else app
+        self.prefix = f"/{path.strip('/')}/"
+        self._files = ClientFiles()
+        self.sio = server.make_server(**socketio_options)
+        self.syncs = setup_sync(
+            self.sio, backends, event=event, debug=debug, limits=limits, app=app
+        )
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Answer a request, or pass it to the wrapped application."""
+        path = environ.get("PATH_INFO", "")
+        if not path.startswith(self.prefix):
+            return self._wrapped(environ, start_response)
+        if self._files.match(path[len(self.prefix) :]) is not None:
+            return self._files(environ, start_response)
+        response: Iterable[bytes] = self.sio.handle_request(environ, start_response)
+        return response
+
+
+def listen(app: flask.Flask, backends: Mapping[str, Backend], **options: Any) -> socketio.Server:
+    """Serve *backends* on a Flask application; the original's ``listen``.
+
+    The same as ``app.wsgi_app = WSGIApp(app, backends, **options)``.
+
+    :returns: the ``socketio.Server``.
+    :raises TypeError: for an application without ``wsgi_app``: wrap it with :class:`WSGIApp`.
+    """
+    if not hasattr(app, "wsgi_app"):
+        raise TypeError("listen() takes a Flask application; wrap other ones with WSGIApp")
+    app.wsgi_app = wrapped = WSGIApp(app, backends, **options)  # type: ignore[method-assign]
+    return wrapped.sio
+
+
+def setup_sync(
+    sio: socketio.Server,
+    backends: Mapping[str, Backend],
+    *,
+    event: str = "backend",
+    debug: bool | None = None,
+    limits: Limits | None = None,
+    app: object = None,
+) -> dict[str, Sync]:
+    """Serve *backends* on a ``socketio.Server`` that exists already.
+
+    The server then handles the events of one client one after the other, as with
+    ``async_handlers=False``: a client's requests are handled in the order it sent them.
+
+    :param app: the Flask application whose context the layers run in, if there is one.
+    :returns: what serves each backend, by name.
+    """
+    _check(backends, event)
+    context, debugging = _contexts(app)
+    if debug is not None:
+        debugging = bool(debug).__bool__
+    syncs = {
+        name: Sync(backend, name, event=event, debug=debugging, limits=limits, context=context)
+        for name, backend in backends.items()
+    }
+    server.attach(sio, syncs)
+    return syncs
+
+
+def _check(backends: Mapping[str, Backend], event: str) -> None:
+    if not isinstance(backends, Mapping):
+        raise TypeError(f"backends are given as a dict of name and Backend, not {backends!r:.100}")
+    for name, backend in backends.items():
+        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+            raise ValueError(
+                f"{name!r:.100} cannot be a backend's name: it becomes a Socket.IO namespace, so "
+                "it is a string of 1 to 255 characters without spaces, commas, '?' and '#' that "
+                "does not start with '/'"
+            )
+        if not isinstance(backend, Backend):
+            raise TypeError(f"backend {name!r} has to be a Backend, not {backend!r:.100}")
+    if not isinstance(event, str) or not event or re.search(r"\s", event):
+        raise ValueError(
+            f"{event!r:.100} cannot be an event prefix: a name without spaces is needed"
+        )
+
+
+def _contexts(app: object) -> tuple[Context, Callable[[], bool]]:
+    """Return what makes the context of a stack, and whether to show details of errors now."""
+    if not isinstance(app, flask.Flask):
+        return (lambda environ: nullcontext()), (lambda: False)
+
+    def context(environ: dict[str, Any] | None) -> AbstractContextManager[object]:
+        if environ is not None:
+            return app.request_context(_handshake(environ))
+        current = flask.current_app
+        if current and current._get_current_object() is app:  # type: ignore[attr-defined]
+            return nullcontext()
+        return app.app_context()
+
+    return context, lambda: bool(app.debug)
+
+
+def _handshake(environ: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a handshake's environment, for one request context.
+
+    Flask keeps the request object in it, and the handshake's body and socket are gone.
+    """
+    copied = {key: value for key, value in environ.items() if key not in _GONE}
+    copied["wsgi.input"] = io.BytesIO()
+    copied["REQUEST_METHOD"] = "GET"
+    return copied
+
+
+_GONE = frozenset(
+    ("CONTENT_LENGTH", "CONTENT_TYPE", "werkzeug.request", "werkzeug.socket", "gunicorn.socket")
+)
