@@ -62,7 +62,9 @@ class Backend:
     """
 
     def __init__(self, id_attribute: str | None = None) -> None:
-        self._id_attribute = id_attribute
+        #: The key of a model's id.
+        self.id_attribute = id_attribute or "id"
+        self._id_attribute_is_known = id_attribute is not None
         # Replaced as a whole and never changed, so reading them needs no lock.
         self._stack: tuple[_Registered, ...] = ()
         self._applying: dict[str, tuple[_Registered, ...]] = {}
@@ -97,6 +99,10 @@ class Backend:
         registered = _Registered(
             layer, None if served is None else frozenset(served), takes_error, takes_next
         )
+        declared = getattr(layer, "id_attribute", None)
+        if isinstance(declared, str) and not self._id_attribute_is_known:
+            self.id_attribute = declared
+            self._id_attribute_is_known = True
         self._stack = (*self._stack, registered)
         self._applying = {}
         return layer
@@ -133,17 +139,6 @@ class Backend:
         return method in CRUD or any(
             layer.methods is not None and method in layer.methods for layer in self._stack
         )
-
-    @property
-    def id_attribute(self) -> str:
-        """The key of a model's id."""
-        if self._id_attribute is not None:
-            return self._id_attribute
-        for layer in self._stack:
-            declared = getattr(layer.function, "id_attribute", None)
-            if isinstance(declared, str):
-                return declared
-        return "id"
 
     def handle(self, req: Request, res: Response) -> None:
         """Run *req* through the stack, on this thread.

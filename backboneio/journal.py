@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
@@ -214,6 +214,6 @@ class _Turn:
                 del self.turns.entries[self.key]
 
 
-def hears(change: Change, channels: Iterable[str | None]) -> bool:
-    """Whether a listener of *channels* is told of *change*."""
-    return change.channels is None or any(channel in change.channels for channel in channels)
+def hears(change: Change, channel: str | None) -> bool:
+    """Whether the listeners of *channel* are told of *change*."""
+    return change.channels is None or channel in change.channels

@@ -18,6 +18,8 @@ class Limits:
     max_change_age: float = 3600.0
     #: Bytes of JSON that the journal keeps.
     max_journal_bytes: int = 16 * 1024 * 1024
+    #: Bytes of JSON that a client which comes back is sent as what it missed; over that it fetches.
+    max_replay_bytes: int = 256 * 1024
     #: Answers kept for requests that may be sent again.
     max_answers: int = 10_000
     #: Seconds that an answer is kept.

@@ -294,13 +294,14 @@ class Sync:
                     self.backend.handle(req, res)
             if not res.ended:
                 raise unanswered(req)
-        except Exception as err:
+        except BaseException as err:
             if res.ended:
                 logger.exception("%s %s failed after its answer", self.name, req.method)
-                return
-            if client_error(err) is None:
+            elif client_error(err) is None:
                 logger.exception("%s %s failed", self.name, req.method)
-            res.fail(err)
+            res.fail(err)  # a client that waits gets an answer, whatever happened
+            if not isinstance(err, Exception):
+                raise
 
     def _settle(
         self,
@@ -386,14 +387,16 @@ class Sync:
         if since is not None:
             epoch, seen = since
             changes = self.journal.since(seen, rev) if epoch == self.journal.epoch else None
-            if changes is None:
-                accepted["reset"] = True
-            else:
+            if changes is not None:
                 missed = [
                     _change(change, None if change.channels is None else (channel,))
                     for change in changes
-                    if hears(change, (channel,))
+                    if hears(change, channel)
                 ]
+                if sum(map(len, missed)) > self.limits.max_replay_bytes:
+                    missed = None
+            if missed is None:
+                accepted["reset"] = True
         text = encoding.dumps(accepted)
         if missed is not None:
             text = f'{text[:-1]},"missed":[{",".join(missed)}]}}'
