@@ -145,8 +145,8 @@ class Response:
         """Answer with *result*, and tell the other clients of the change that was made.
 
         The answer to a change should be the whole model as it is stored now, with its id: it is
-        what the other clients receive. Call it where the change was committed: announcements go out in
-        the order of these calls.
+        what the other clients receive. Call it where the change was committed: announcements go
+        out in the order of these calls.
 
         :param result: any JSON value; dates, ``Decimal``, ``UUID`` and dataclasses are converted.
         :param notify: False tells nobody, a channel or a list of channels tells those instead of

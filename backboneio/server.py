@@ -15,7 +15,8 @@ from socketio import packet as socketio_packet
 
 from . import encoding
 from .errors import BadRequest
-from .sync import Sync, SyncSocket
+from .sockets import SyncSocket
+from .sync import Sync
 
 
 class SocketIOWire:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from . import encoding
 from .answers import Answers
 from .backend import Backend, takes_turn, unanswered
-from .encoding import json_type
 from .errors import BadRequest, Forbidden, SyncError, client_error, error_object
 from .journal import Change, Journal, hears
 from .limits import Limits
-from .request import ModelId, Notify, Request, Response, Settle, Socket
+from .protocol import (
+    answer_text,
+    change_text,
+    parse_channel,
+    parse_listen,
+    parse_sync,
+    synced_text,
+)
+from .request import ModelId, Notify, Request, Response, Settle
+from .sockets import Audience, SyncSocket
 from .strand import Strand
 
 logger = logging.getLogger("backboneio.sync")
@@ -27,111 +35,7 @@ Ack = Callable[[str], None]
 #: from None for server code.
 Context = Callable[[dict[str, Any] | None], AbstractContextManager[object]]
 
-#: Characters of the secret that a client's request ids are remembered under.
-MIN_CLIENT, MAX_CLIENT = 16, 128
-
 _numbers = itertools.count(1)
-
-
-class Wire(Protocol):
-    """How to reach clients. Nothing here blocks, and what is sent to one client keeps its order."""
-
-    def send(self, addresses: Collection[str], text: str) -> None:
-        """Send an event to clients; *text* is the JSON of the list of its name and arguments."""
-
-    def disconnect(self, sid: str) -> None:
-        """Close a client's connection to the namespace."""
-
-
-class SyncSocket(Socket):
-    """A client of one :class:`Sync`.
-
-    ``channels`` (in the order of listening) belongs to the threads that handle the client's
-    requests and to ``leave``; single dictionary operations, so no lock. Who receives what is
-    decided by the audiences, which only the sync's strand touches.
-    """
-
-    __slots__ = (
-        "address",
-        "auth",
-        "channels",
-        "client",
-        "closed",
-        "environ",
-        "sid",
-        "sync",
-        "wire",
-    )
-
-    def __init__(
-        self,
-        sync: Sync,
-        wire: Wire,
-        sid: str,
-        address: str,
-        environ: dict[str, Any],
-        auth: Any = None,
-    ) -> None:
-        self.sync = sync
-        self.wire = wire
-        self.sid = sid
-        self.address = address
-        self.environ = environ
-        self.auth = auth
-        self.channels: dict[str | None, None] = {}
-        self.client = sid  # what request ids are remembered under
-        self.closed = False
-
-    def emit(self, event: str, *args: Any) -> None:
-        """Send an event of your own."""
-        text = encoding.dumps([event, *args])
-        self.sync.in_order(partial(self.wire.send, (self.address,), text))
-
-    def join(self, channel: str | None) -> None:
-        """Let the client hear *channel*."""
-        self.channels[channel] = None
-        self.sync.in_order(partial(self.sync.enter, self, channel))
-
-    def leave(self, channel: str | None, err: SyncError | None = None) -> None:
-        """Take the client out of *channel* and tell it."""
-        if channel in self.channels:
-            self.sync.remove(self, channel)
-            self.emit("leave", channel, *([] if err is None else [error_object(err)]))
-
-    def disconnect(self) -> None:
-        """Close the connection."""
-        self.wire.disconnect(self.sid)
-
-
-class Audience:
-    """Who listens to a channel, by the wire that reaches them. Only the strand touches it."""
-
-    __slots__ = ("addresses",)
-
-    def __init__(self) -> None:
-        self.addresses: dict[Wire, dict[str, None]] = {}
-
-    def add(self, socket: SyncSocket) -> None:
-        """Let *socket* hear."""
-        self.addresses.setdefault(socket.wire, {})[socket.address] = None
-
-    def discard(self, socket: SyncSocket) -> None:
-        """Let *socket* hear nothing more."""
-        addresses = self.addresses.get(socket.wire)
-        if addresses is not None:
-            addresses.pop(socket.address, None)
-            if not addresses:
-                del self.addresses[socket.wire]
-
-    def send(self, text: str, but: str | None) -> None:
-        """Send an event to everyone but the client at the address *but*."""
-        for wire, addresses in self.addresses.items():
-            if but is not None and but in addresses:
-                told: Collection[str] = [address for address in addresses if address != but]
-            else:
-                told = addresses.keys()
-            if told:
-                wire.send(told, text)
 
 
 class Sync:
@@ -202,7 +106,7 @@ class Sync:
             self._complain(socket, "listen")
             return
         try:
-            channel, since, client = self._parse_listen(args)
+            channel, since, client = parse_listen(args, self.limits)
             req = self._request(socket, "listen", {}, {}, channel)
             if channel not in socket.channels and len(socket.channels) >= self.limits.max_channels:
                 raise Forbidden(f"channel: at most {self.limits.max_channels} at a time")
@@ -227,7 +131,7 @@ class Sync:
     def leave(self, socket: SyncSocket, args: Sequence[Any], ack: Ack | None) -> None:
         """Handle ``leave``: cease to hear a channel."""
         try:
-            channel = self._parse_channel(args[0] if args else None)
+            channel = parse_channel(args[0] if args else None, self.limits)
         except SyncError as err:
             if ack is not None:
                 self.refuse(ack, err)
@@ -267,6 +171,42 @@ class Sync:
             ack(arguments)
 
         self._handle(req, partial(self._settle, req, rev, answer))
+
+    def _parse_sync(self, socket: SyncSocket, args: Sequence[Any]) -> Request:
+        """Return the request that a client sent, if it may be one."""
+        sent = parse_sync(args, self.limits, self.backend.id_attribute)
+        if sent.method == "listen" or not self.backend.knows(sent.method):
+            raise BadRequest(f"method: the backend {self.name!r} has no method {sent.method!r}")
+        channel = sent.channel
+        if not sent.names_channel:
+            if not socket.channels:
+                raise Forbidden("channel: listen to one first")
+            channel = next(reversed(socket.channels))
+        elif channel not in socket.channels:
+            name = "the channel without a name" if channel is None else f"channel {channel!r}"
+            raise Forbidden(f"channel: listen to {name} first")
+        return self._request(socket, sent.method, sent.model, sent.options, channel, sent.id)
+
+    def _request(
+        self,
+        socket: SyncSocket,
+        method: str,
+        model: dict[str, Any],
+        options: dict[str, Any],
+        channel: str | None,
+        request_id: str | None = None,
+    ) -> Request:
+        return Request(
+            method,
+            model,
+            options,
+            backend=self.name,
+            channel=channel,
+            socket=socket,
+            id=request_id,
+            id_attribute=self.backend.id_attribute,
+            turn=self.journal.turn,
+        )
 
     # For the backend (backend.Attachment)
 
@@ -320,11 +260,11 @@ class Sync:
         change = self.backend.change(req, result, text, notify)
         epoch = self.journal.epoch
         if change is None:
-            self.in_order(partial(ack, f'[null,{text},{{"rev":{rev},"epoch":"{epoch}"}}]'))
+            self.in_order(partial(ack, answer_text(text, rev, epoch)))
             return
 
         def answer(rev: int) -> None:
-            ack(f'[null,{text},{{"rev":{rev},"epoch":"{epoch}"}}]')
+            ack(answer_text(text, rev, epoch))
 
         self._publish(change, answer)
         self.backend.observe(change)
@@ -359,7 +299,7 @@ class Sync:
         if answer is not None:
             answer(change.rev)
         if change.channels is None:
-            self._everyone.send(_synced(change, None), None)
+            self._everyone.send(synced_text(change, None), None)
             return
         for channel in change.channels:
             audience = self._audiences.get(channel)
@@ -368,7 +308,7 @@ class Sync:
                 origin = (
                     None if channel != change.channel else self.sockets.get(change.origin or "")
                 )
-                audience.send(_synced(change, (channel,)), origin.address if origin else None)
+                audience.send(synced_text(change, (channel,)), origin.address if origin else None)
 
     def _join(
         self, socket: SyncSocket, channel: str | None, since: tuple[str, int] | None, ack: Ack
@@ -389,7 +329,7 @@ class Sync:
             changes = self.journal.since(seen, rev) if epoch == self.journal.epoch else None
             if changes is not None:
                 missed = [
-                    _change(change, None if change.channels is None else (channel,))
+                    change_text(change, None if change.channels is None else (channel,))
                     for change in changes
                     if hears(change, channel)
                 ]
@@ -438,142 +378,3 @@ class Sync:
     def _forget(self, socket: SyncSocket) -> None:
         for channel in list(self._hearing.get(socket, ())):
             self._exit(socket, channel)
-
-    # Parsing
-
-    def _request(
-        self,
-        socket: SyncSocket,
-        method: str,
-        model: dict[str, Any],
-        options: dict[str, Any],
-        channel: str | None,
-        request_id: str | None = None,
-    ) -> Request:
-        return Request(
-            method,
-            model,
-            options,
-            backend=self.name,
-            channel=channel,
-            socket=socket,
-            id=request_id,
-            id_attribute=self.backend.id_attribute,
-            turn=self.journal.turn,
-        )
-
-    def _parse_listen(
-        self, args: Sequence[Any]
-    ) -> tuple[str | None, tuple[str, int] | None, str | None]:
-        """Return (channel, since, client) of a ``listen``, in the classic form or ours."""
-        given = args[0] if args else None
-        if not isinstance(given, dict):
-            return self._parse_channel(given), None, None
-        channel = self._parse_channel(given.get("channel"))
-        since, client = given.get("since"), given.get("client")
-        seen: tuple[str, int] | None = None
-        if since is not None:
-            if not isinstance(since, dict):
-                raise BadRequest(f"since: must be {{epoch, rev}}, not {json_type(since)}")
-            epoch, rev = since.get("epoch"), since.get("rev")
-            if not isinstance(epoch, str):
-                raise BadRequest(f"since.epoch: must be a string, not {json_type(epoch)}")
-            if not isinstance(rev, int) or isinstance(rev, bool) or rev < 0:
-                shown = rev if isinstance(rev, (int, float)) else json_type(rev)
-                raise BadRequest(f"since.rev: must be a whole number from 0, not {shown}")
-            seen = (epoch, rev)
-        if client is not None and (
-            not isinstance(client, str) or not MIN_CLIENT <= len(client) <= MAX_CLIENT
-        ):
-            raise BadRequest(
-                f"client: must be a random string of {MIN_CLIENT} to {MAX_CLIENT} characters"
-            )
-        return channel, seen, client
-
-    def _parse_channel(self, channel: Any) -> str | None:
-        if channel is None:
-            return None
-        return self._parse_name("channel", channel)
-
-    def _parse_name(self, field: str, name: Any) -> str:
-        if not isinstance(name, str):
-            raise BadRequest(f"{field}: must be a string, not {json_type(name)}")
-        if not name:
-            raise BadRequest(f"{field}: must not be empty")
-        if len(name) > self.limits.max_name_length:
-            raise BadRequest(
-                f"{field}: at most {self.limits.max_name_length} characters, not {len(name)}"
-            )
-        return name
-
-    def _parse_sync(self, socket: SyncSocket, args: Sequence[Any]) -> Request:
-        """Return the request that a client sent with ``sync``."""
-        given = args[0] if args else None
-        if not isinstance(given, dict):
-            raise BadRequest(
-                f"sync: must be an object {{method, model, options}}, not {json_type(given)}"
-            )
-        method = self._parse_name("method", given.get("method"))
-        if not self.backend.knows(method) or method == "listen":
-            raise BadRequest(f"method: the backend {self.name!r} has no method {method!r}")
-        model, options = given.get("model"), given.get("options")
-        if model is None and "model" not in given:
-            model = {}
-        if not isinstance(model, dict):
-            # A collection that is read sends its models, as the original's did.
-            if method != "read" or not isinstance(model, list):
-                raise BadRequest(f"model: must be an object, not {json_type(model)}")
-            model = {}
-        if options is None:
-            options = {}
-        elif not isinstance(options, dict):
-            raise BadRequest(f"options: must be an object, not {json_type(options)}")
-        try:
-            encoding.check(model, "model")
-            encoding.check(options, "options")
-        except encoding.NotJSON as err:
-            raise BadRequest(str(err)) from None
-        self._check_model_id(model)
-        request_id = given.get("id")
-        if request_id is not None:
-            request_id = self._parse_name("id", request_id)
-        channels = socket.channels
-        if "channel" in given:
-            channel = self._parse_channel(given["channel"])
-            if channel not in channels:
-                raise Forbidden(f"channel: listen to {_quoted(channel)} first")
-        elif channels:
-            channel = next(reversed(channels))
-        else:
-            raise Forbidden("channel: listen to one first")
-        return self._request(socket, method, model, options, channel, request_id)
-
-    def _check_model_id(self, model: dict[str, Any]) -> None:
-        """Make sure that the model's id, where it has one, is a string or a number."""
-        key = self.backend.id_attribute
-        model_id = model.get(key)
-        if isinstance(model_id, str):
-            most = self.limits.max_id_length
-            if len(model_id) > most:
-                raise BadRequest(f"model.{key}: at most {most} characters, not {len(model_id)}")
-        elif model_id is not None and (
-            isinstance(model_id, bool) or not isinstance(model_id, (int, float))
-        ):
-            raise BadRequest(
-                f"model.{key}: must be a string or a number, not {json_type(model_id)}"
-            )
-
-
-def _quoted(channel: str | None) -> str:
-    return "the channel without a name" if channel is None else f"channel {channel!r}"
-
-
-def _change(change: Change, channel: tuple[str | None] | None) -> str:
-    """Return the JSON of method, model and meta; *channel* is None for a change for everyone."""
-    method = encoding.dumps(change.method)
-    where = "" if channel is None else f',"channel":{encoding.dumps(channel[0])}'
-    return f'[{method},{change.text},{{"rev":{change.rev}{where}}}]'
-
-
-def _synced(change: Change, channel: tuple[str | None] | None) -> str:
-    return '["synced",' + _change(change, channel)[1:]

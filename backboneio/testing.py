@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from werkzeug.test import Client
 
 from . import encoding, errors
-from .sync import SyncSocket
+from .sockets import SyncSocket
 
 
 class Synced(NamedTuple):
