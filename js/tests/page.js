@@ -1,0 +1,68 @@
+// A page as script tags make it: a realm of its own with Underscore or lodash, Backbone,
+// perhaps jQuery, the Socket.IO client and backbone.io.js as globals.
+'use strict';
+
+const fs = require('node:fs');
+const path = require('node:path');
+const vm = require('node:vm');
+const io = require('socket.io-client');
+
+const VERSIONS = {
+  '1.1.2': 'backbone-1.1.2', '1.2.3': 'backbone-1.2.3', '1.3.3': 'backbone-1.3.3',
+  '1.4.1': 'backbone-1.4.1', '1.5.0': 'backbone-1.5.0', '1.6': 'backbone'
+};
+
+const scripts = {};
+
+function script(file) {
+  if (!scripts[file]) scripts[file] = new vm.Script(fs.readFileSync(file, 'utf8'), {filename: file});
+  return scripts[file];
+}
+
+function source(name, file) {
+  return script(path.join(__dirname, '..', 'node_modules', name, file));
+}
+
+const BACKBONE_IO = path.join(__dirname, '..', 'backbone.io.js');
+
+// Options: backbone (version), lodash, jquery (a jQuery to set as Backbone.$), before
+// (called with the window when Backbone is there and backbone.io.js is not yet).
+function page(options = {}) {
+  const window = {setTimeout, clearTimeout, console, crypto, io, WeakRef, Uint8Array};
+  window.window = window.self = window;
+  const context = vm.createContext(window);
+  const run = compiled => compiled.runInContext(context);
+  run(options.lodash ? source('lodash', 'lodash.js') : source('underscore', 'underscore-umd.js'));
+  run(source(VERSIONS[options.backbone || '1.6'], 'backbone.js'));
+  if (options.jquery) window.Backbone.$ = options.jquery;
+  if (options.before) options.before(window);
+  run(script(BACKBONE_IO));
+
+  const sockets = [];
+  window.connect = (url, settings) => {
+    const socket = window.Backbone.io.connect(url, {
+      forceNew: true, reconnectionDelay: 5, reconnectionDelayMax: 20, transports: ['websocket'], ...settings
+    });
+    sockets.push(socket);
+    return socket;
+  };
+  window.close = () => { for (const socket of sockets) socket.disconnect(); };
+  window.eval = text => vm.runInContext(text, context);
+  return window;
+}
+
+// Resolves when the object triggers the event, with the event's arguments.
+function event(object, name) {
+  return new Promise(resolve => object.once(name, (...args) => resolve(args)));
+}
+
+// Resolves when the condition holds; looked at after every round of the event loop.
+async function until(condition, what = condition.toString()) {
+  const end = Date.now() + 10000;
+  while (!condition()) {
+    if (Date.now() > end) throw new Error('waited in vain until ' + what);
+    await new Promise(resolve => setTimeout(resolve, 2));
+  }
+}
+
+module.exports = {page, event, until, VERSIONS: Object.keys(VERSIONS)};
