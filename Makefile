@@ -68,7 +68,7 @@ system:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: $(BIN)/python $(SOURCES) $(DEMO_NEEDS) | node
+$(VENV)/.demo: $(BIN)/python $(SOURCES) $(DEMO_NEEDS) js/node_modules/.complete
 	$(BIN)/python -m pip install -q -e . $(addprefix -r ,$(DEMO_NEEDS))
 	@touch $@
 
