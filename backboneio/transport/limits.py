@@ -1,0 +1,69 @@
+"""Every limit of the transport, with its default."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+def default_max_connections() -> int:
+    """What the file descriptor limit of the process allows, less one in ten for everything else."""
+    try:
+        import resource
+    except ImportError:  # Windows, where nothing leaves the WSGI server
+        return 1_000
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1_000_000 if soft == resource.RLIM_INFINITY else max(1, int(soft * 0.9))
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one client, and all of them together, may cost."""
+
+    #: Bytes of one message, and of the body of one polling request. A WebSocket message is refused
+    #: from its frame header, before it is buffered (close code 1009). Engine.IO calls it
+    #: ``max_http_buffer_size`` and tells the client as ``maxPayload``.
+    max_message: int = 1_000_000
+
+    #: Bytes that may wait for one client. A client that already has bytes waiting and would pass
+    #: the limit is disconnected; one message may be bigger than the limit.
+    max_backlog: int = 1_048_576
+
+    #: Packets that may wait for one client between two of its polls.
+    max_backlog_packets: int = 10_000
+
+    #: Packets in one polling request's body, and in one answer to a poll.
+    max_packets: int = 1_000
+
+    #: Packets, and bytes (times max_message), that a client may have posted without their having
+    #: been handled yet.
+    max_inbox_packets: int = 2_000
+    max_inbox_messages: int = 2
+
+    #: Connections of one process; more are answered with 503.
+    max_connections: int = dataclasses.field(default_factory=default_max_connections)
+
+    #: Seconds a client has to send its first message (Socket.IO's CONNECT) after it was let in;
+    #: None: for ever.
+    handshake_timeout: float | None = 45.0
+
+    #: Seconds an upgrade from polling to WebSocket may take.
+    upgrade_timeout: float = 10.0
+
+    #: Threads that handle messages; the pool starts with one and grows while handlers block.
+    threads: int = 32
+
+    #: One client's turn ends after that many messages or seconds; then the others have theirs.
+    turn_messages: int = 16
+    turn_seconds: float = 0.005
+
+    #: Where the poll cannot leave the WSGI server (waitress, TLS in Python): so many polls may wait
+    #: in a WSGI thread for ``poll_wait`` seconds, the others for ``short_poll_wait`` only.
+    waiting_polls: int = 2
+    poll_wait: float = 20.0
+    short_poll_wait: float = 0.5
+
+    #: Seconds for the peer to answer our close before the connection is cut.
+    close_timeout: float = 5.0
+
+    #: Seconds at process exit for running handlers to finish and farewells to be sent.
+    shutdown_timeout: float = 5.0

@@ -1,0 +1,90 @@
+"""Non-blocking send and receive that keep the interpreter lock.
+
+``socket.send`` gives the interpreter lock away around every system call. A send of a microsecond
+then invites a CPU-bound thread in for a whole switch interval (5 ms), once per client of a
+broadcast. ``ctypes.PyDLL`` calls the C library with the lock held; as every call here is made with
+MSG_DONTWAIT it never waits, so keeping the lock is safe.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any
+
+#: Bytes asked of the kernel at a time; a shorter answer means that the socket is drained.
+RECEIVE_SIZE = 65536
+
+#: Bytes offered to the kernel at a time when leftovers are sent.
+SEND_SIZE = 262144
+
+_RETRY = (errno.EAGAIN, errno.EWOULDBLOCK)
+_DONTWAIT = int(getattr(socket, "MSG_DONTWAIT", 0))
+_SEND_FLAGS = _DONTWAIT | int(getattr(socket, "MSG_NOSIGNAL", 0))
+
+
+def _bind() -> tuple[Any, Any]:
+    library = ctypes.PyDLL(None, use_errno=True)
+    send, recv = library.send, library.recv
+    send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
+    send.restype = ctypes.c_ssize_t
+    recv.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    recv.restype = ctypes.c_ssize_t
+    return send, recv
+
+
+try:
+    _send, _recv = _bind()
+    available = bool(_DONTWAIT)
+except (OSError, AttributeError, TypeError):  # no dlopen, or not a POSIX system
+    available = False
+
+
+def send(fd: int, data: bytes) -> int:
+    """Send what the kernel takes now; return the number of bytes, 0 when it takes none.
+
+    Raises OSError when the connection is broken.
+    """
+    while True:
+        count: int = _send(fd, data, len(data), _SEND_FLAGS)
+        if count >= 0:
+            return count
+        code = ctypes.get_errno()
+        if code in _RETRY:
+            return 0
+        if code != errno.EINTR:
+            raise OSError(code, "send failed")
+
+
+def receiver() -> Callable[[int], bytes | None]:
+    """Make a function ``receive(fd)`` with a buffer of its own (so: one per thread).
+
+    It returns what has arrived (at most RECEIVE_SIZE bytes), None when nothing has, and b"" when
+    the connection ended, in whichever way.
+    """
+    buffer = ctypes.create_string_buffer(RECEIVE_SIZE)
+    view = memoryview(buffer)
+    address = ctypes.addressof(buffer)
+
+    def receive(fd: int) -> bytes | None:
+        # `view` keeps `buffer` alive for as long as this function lives.
+        while True:
+            count: int = _recv(fd, address, RECEIVE_SIZE, _DONTWAIT)
+            if count >= 0:
+                return view[:count].tobytes()
+            code = ctypes.get_errno()
+            if code in _RETRY:
+                return None
+            if code != errno.EINTR:
+                return b""
+
+    return receive
+
+
+def has_input(fd: int) -> bool:
+    """Whether bytes have arrived that nobody has read yet (the end of a stream does not count)."""
+    byte = ctypes.create_string_buffer(1)
+    count: int = _recv(fd, byte, 1, _DONTWAIT | int(socket.MSG_PEEK))
+    return count > 0

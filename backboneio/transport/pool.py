@@ -1,0 +1,347 @@
+"""The threads that wait for input and handle it, as few of them as will do.
+
+One thread polls, and handles what it gets by itself: no other thread wakes up, and the interpreter
+lock changes hands once per poll. That is the cheapest way to serve handlers that do not block. When
+they do, the timer thread notices that nobody polls and lets another thread in. `_wanted` remembers
+how many were of use lately: while it is above one, a thread that got events wakes another one at
+once, as an ordinary thread pool does.
+"""
+
+from __future__ import annotations
+
+import _thread
+import logging
+import os
+import select
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from . import native
+from .timers import Signal
+
+if TYPE_CHECKING:
+    from .hub import Hub
+
+logger = logging.getLogger("backboneio.transport")
+
+#: How often the timer thread looks after busy threads.
+TICK = 0.005
+#: Ticks without work after which it stops looking.
+IDLE_TICKS = 10
+#: A turn of so many ticks asks for another thread, however busy the processor is.
+STUCK_TICKS = 4
+#: Ticks after which one thread less is wanted.
+DECAY_TICKS = 200
+#: Seconds after which an idle thread ends.
+RETIRE = 30.0
+#: A batch that takes longer sends what it has produced before it goes on.
+FLUSH_SECONDS = 0.001
+
+if hasattr(select, "epoll"):
+    _HANGUP = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
+    _INPUT = select.EPOLLIN | _HANGUP
+    _OUTPUT = select.EPOLLOUT
+
+
+class Task:
+    """Something that is handled by one thread at a time, when it has asked for a turn.
+
+    owner: held from the moment on that the task is queued until its turn is over. It is never
+    waited for; who does not get it has set `again`, and the thread that has it looks at that after
+    it let go. A turn may block, being user code; no other lock of the transport is held over it.
+    """
+
+    __slots__ = ("again", "owner")
+
+    def __init__(self) -> None:
+        self.owner = _thread.allocate_lock()
+        self.again = False
+
+    def turn(self, worker: Worker) -> bool:
+        """Do a bounded amount of work; return whether there is more to do."""
+        raise NotImplementedError
+
+
+class Worker:
+    """What the pool knows about one of its threads."""
+
+    __slots__ = ("bytes_in", "fresh", "messages_in", "receive", "signal", "started")
+
+    def __init__(self) -> None:
+        self.receive = native.receiver()
+        self.signal = Signal()
+        #: when the turn that it is in began; 0.0: in none
+        self.started = 0.0
+        #: it will flush the outbox soon, so what it sends need not wake the writer
+        self.fresh = False
+        self.bytes_in = 0
+        self.messages_in = 0
+
+
+class Pool:
+    """Polls, and gives tasks their turns.
+
+    _polling: held by the thread that polls; only ever tried.
+    _spawning: protects the list of threads; held while one is started.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._limit = hub.limits.threads
+        self._epoll = select.epoll()
+        self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._eventfd, select.EPOLLIN | select.EPOLLET)
+        self.ready: deque[Task] = deque()
+        self.workers: list[Worker] = []
+        self._idle: list[Worker] = []
+        self._polling = _thread.allocate_lock()
+        self._spawning = _thread.allocate_lock()
+        self._local = threading.local()
+        self._retired = Worker()
+        self._count = 0
+        self._stopped = False
+        # The timer thread's:
+        self._watched = False
+        self._wanted = 1
+        self._batches = 0
+        self._batches_seen = 0
+        self._quiet = 0
+        self._calm = 0
+        self._cpu = 0.0
+        self._wall = 0.0
+
+    # Any thread
+
+    def register(self, fd: int) -> None:
+        """Report, once per change (edge-triggered), that `fd` has input or takes output."""
+        self._epoll.register(
+            fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLOUT | select.EPOLLET
+        )
+
+    def unregister(self, fd: int) -> None:
+        """Report no more; closing would do, unless a forked child holds a copy."""
+        self._epoll.unregister(fd)
+
+    def schedule(self, task: Task) -> None:
+        """Give a task a turn (another one, if it is in one)."""
+        task.again = True
+        if task.owner.acquire(False):
+            self.queue(task)
+
+    def queue(self, task: Task) -> None:
+        """Give a task a turn whose owner lock the caller holds."""
+        self.ready.append(task)
+        if not self.workers:
+            self._spawn()
+        elif self._polling.locked():
+            # A thread about to poll looks at `ready` once more after it took _polling.
+            os.eventfd_write(self._eventfd, 1)
+
+    def current(self) -> Worker | None:
+        """The worker whose thread this is."""
+        return getattr(self._local, "worker", None)
+
+    def sum(self, name: str) -> int:
+        """Add up one of the workers' counters."""
+        return sum(getattr(w, name) for w in [*self.workers, self._retired])
+
+    @property
+    def busy(self) -> int:
+        """How many threads are in a turn."""
+        return sum(1 for w in self.workers if w.started)
+
+    def stop(self) -> None:
+        """Let the threads end; the ones in a handler do so after it."""
+        self._stopped = True
+        os.eventfd_write(self._eventfd, 1)
+        for worker in list(self._idle):
+            worker.signal.set()
+
+    def close(self) -> None:
+        """Close the file descriptors. In a forked child that leaves the parent's epoll alone."""
+        self._epoll.close()
+        os.close(self._eventfd)
+
+    # The pool's threads
+
+    def _spawn(self) -> None:
+        with self._spawning:
+            if len(self.workers) >= self._limit or self._stopped:
+                return
+            worker = Worker()
+            self._count += 1
+            thread = threading.Thread(
+                target=self._main,
+                args=(worker,),
+                name=f"backboneio-pool-{self._count}",
+                daemon=True,
+            )
+            self.workers.append(worker)
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads to be had: the others go on
+                self.workers.remove(worker)
+                logger.warning("cannot start another thread", exc_info=True)
+
+    def _main(self, me: Worker) -> None:
+        self._local.worker = me
+        ready = self.ready
+        outbox = self._hub.outbox
+        batch = time.monotonic()
+        while not self._stopped:
+            try:
+                task = ready.popleft()
+            except IndexError:
+                me.started = 0.0
+                if outbox.entries:
+                    outbox.flush(1)
+                if self._polling.acquire(False):
+                    try:
+                        self._poll()
+                    except Exception:
+                        logger.exception("error while polling")
+                    me.started = batch = time.monotonic()
+                    me.fresh = True
+                elif not self._park(me):
+                    break
+                continue
+            now = time.monotonic()
+            if now - batch > FLUSH_SECONDS:
+                batch = now
+                me.fresh = True
+                if outbox.entries:
+                    outbox.flush(1)
+            me.started = now
+            self._turn(me, task)
+        me.started = 0.0
+        with self._spawning:
+            self.workers.remove(me)
+            self._retired.bytes_in += me.bytes_in
+            self._retired.messages_in += me.messages_in
+
+    def _turn(self, me: Worker, task: Task) -> None:
+        task.again = False
+        try:
+            more = task.turn(me)
+        except BaseException:  # a SystemExit of a handler must not end the thread either
+            logger.exception("error in a handler")
+            more = False
+        if more:
+            self.ready.append(task)  # at the end: the others have their turn first
+            return
+        task.owner.release()
+        if task.again and task.owner.acquire(False):
+            self.ready.append(task)
+
+    def _poll(self) -> None:
+        """Wait for events, as the holder of _polling, and queue the tasks that they concern."""
+        flush = False
+        try:
+            if self.ready or self._stopped:
+                return
+            events = self._epoll.poll(-1, 256)
+            self._batches += 1
+            links = self._hub.links
+            ready = self.ready
+            for fd, mask in events:
+                link = links.get(fd)
+                if link is None:
+                    continue
+                if mask & _OUTPUT and link.backlog:
+                    self._hub.outbox.writable.append(link)
+                    flush = True
+                if mask & _INPUT:
+                    link.readable = True
+                    if mask & _HANGUP:
+                        link.hangup = True
+                    task = link.task
+                    task.again = True
+                    if task.owner.acquire(False):
+                        ready.append(task)
+        finally:
+            # Not before all is queued: a thread that polls looks at `ready` only once, before.
+            self._polling.release()
+        if not self._watched:
+            self._watched = True
+            self._hub.timers.wake()
+        if self._wanted > 1 and ready:
+            self._wake(min(len(ready), self._wanted - 1))
+        if flush:
+            self._hub.outbox.flush(1)
+
+    def _wake(self, count: int) -> None:
+        for _ in range(count):
+            try:
+                self._idle.pop().signal.set()
+            except IndexError:
+                return
+
+    def _park(self, me: Worker) -> bool:
+        """Wait to be needed; False: not needed for long, so the thread ends."""
+        self._idle.append(me)
+        if self.ready or not self._polling.locked():
+            # Somebody may have looked for an idle thread just before this one was.
+            try:
+                self._idle.remove(me)
+            except ValueError:
+                me.signal.wait()
+            return True
+        if me.signal.wait(RETIRE):
+            return True
+        try:
+            self._idle.remove(me)
+        except ValueError:
+            me.signal.wait()
+            return True
+        return False
+
+    # The timer thread
+
+    def tick(self) -> bool:
+        """Look after the threads; return whether to be called again in a moment."""
+        if not self._watched or self._stopped:
+            return False
+        now = time.monotonic()
+        started = [w.started for w in self.workers if w.started]
+        oldest = min(started, default=now)
+        if now - oldest > TICK:
+            for worker in self.workers:
+                if worker.started and now - worker.started > TICK:
+                    worker.fresh = False
+            if self._hub.outbox.entries:
+                self._hub.outbox.wake_writer()
+        cpu, wall = time.process_time(), now
+        idle_cpu = cpu - self._cpu < 0.8 * (wall - self._wall)
+        self._cpu, self._wall = cpu, wall
+        if started and not self._polling.locked():
+            if idle_cpu or now - oldest > STUCK_TICKS * TICK:
+                self._grow()
+        self._calm += 1
+        if self._calm >= DECAY_TICKS:
+            self._calm = 0
+            self._wanted = max(1, self._wanted - 1)
+        if self._batches == self._batches_seen and not started and not self.ready:
+            self._quiet += 1
+            if self._quiet > IDLE_TICKS:
+                self._quiet = 0
+                self._watched = False
+                # A thread that began in between has seen `_watched` still set.
+                if self._batches == self._batches_seen:
+                    return False
+                self._watched = True
+        else:
+            self._quiet = 0
+        self._batches_seen = self._batches
+        return True
+
+    def _grow(self) -> None:
+        """All threads are in handlers: let more in."""
+        self._calm = 0
+        active = len(self.workers) - len(self._idle)
+        self._wanted = min(self._limit, max(self._wanted, active) + max(1, active // 2))
+        missing = self._wanted - active
+        self._wake(min(missing, len(self._idle)))
+        for _ in range(min(missing, self._limit - len(self.workers))):
+            self._spawn()

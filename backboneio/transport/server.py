@@ -1,0 +1,342 @@
+"""The Engine.IO v4 server that python-socketio is given in place of ``engineio.Server``."""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import contextlib
+import json
+import logging
+import queue
+import secrets
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from .endpoint import Endpoint
+from .frames import CloseCode
+from .http import CORS, Headers, Origins
+from .hub import Hub, why_not
+from .limits import Limits
+from .session import Session, frame_of
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+Handler = Callable[..., Any]
+
+
+class Server:
+    """An Engine.IO server whose clients cost memory, not threads.
+
+    :param ping_interval: seconds between a client's answer and the next ping, or a tuple with
+        seconds of grace that only the client is told of.
+    :param ping_timeout: seconds for the client to answer a ping.
+    :param max_http_buffer_size: bytes of one message and of one polling request's body.
+    :param allow_upgrades: whether a client that polls may go on with WebSocket.
+    :param http_compression: compress answers to polls of 1 KB and more.
+    :param cookie: name, or dictionary of attributes with a name, of a cookie with the session id.
+    :param cors_allowed_origins: see :class:`backboneio.transport.http.CORS`; None is same-origin.
+    :param cors_credentials: whether pages of other origins may send cookies.
+    :param transports: "websocket", "polling" or a list of both.
+    :param logger: a logger, True to log all (level INFO) or False for errors only.
+    :param environ_keys: keys of the WSGI environ to keep for handlers, besides the CGI variables.
+    :param limits: a :class:`~backboneio.transport.limits.Limits`; or its fields as keyword
+        arguments: ``max_backlog=...``, ``max_connections=...``, ``threads=...``, ...
+
+    Other options of ``engineio.Server`` are accepted and have no effect: messages of one client are
+    always handled one after the other (``async_handlers``), in threads (``async_mode``).
+
+    :raises ValueError: for an unknown option or value.
+    :raises RuntimeError: when this process cannot have a hub; :func:`why_not` tells beforehand.
+    """
+
+    class reason:
+        """Disconnection reasons, as in python-engineio."""
+
+        SERVER_DISCONNECT = "server disconnect"
+        CLIENT_DISCONNECT = "client disconnect"
+        PING_TIMEOUT = "ping timeout"
+        TRANSPORT_CLOSE = "transport close"
+        TRANSPORT_ERROR = "transport error"
+
+    event_names = ("connect", "disconnect", "message")
+    valid_transports = ("polling", "websocket")
+    async_mode = "threading"
+
+    def __init__(
+        self,
+        *,
+        ping_interval: float | tuple[float, float] = 25,
+        ping_timeout: float = 20,
+        max_http_buffer_size: int = 1_000_000,
+        allow_upgrades: bool = True,
+        http_compression: bool = True,
+        cookie: str | Mapping[str, Any] | None = None,
+        cors_allowed_origins: Origins = None,
+        cors_credentials: bool = True,
+        transports: str | Iterable[str] | None = None,
+        logger: logging.Logger | bool = False,
+        environ_keys: Iterable[str] = (),
+        limits: Limits | None = None,
+        async_mode: str | None = None,
+        async_handlers: bool = False,
+        json: Any = None,
+        monitor_clients: bool | None = None,
+        compression_threshold: int | None = None,
+        **options: Any,
+    ) -> None:
+        problem = why_not()
+        if problem is not None:
+            raise RuntimeError(problem)
+        if async_mode not in (None, "threading"):
+            raise ValueError("Invalid async_mode specified")
+        if isinstance(ping_interval, tuple):
+            self.ping_interval, grace = ping_interval
+        else:
+            self.ping_interval, grace = ping_interval, 0
+        self.ping_interval_grace_period = grace
+        self.ping_timeout = ping_timeout
+        self.max_http_buffer_size = max_http_buffer_size
+        self.allow_upgrades = allow_upgrades
+        self.http_compression = http_compression
+        self.cookie = cookie
+        self.cors_allowed_origins = cors_allowed_origins
+        self.transports = _transports(transports, self.valid_transports)
+        self.environ_keys = tuple(environ_keys)
+        try:
+            self.limits = limits or Limits(max_message=max_http_buffer_size, **options)
+        except TypeError as err:
+            raise ValueError(f"unknown option: {err}") from None
+        self.logger = _logger(logger)
+        self.sockets: dict[str, Session] = {}
+        self.handlers: dict[str, Handler] = {}
+        self.hub = Hub(self.limits)
+        self.hub.on_fork(self._after_fork)
+        self.stopping = False
+        self._endpoint = Endpoint(self, CORS(cors_allowed_origins, cors_credentials))
+        _servers.add(self)
+
+    # What python-socketio asks of its Engine.IO server
+
+    def on(self, event: str, handler: Handler | None = None) -> Any:
+        """Register the handler of 'connect' (sid, environ), 'message' (sid, data) or 'disconnect'
+        (sid, reason); without a handler, a decorator.
+
+        Handlers of one client run one at a time and in order; 'disconnect' once, after all others.
+        A connect handler refuses a client by returning something else than None and True.
+        """
+        if event not in self.event_names:
+            raise ValueError("Invalid event")
+
+        def register(handler: Handler) -> Handler:
+            self.handlers[event] = handler
+            return handler
+
+        return register if handler is None else register(handler)
+
+    def send(self, sid: str, data: Any) -> None:
+        """Send a message (str, bytes, or a list or dict as JSON) to one client. Never blocks."""
+        if isinstance(data, str):
+            packet: str | bytes = "4" + data
+        elif isinstance(data, (bytes, bytearray)):
+            packet = bytes(data)
+        elif isinstance(data, (list, dict)):
+            packet = "4" + json.dumps(data, separators=(",", ":"))
+        else:
+            packet = "4" if data is None else f"4{data}"
+        self._send(sid, packet)
+
+    def send_packet(self, sid: str, pkt: Any) -> None:
+        """Send an ``engineio.packet.Packet`` to one client."""
+        self._send(sid, pkt.encode())
+
+    def _send(self, sid: str, packet: str | bytes) -> None:
+        session = self.sockets.get(sid)
+        if session is None or session.closing:
+            self.logger.info("Cannot send to sid %s", sid)
+            return
+        self.hub.outbox.put((session,), frame_of(packet), packet)
+        self.hub.wake()
+
+    def send_many(self, sids: Iterable[str], data: str) -> None:
+        """Send one text message to many clients, encoded once.
+
+        Never blocks and may be called by any thread. For each client, messages arrive in the order
+        of the calls to this method and :meth:`send`. Unknown sids are passed over.
+        """
+        sockets = self.sockets
+        sessions = [s for s in map(sockets.get, sids) if s is not None]
+        if sessions:
+            packet = "4" + data
+            self.hub.outbox.put(sessions, frame_of(packet), packet)
+            self.hub.wake()
+
+    def disconnect(self, sid: str | None = None) -> None:
+        """Disconnect a client (or all); its disconnect handler runs in its own thread, soon."""
+        for session in list(self.sockets.values()) if sid is None else [self.sockets.get(sid)]:
+            if session is not None:
+                session.end(self.reason.SERVER_DISCONNECT, CloseCode.NORMAL_CLOSURE, farewell=True)
+
+    def transport(self, sid: str) -> str:
+        """Return "websocket" or "polling"; KeyError for an unknown client."""
+        return "websocket" if self._get_socket(sid).upgraded else "polling"
+
+    def get_session(self, sid: str) -> dict[str, Any]:
+        """Return the dictionary that the application keeps for a client."""
+        return self._get_socket(sid).session
+
+    def save_session(self, sid: str, session: dict[str, Any]) -> None:
+        """Replace the dictionary of a client."""
+        self._get_socket(sid).session = session
+
+    @contextlib.contextmanager
+    def session(self, sid: str) -> Iterator[dict[str, Any]]:
+        """The dictionary of a client, saved at the end of the with block."""
+        session = self.get_session(sid)
+        try:
+            yield session
+        finally:
+            self.save_session(sid, session)
+
+    def generate_id(self) -> str:
+        """Make an id that nobody can guess."""
+        return base64.urlsafe_b64encode(secrets.token_bytes(15)).decode("ascii")
+
+    def start_background_task(
+        self, target: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> threading.Thread:
+        """Run a function in a daemon thread of its own, and return the thread."""
+        thread = threading.Thread(target=target, args=args, kwargs=kwargs, daemon=True)
+        thread.start()
+        return thread
+
+    def sleep(self, seconds: float = 0) -> None:
+        """Sleep, as ``time.sleep`` does."""
+        time.sleep(seconds)
+
+    def create_queue(self, *args: Any, **kwargs: Any) -> queue.Queue[Any]:
+        """Make a ``queue.Queue``."""
+        return queue.Queue(*args, **kwargs)
+
+    def get_queue_empty_exception(self) -> type[Exception]:
+        """What ``get()`` of such a queue raises."""
+        return queue.Empty
+
+    def create_event(self, *args: Any, **kwargs: Any) -> threading.Event:
+        """Make a ``threading.Event``."""
+        return threading.Event(*args, **kwargs)
+
+    def is_asyncio_based(self) -> bool:
+        """No."""
+        return False
+
+    def _get_socket(self, sid: str) -> Session:
+        session = self.sockets.get(sid)
+        if session is None or session.closed:
+            raise KeyError("Session not found")
+        return session
+
+    def _ok(
+        self, packets: Any = None, headers: Headers | None = None, jsonp_index: Any = None
+    ) -> Any:
+        """There for python-socketio's admin instrumentation, which wraps it; not used."""
+
+    # Extras
+
+    def stats(self) -> dict[str, Any]:
+        """Return figures of this process; cheap enough to ask each second.
+
+        connections, websockets, polling: clients now. threads, threads_busy, threads_limit: of the
+        pool. queue_in: clients that wait for a thread; queue_out: messages that wait for the
+        writer. backlog: bytes that wait for clients. Since the start: bytes_in, bytes_out,
+        messages_in, deliveries (packets sent, once per client) and drops (clients disconnected
+        because they did not read).
+        """
+        sessions = list(self.sockets.values())
+        websockets = sum(1 for s in sessions if s.upgraded)
+        figures = self.hub.stats()
+        figures.update(
+            connections=len(sessions),
+            websockets=websockets,
+            polling=len(sessions) - websockets,
+            backlog=sum(link.backlog for link in list(self.hub.links.values()))
+            + sum(s.backlog_bytes for s in sessions),
+        )
+        return figures
+
+    def shutdown(self) -> None:
+        """Say goodbye to all clients, who may come back (close code 1001), and stop.
+
+        Waits `shutdown_timeout` at most for running handlers and for what is still to be sent.
+        Called at process exit, too.
+        """
+        self.stopping = True
+        hub = self.hub
+        if not hub.started:
+            return
+        for session in list(self.sockets.values()):
+            session.end(self.reason.SERVER_DISCONNECT, CloseCode.GOING_AWAY)
+        deadline = time.monotonic() + self.limits.shutdown_timeout
+        while (self.sockets or hub.links or hub.outbox.entries) and time.monotonic() < deadline:
+            hub.outbox.flush()
+            time.sleep(0.01)
+        hub.stop()
+
+    def _after_fork(self) -> None:
+        """In a forked child: the parent's clients stay the parent's."""
+        self.sockets.clear()
+
+    def handle_request(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve a request; a WSGI application."""
+        return self._endpoint(environ, start_response)
+
+    def call_connect(self, sid: str, environ: Environ) -> Any:
+        """Run the connect handler; False when it fails."""
+        handler = self.handlers.get("connect")
+        if handler is None:
+            return None
+        try:
+            return handler(sid, environ)
+        except BaseException:
+            self.logger.exception("connect handler error")
+            return False
+
+    def call_disconnect(self, sid: str, reason: str) -> None:
+        """Run the disconnect handler."""
+        handler = self.handlers.get("disconnect")
+        if handler is not None:
+            try:
+                handler(sid, reason)
+            except BaseException:
+                self.logger.exception("disconnect handler error")
+
+
+def _transports(wanted: str | Iterable[str] | None, valid: Iterable[str]) -> list[str]:
+    if wanted is None:
+        return list(valid)
+    chosen = [t for t in ([wanted] if isinstance(wanted, str) else wanted) if t in valid]
+    if not chosen:
+        raise ValueError("No valid transports provided")
+    return chosen
+
+
+def _logger(option: logging.Logger | bool) -> logging.Logger:
+    if not isinstance(option, bool):
+        return option
+    logger = logging.getLogger("backboneio.transport")
+    if option:
+        logger.setLevel(logging.INFO)
+        if not logger.handlers:
+            logger.addHandler(logging.StreamHandler())
+    return logger
+
+
+def _shutdown_all() -> None:
+    for server in list(_servers):
+        server.shutdown()
+
+
+_servers: weakref.WeakSet[Server] = weakref.WeakSet()
+atexit.register(_shutdown_all)

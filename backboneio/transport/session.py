@@ -1,0 +1,496 @@
+"""An Engine.IO session: its packets, heartbeat, upgrade and end, whatever it is carried by."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from . import native
+from .frames import BINARY, CLOSE, PING, PONG, TEXT, Close, CloseCode, FrameError, server_frame
+from .polling import ParkedPoll, Poll
+from .pool import Task, Worker
+
+if TYPE_CHECKING:
+    from .server import Server
+    from .websocket import WebSocket
+
+Packet = str | bytes
+
+
+class BadMessage(Exception):
+    """Raised by a message handler to close the connection of a client that breaks the protocol."""
+
+
+def frame_of(packet: Packet) -> bytes:
+    """The WebSocket frame of an Engine.IO packet."""
+    if isinstance(packet, str):
+        return server_frame(TEXT, packet.encode("utf-8"))
+    return server_frame(BINARY, packet)
+
+
+_PING = frame_of("2")
+
+
+class Session(Task):
+    """What python-engineio calls a socket.
+
+    Three parties use a session. Its owner (whoever holds Task.owner: a pool thread in a turn, or
+    the WSGI thread until it is open) reads and calls handlers. The thread that flushes the outbox
+    writes. Any thread may call end(), which leaves a note for the owner. Attributes say whose they
+    are; the flags are written by one party and only looked at by the others.
+    """
+
+    __slots__ = (
+        "_data",
+        "_doom",
+        "_greeted",
+        "_heard",
+        "_pinged_at",
+        "backlog",
+        "backlog_bytes",
+        "closed",
+        "closing",
+        "connected",
+        "inbox",
+        "pieces",
+        "poll",
+        "polling",
+        "probe",
+        "server",
+        "sid",
+        "sink",
+        "source",
+        "upgrading",
+    )
+
+    def __init__(self, server: Server, sid: str) -> None:
+        super().__init__()
+        self.server = server
+        self.sid = sid
+        #: the application's data for this session (get_session, save_session)
+        self._data: dict[str, Any] | None = None
+        #: why and how to end; set once
+        self._doom: tuple[str, int | None, bool] | None = None
+        self.connected = False
+        self.closing = False
+        self.closed = False
+        # The owner's
+        self.source: WebSocket | None = None
+        self.probe: WebSocket | None = None
+        self.upgrading = False
+        self._greeted = False
+        #: packets that were posted and not handled yet; posting threads append, under Outbox.lock
+        self.inbox: deque[Packet] | None = None
+        # The flushing thread's
+        self.sink: WebSocket | None = None
+        self.pieces: list[Any] | None = None
+        self.backlog: list[Packet] | None = None
+        self.backlog_bytes = 0
+        self.poll: Poll | None = None
+        #: a GET is being answered or parked
+        self.polling = False
+        # The heartbeat's
+        self._pinged_at = 0.0
+        self._heard = False
+
+    @property
+    def upgraded(self) -> bool:
+        """Whether WebSocket carries the session (from the start or by now)."""
+        return self.source is not None
+
+    @property
+    def session(self) -> dict[str, Any]:
+        """The application's data for this session."""
+        if self._data is None:
+            self._data = {}
+        return self._data
+
+    @session.setter
+    def session(self, value: dict[str, Any]) -> None:
+        self._data = value
+
+    @property
+    def doomed(self) -> bool:
+        """Whether end() was called."""
+        return self._doom is not None
+
+    # Any thread
+
+    def end(self, reason: str, code: int | None = None, farewell: bool = False) -> None:
+        """End the session, by its owner.
+
+        :param reason: one of Server.reason, for the disconnect handler.
+        :param code: for a WebSocket's close frame; None cuts the connection.
+        :param farewell: say goodbye with an Engine.IO CLOSE packet, after which clients do not
+            come back by themselves.
+        """
+        if self._doom is None:
+            self._doom = (reason, code, farewell)
+        self.server.hub.pool.schedule(self)
+
+    def accept(self, packets: list[Packet]) -> bool:
+        """Queue packets that were posted; False: too many wait already."""
+        limits = self.server.limits
+        with self.server.hub.outbox.lock:
+            inbox = self.inbox
+            if inbox is None:
+                self.inbox = inbox = deque()
+            size = sum(map(len, inbox)) + sum(map(len, packets)) if inbox else 0
+            if size > limits.max_inbox_messages * limits.max_message:
+                return False
+            if inbox and len(inbox) + len(packets) > limits.max_inbox_packets:
+                return False
+            inbox.extend(packets)
+        self.server.hub.pool.schedule(self)
+        return True
+
+    def upgrade_timeout(self, link: WebSocket) -> None:
+        """Drop a probe that takes too long."""
+        if self.probe is link:
+            # Its reader sees the end of the stream then.
+            self.server.hub.outbox.call(link.broken)
+            self.server.hub.wake()
+
+    # The timer thread
+
+    def start_timers(self) -> None:
+        """Begin the heartbeat and the time to greet."""
+        timers = self.server.hub.timers
+        timers.add(self.server.ping_interval, self._ping)
+        if self.server.limits.handshake_timeout is not None:
+            timers.add(self.server.limits.handshake_timeout, self._check_greeting)
+
+    def _ping(self) -> None:
+        if self.closing:
+            return
+        self._heard = False
+        self._pinged_at = time.monotonic()
+        hub = self.server.hub
+        hub.timers.add(self.server.ping_timeout, self._check_pong)
+        hub.outbox.put((self,), _PING, "2")
+        hub.outbox.wake_writer()
+
+    def _pong(self) -> None:
+        if self._pinged_at:
+            self._pinged_at = 0.0
+            self.server.hub.timers.add(self.server.ping_interval, self._ping)
+
+    def _check_pong(self) -> None:
+        if self.closing or not self._pinged_at:
+            return
+        timeout = self.server.ping_timeout
+        now = time.monotonic()
+        if now - self._pinged_at < timeout - 0.001:
+            return  # that is a later ping, with a check of its own
+        if self._heard or self._occupied():
+            self._heard = False
+            self._pinged_at = now
+            self.server.hub.timers.add(timeout, self._check_pong)
+        else:
+            self.end(self.server.reason.PING_TIMEOUT, CloseCode.GOING_AWAY)
+
+    def _occupied(self) -> bool:
+        """Whether we are the ones who are late: in a handler, or with input still unread."""
+        if not self.owner.acquire(False):
+            return True
+        link = self.source
+        if link is not None and link.fd >= 0 and native.has_input(link.fd):
+            link.readable = True
+            self.server.hub.pool.queue(self)
+            return True
+        self.owner.release()
+        if self.again:
+            self.server.hub.pool.schedule(self)
+        return False
+
+    def _check_greeting(self) -> None:
+        if not self._greeted and not self.closing:
+            self.end(self.server.reason.TRANSPORT_ERROR, CloseCode.POLICY_VIOLATION)
+
+    # The owner
+
+    def turn(self, worker: Worker) -> bool:
+        """Handle a bounded part of what the client has sent."""
+        if self.closed:
+            return False
+        more = False
+        if self._doom is None:
+            try:
+                if self.source is not None:
+                    more = self._read(self.source, worker)
+                else:
+                    more = self._read_polling(worker)
+            except FrameError as err:
+                self.server.logger.info("%s: %s", self.sid, err)
+                self.end(self.server.reason.TRANSPORT_ERROR, err.code)
+            except Exception:
+                self.server.logger.exception("%s: error while reading", self.sid)
+                self.end(self.server.reason.TRANSPORT_ERROR, CloseCode.INTERNAL_ERROR)
+        if self._doom is not None:
+            self._finish(*self._doom)
+            return False
+        return more
+
+    def _read(self, link: WebSocket, worker: Worker) -> bool:
+        """Read frames until there are no more, or the turn is over."""
+        limits = self.server.limits
+        left = limits.turn_messages
+        deadline = 0.0
+        reader = link.reader
+        while True:
+            found = reader.next()
+            if found is not None:
+                self._on_frame(link, found[0], found[1], worker)
+                if self._doom is not None:
+                    return False
+            elif not link.readable:
+                return False
+            else:
+                # Before reading: what arrives from now on is reported again.
+                link.readable = False
+                data = worker.receive(link.fd)
+                if data is None:
+                    return False
+                if not data:
+                    self.end(self.server.reason.TRANSPORT_CLOSE)
+                    return False
+                worker.bytes_in += len(data)
+                self._heard = True
+                if link.hangup or len(data) == native.RECEIVE_SIZE:
+                    link.readable = True
+                reader.feed(data)
+                if not deadline:
+                    deadline = time.monotonic() + limits.turn_seconds
+                    continue
+            left -= 1
+            if left <= 0 or time.monotonic() > deadline > 0:
+                return True
+
+    def _on_frame(self, link: WebSocket, opcode: int, payload: bytes, worker: Worker) -> None:
+        if opcode == TEXT:
+            try:
+                self._on_packet(payload.decode("utf-8"), worker)
+            except UnicodeDecodeError:
+                raise FrameError(CloseCode.INVALID_DATA, "invalid UTF-8") from None
+        elif opcode == BINARY:
+            self._on_packet(payload, worker)
+        else:
+            self._on_control(link, opcode, payload)
+
+    def _on_control(self, link: WebSocket, opcode: int, payload: bytes) -> None:
+        if opcode == PING:
+            self.server.hub.outbox.call(link.write, server_frame(PONG, payload))
+            self.server.hub.wake()
+        elif opcode == CLOSE:
+            try:
+                code = Close.parse(payload).code
+            except Exception:
+                raise FrameError(CloseCode.PROTOCOL_ERROR, "invalid close frame") from None
+            if code == CloseCode.NO_STATUS_RCVD:
+                code = CloseCode.NORMAL_CLOSURE
+            self.end(self.server.reason.TRANSPORT_CLOSE, code)
+
+    def _on_packet(self, packet: Packet, worker: Worker) -> None:
+        """Handle one Engine.IO packet."""
+        if isinstance(packet, bytes):
+            self._message(packet, worker)
+            return
+        kind = packet[:1]
+        if kind == "4":
+            self._message(packet[1:], worker)
+        elif kind == "3":
+            self._pong()
+        elif kind == "1":
+            self.end(self.server.reason.CLIENT_DISCONNECT, CloseCode.NORMAL_CLOSURE)
+        elif kind not in ("0", "5", "6"):
+            raise FrameError(CloseCode.PROTOCOL_ERROR, "not an Engine.IO packet for a server")
+
+    def _message(self, data: Packet, worker: Worker) -> None:
+        self._greeted = True
+        worker.messages_in += 1
+        handler = self.server.handlers.get("message")
+        if handler is None:
+            return
+        try:
+            handler(self.sid, data)
+        except BadMessage as err:
+            raise FrameError(CloseCode.POLICY_VIOLATION, str(err)) from None
+        except BaseException:  # a SystemExit must not end the thread
+            self.server.logger.exception("message handler error")
+
+    def _read_polling(self, worker: Worker) -> bool:
+        """Handle what was posted and what a probe sends; notice a poll that was given up."""
+        limits = self.server.limits
+        left = limits.turn_messages
+        deadline = time.monotonic() + limits.turn_seconds
+        inbox = self.inbox
+        while inbox:
+            packet = inbox.popleft()
+            self._heard = True
+            self._on_packet(packet, worker)
+            if self._doom is not None:
+                return False
+            left -= 1
+            if left <= 0 or time.monotonic() > deadline:
+                return True
+        probe = self.probe
+        if probe is not None:
+            try:
+                self._read_probe(probe, worker)
+            except (FrameError, UnicodeDecodeError):
+                self._drop_probe(probe, CloseCode.PROTOCOL_ERROR)
+            if self.source is not None:
+                return True  # now read on as a WebSocket
+        poll = self.poll
+        if isinstance(poll, ParkedPoll) and poll.readable:
+            with self.server.hub.outbox.lock:
+                if self.poll is poll and poll.given_up(worker):
+                    self.poll = None
+                    self.polling = False
+                    poll.close()
+                    self.end(self.server.reason.TRANSPORT_CLOSE)
+        return False
+
+    def _read_probe(self, probe: WebSocket, worker: Worker) -> None:
+        """Go through an upgrade: "2probe", "3probe", "5"."""
+        outbox = self.server.hub.outbox
+        while True:
+            found = probe.reader.next()
+            if found is None:
+                if not probe.readable:
+                    return
+                probe.readable = False
+                data = worker.receive(probe.fd)
+                if data is None:
+                    return
+                if not data:
+                    self._drop_probe(probe, None)
+                    return
+                worker.bytes_in += len(data)
+                if probe.hangup or len(data) == native.RECEIVE_SIZE:
+                    probe.readable = True
+                probe.reader.feed(data)
+                continue
+            opcode, payload = found
+            if opcode not in (TEXT, BINARY, CLOSE):
+                self._on_control(probe, opcode, payload)
+            elif opcode == TEXT and payload == b"2probe" and not self.upgrading:
+                self.upgrading = True
+                outbox.call(self._probed, probe)
+            elif opcode == TEXT and payload == b"5" and self.upgrading:
+                self.probe = None
+                self.source = probe
+                self.upgrading = False
+                outbox.call(self.carry, probe)
+                self.server.hub.wake()
+                return
+            else:
+                self._drop_probe(
+                    probe, CloseCode.NORMAL_CLOSURE if opcode == CLOSE else CloseCode.PROTOCOL_ERROR
+                )
+                return
+            self.server.hub.wake()
+
+    def _drop_probe(self, probe: WebSocket, code: int | None) -> None:
+        self.probe = None
+        self.upgrading = False
+        self.server.hub.outbox.call(probe.leave, code)
+        self.server.hub.wake()
+
+    def _finish(self, reason: str, code: int | None, farewell: bool) -> None:
+        """The last turn: tell the application, then let go of everything."""
+        self.closing = True
+        self.server.call_disconnect(self.sid, reason)
+        self.closed = True
+        self.server.sockets.pop(self.sid, None)
+        self._data = None
+        self.inbox = None
+        hub = self.server.hub
+        hub.outbox.call(self._detach, code, farewell)
+        hub.wake()
+
+    # The thread that flushes the outbox
+
+    def carry(self, link: WebSocket, head: bytes | None = None) -> None:
+        """Send by WebSocket from now on; `head` answers a handshake that has not been answered."""
+        backlog, self.backlog, self.backlog_bytes = self.backlog or [], None, 0
+        frames = b"".join(map(frame_of, backlog))
+        if head is None:
+            if frames:
+                link.write(frames)
+        else:
+            link.attach(head + frames)
+        self.sink = link
+        self._release_poll()
+
+    def hold(self, packets: list[Packet]) -> None:
+        """Send by answering a poll, or keep the packets until there is one."""
+        if self.closed:
+            return
+        backlog = self.backlog
+        limits = self.server.limits
+        if backlog is None:
+            self.backlog = backlog = []
+        waiting = self.backlog_bytes
+        size = sum(map(len, packets))
+        if backlog and self.poll is None:
+            over = waiting + size > limits.max_backlog
+            if over or len(backlog) + len(packets) > limits.max_backlog_packets:
+                self.server.hub.drops += 1
+                self.end(self.server.reason.TRANSPORT_ERROR)
+                return
+        backlog += packets
+        self.backlog_bytes = waiting + size
+        poll = self.poll
+        if poll is not None:
+            self.poll = None
+            self.polling = False
+            if not poll.respond(self.take()):
+                self.end(self.server.reason.TRANSPORT_ERROR)
+
+    def take(self) -> list[Packet]:
+        """Take packets for one answer, as many as go into it."""
+        backlog = self.backlog
+        if not backlog:
+            return []
+        limits = self.server.limits
+        count = size = 0
+        for packet in backlog:
+            size += len(packet)
+            if count and (size > limits.max_message or count >= limits.max_packets):
+                break
+            count += 1
+        taken = backlog[:count]
+        del backlog[:count]
+        self.backlog_bytes = sum(map(len, backlog))
+        if not backlog:
+            self.backlog = None
+        return taken
+
+    def _probed(self, probe: WebSocket) -> None:
+        probe.write(frame_of("3probe"))
+        # The client sends its "5" when no poll is under way any more.
+        self._release_poll()
+
+    def _release_poll(self) -> None:
+        poll = self.poll
+        if poll is not None:
+            self.poll = None
+            self.polling = False
+            poll.respond(self.take() or ["6"])
+
+    def _detach(self, code: int | None, farewell: bool) -> None:
+        if self.probe is not None:
+            self.probe.leave(code)
+        sink, poll = self.sink, self.poll
+        if sink is not None:
+            if farewell:
+                sink.write(frame_of("1"))
+            sink.leave(code)
+        elif poll is not None:
+            self.poll = None
+            poll.respond([*self.take(), "1" if farewell else "6"])
+        self.sink = self.source = self.probe = None
+        self.backlog = None
+        self.polling = False
