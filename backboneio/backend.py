@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
+import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from .errors import HandedError, handed
@@ -26,8 +27,6 @@ _EVENT_OF = {method: event for event, method in EVENTS.items()} | {"patch": "upd
 class Attachment(Protocol):
     """What a backend knows of the applications it is attached to (``sync.Sync``)."""
 
-    #: Grows with every attachment made: the order in which several turns are taken.
-    number: int
     name: str
 
     def publish(self, change: Change) -> None:
@@ -65,12 +64,14 @@ class Backend:
         #: The key of a model's id.
         self.id_attribute = id_attribute or "id"
         self._id_attribute_is_known = id_attribute is not None
-        # Replaced as a whole and never changed, so reading them needs no lock.
+        # These are replaced as a whole and never changed: reading them needs no lock. Replacing
+        # them takes ``_registering``, so that of two layers added at once none is lost.
+        self._registering = threading.Lock()
         self._stack: tuple[_Registered, ...] = ()
         self._applying: dict[str, tuple[_Registered, ...]] = {}
         self._observers: dict[str, tuple[Callable[[Any], object], ...]] = {}
         self._publisher: Callable[[Change], Iterable[str | None] | str | None] | None = None
-        self._attachments: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._attachments: tuple[weakref.ref[Any], ...] = ()  # oldest first
 
     # The stack
 
@@ -95,16 +96,19 @@ class Backend:
                 raise TypeError("use() takes a layer, or methods and a layer")
             return lambda function: self.use(*methods, function)
         served = methods or getattr(layer, "methods", None)
+        if not isinstance(served, (tuple, list, set, frozenset)):
+            served = None
         takes_error, takes_next = _parameters(layer)
         registered = _Registered(
             layer, None if served is None else frozenset(served), takes_error, takes_next
         )
         declared = getattr(layer, "id_attribute", None)
-        if isinstance(declared, str) and not self._id_attribute_is_known:
-            self.id_attribute = declared
-            self._id_attribute_is_known = True
-        self._stack = (*self._stack, registered)
-        self._applying = {}
+        with self._registering:
+            if isinstance(declared, str) and not self._id_attribute_is_known:
+                self.id_attribute = declared
+                self._id_attribute_is_known = True
+            self._stack = (*self._stack, registered)
+            self._applying = {}
         return layer
 
     def create(self, layer: L) -> L:
@@ -205,8 +209,8 @@ class Backend:
 
         :param channel: the channel of the request; with None a change is announced to everyone.
         :returns: what a layer gave to ``res.end``.
-        :raises SyncError: what a layer handed to ``next(err)`` or ``res.error(err)``; and any other
-            exception as it was raised.
+        :raises Exception: what a layer raised, or handed to ``next(err)`` or ``res.error(err)``;
+            a :class:`SyncError` for what was handed on and is no exception.
         """
         model = {} if model is None else dict(model)
         attached = self._attached()
@@ -214,7 +218,11 @@ class Backend:
 
         def settle(err: BaseException | None, result: Any, text: str, notify: Notify) -> None:
             if err is None:
-                change = self.change(req, result, text, notify)
+                try:
+                    change = self.change(req, result, text, notify)
+                except Exception as unannounced:
+                    settled.append((unannounced, None))
+                    return
                 if change is not None:
                     for attachment in attached:
                         attachment.publish(change.copy())
@@ -230,20 +238,24 @@ class Backend:
             id_attribute=self.id_attribute,
             turn=self.turn,
         )
-        with ExitStack() as stack:
-            for attachment in attached[:1]:
-                stack.enter_context(attachment.context(None))
-            key = self.model_id(req)
-            if key is not None and takes_turn(method):
-                stack.enter_context(self.turn(key))
-            self.handle(req, Response(settle))
-        if not settled:
-            raise unanswered(req)
-        err, result = settled[0]
-        if err is None:
-            return result
-        cause = err.cause if isinstance(err, HandedError) else None
-        raise cause if isinstance(cause, Exception) else err
+        try:
+            with ExitStack() as stack:
+                for attachment in attached[:1]:
+                    stack.enter_context(attachment.context(None))
+                key = self.model_id(req)
+                if key is not None and takes_turn(method):
+                    stack.enter_context(self.turn(key))
+                self.handle(req, Response(settle))
+            if not settled:
+                raise unanswered(req)
+            err, result = settled[0]
+            if err is not None:
+                raise err
+        except HandedError as err:
+            if isinstance(err.cause, Exception):
+                raise err.cause from None
+            raise
+        return result
 
     def on(self, event: str, function: L | None = None) -> Any:
         """Observe changes in server code: ``on("created", fn)``, or as a decorator.
@@ -258,10 +270,11 @@ class Backend:
             raise ValueError(f"there is no event {event!r}: observe one of {', '.join(EVENTS)}")
         if function is None:
             return lambda function: self.on(event, function)
-        self._observers = {
-            **self._observers,
-            event: (*self._observers.get(event, ()), function),
-        }
+        with self._registering:
+            self._observers = {
+                **self._observers,
+                event: (*self._observers.get(event, ()), function),
+            }
         return function
 
     def publish(self, function: L) -> L:
@@ -274,31 +287,28 @@ class Backend:
         self._publisher = function  # type: ignore[assignment]
         return function
 
-    def turn(self, model_id: ModelId) -> AbstractContextManager[object]:
+    @contextmanager
+    def turn(self, model_id: ModelId) -> Iterator[None]:
         """Take the turn on a model: ``with backend.turn(7): ...; backend.emit(...)``.
 
         :raises Conflict: when it cannot be had within ``Limits.turn_timeout`` seconds.
         """
-        stack = ExitStack()
-        try:
-            for attachment in self._attached():
+        with ExitStack() as stack:
+            for attachment in self._attached():  # in the same order for every thread: no deadlock
                 stack.enter_context(attachment.turn(model_id))
-        except BaseException:
-            stack.close()
-            raise
-        return stack
+            yield
 
     # For the attachments (sync.py)
 
     def attach(self, attachment: Attachment) -> None:
         """Let *attachment* hear of what server code does, for as long as somebody holds it."""
-        self._attachments.add(attachment)
+        with self._registering:
+            alive = (reference for reference in self._attachments if reference() is not None)
+            self._attachments = (*alive, weakref.ref(attachment))
 
     def _attached(self) -> list[Attachment]:
-        attached: list[Attachment] = list(self._attachments)
-        if len(attached) > 1:
-            attached.sort(key=lambda attachment: attachment.number)
-        return attached
+        found = (reference() for reference in self._attachments)
+        return [attachment for attachment in found if attachment is not None]
 
     def model_id(self, req: Request) -> ModelId | None:
         """The id of the request's model, or None."""

@@ -148,7 +148,7 @@ def error_object(err: BaseException, debug: bool = False) -> dict[str, Any]:
         error: dict[str, Any] = {
             **_public_attributes(shown.attributes),
             "name": shown.name,
-            "message": shown.message,
+            "message": str(shown.message),  # somebody may have given it an exception
         }
     elif debug:
         error = {"name": type(err).__name__, "message": str(err)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -34,8 +33,6 @@ Ack = Callable[[str], None]
 #: Makes the application context that a stack runs in, from the handshake's WSGI environment, or
 #: from None for server code.
 Context = Callable[[dict[str, Any] | None], AbstractContextManager[object]]
-
-_numbers = itertools.count(1)
 
 
 class Sync:
@@ -72,7 +69,6 @@ class Sync:
         self.limits = limits or Limits()
         self.context: Context = context or (lambda environ: nullcontext())
         self.journal = Journal(self.limits)
-        self.number = next(_numbers)
         self.sockets: dict[str, SyncSocket] = {}  # by sid; single dictionary operations
         self._answers = Answers(self.limits)
         self._strand = Strand()
@@ -178,11 +174,12 @@ class Sync:
         if sent.method == "listen" or not self.backend.knows(sent.method):
             raise BadRequest(f"method: the backend {self.name!r} has no method {sent.method!r}")
         channel = sent.channel
+        listened = list(socket.channels)  # at once: server code may change them meanwhile
         if not sent.names_channel:
-            if not socket.channels:
+            if not listened:
                 raise Forbidden("channel: listen to one first")
-            channel = next(reversed(socket.channels))
-        elif channel not in socket.channels:
+            channel = listened[-1]
+        elif channel not in listened:
             name = "the channel without a name" if channel is None else f"channel {channel!r}"
             raise Forbidden(f"channel: listen to {name} first")
         return self._request(socket, sent.method, sent.model, sent.options, channel, sent.id)
@@ -257,7 +254,11 @@ class Sync:
         if err is not None:
             self.refuse(ack, err)
             return
-        change = self.backend.change(req, result, text, notify)
+        try:
+            change = self.backend.change(req, result, text, notify)
+        except Exception as unannounced:  # a layer has put into req.model what is not JSON
+            self.refuse(ack, unannounced)
+            raise
         epoch = self.journal.epoch
         if change is None:
             self.in_order(partial(ack, answer_text(text, rev, epoch)))
@@ -315,6 +316,7 @@ class Sync:
     ) -> None:
         """Begin to hear, with what was missed: all up to the last rev that was sent."""
         if not self.enter(socket, channel):
+            self.refuse(ack, Forbidden("channel: it was left while the answer was on its way"))
             return
         rev = self._delivered
         accepted: dict[str, Any] = {
