@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
 import socketio
+from engineio import exceptions as engineio_exceptions
 from engineio import packet as engineio_packet
 from socketio import packet as socketio_packet
 
@@ -36,7 +38,8 @@ class SocketIOWire:
                 socketio_packet.EVENT, namespace=self._namespace, data=encoding.loads(text)
             )
             for address in addresses:
-                self._sio._send_packet(address, packet)
+                with _gone():
+                    self._sio._send_packet(address, packet)
             return
         message = f"{socketio_packet.EVENT}{self._namespace},{text}"
         if self._send_many is not None:
@@ -44,7 +47,8 @@ class SocketIOWire:
             return
         frame = engineio_packet.Packet(engineio_packet.MESSAGE, message)
         for address in addresses:
-            self._sio.eio.send_packet(address, frame)
+            with _gone():
+                self._sio.eio.send_packet(address, frame)
 
     def ack(self, address: str, ack_id: int, text: str) -> None:
         """Answer a client's event; *text* is the JSON of the list of the ack's arguments."""
@@ -55,13 +59,20 @@ class SocketIOWire:
                 id=ack_id,
                 data=encoding.loads(text),
             )
-            self._sio._send_packet(address, packet)
+            with _gone():
+                self._sio._send_packet(address, packet)
             return
-        self._sio.eio.send(address, f"{socketio_packet.ACK}{self._namespace},{ack_id}{text}")
+        with _gone():
+            self._sio.eio.send(address, f"{socketio_packet.ACK}{self._namespace},{ack_id}{text}")
 
     def disconnect(self, sid: str) -> None:
         """Close a client's connection to the namespace."""
         self._sio.disconnect(sid, namespace=self._namespace)
+
+
+def _gone() -> AbstractContextManager[object]:
+    """Let a connection close while something is sent to it: the others are sent it still."""
+    return suppress(engineio_exceptions.SocketIsClosedError)
 
 
 class _StrictJSON:
@@ -130,6 +141,10 @@ class ThreadSafeManager:
 
     _lock: threading.RLock
     _rooms_of: dict[tuple[str, str], set[str | None]]
+    # Of python-socketio's BaseManager:
+    callbacks: dict[str, Any]
+    pending_connect: dict[str, list[str]]
+    pending_disconnect: dict[str, list[str]]
 
     @classmethod
     def guard(cls, manager: Any) -> None:
@@ -163,15 +178,19 @@ class ThreadSafeManager:
         with self._lock:
             for room in list(self._rooms_of.get((namespace, sid), ())):
                 self.basic_leave_room(sid, namespace, room)
-            # What is left to look through is nothing but the lists of clients on their way.
-            rooms = self.rooms.pop(namespace, None)  # type: ignore[attr-defined]
-            try:
-                self.rooms[namespace] = {}  # type: ignore[attr-defined]
-                super().basic_disconnect(sid, namespace, **kwargs)  # type: ignore[misc]
-            finally:
-                del self.rooms[namespace]  # type: ignore[attr-defined]
-                if rooms is not None:
-                    self.rooms[namespace] = rooms  # type: ignore[attr-defined]
+            # The rest of what super() does, which would look through all rooms first.
+            self.callbacks.pop(sid, None)
+            for pending in (self.pending_connect, self.pending_disconnect):
+                waiting = pending.get(namespace, [])
+                if sid in waiting:
+                    waiting.remove(sid)
+                    if not waiting:
+                        del pending[namespace]
+
+    def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
+        """Return who is in a room, or in one of several, by sid and Engine.IO session."""
+        with self._lock:
+            return iter(list(super().get_participants(namespace, room)))  # type: ignore[misc]
 
     def get_rooms(self, sid: str, namespace: str) -> list[str]:
         """Return the rooms of a client."""
@@ -189,7 +208,15 @@ def _locked(name: str) -> Callable[..., Any]:
     return method
 
 
-for _name in ("pre_connect", "connect", "is_connected", "pre_disconnect", "_generate_ack_id"):
+for _name in (
+    "pre_connect",
+    "connect",
+    "is_connected",
+    "pre_disconnect",
+    "sid_from_eio_sid",
+    "eio_sid_from_sid",
+    "_generate_ack_id",
+):
     setattr(ThreadSafeManager, _name, _locked(_name))
 
 
