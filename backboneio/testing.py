@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import secrets
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -74,8 +75,8 @@ class SyncClient:
         self.meta: dict[str, Any] = {}
         self.connected = True
         http = flask_test_client or Client(wsgi_app)
-        # A plain request for a file has the environment that a handshake would have.
-        response = http.get(f"{wsgi_app.prefix}backbone.io.js", headers=headers)
+        # A preflight of the handshake has the environment that the handshake would have.
+        response = http.options(f"{wsgi_app.prefix}?EIO=4&transport=polling", headers=headers)
         environ = dict(response.request.environ)
         response.close()
         sid = secrets.token_urlsafe(12)
@@ -151,13 +152,12 @@ class SyncClient:
     def _ask(self, event: str, argument: Any) -> list[Any]:
         if not self.connected:
             raise ConnectionError("the client is disconnected")
-        acked: list[str] = []
+        acked: queue.SimpleQueue[str] = queue.SimpleQueue()
         # Through JSON both ways, so that nothing passes that a socket would not carry.
         args = [encoding.loads(encoding.dumps(argument))]
-        self._sync.handlers[event](self.socket, args, acked.append)
-        if not acked:
-            raise RuntimeError("there was no answer: another thread is about to send it")
-        answer: list[Any] = encoding.loads(acked[0])
+        self._sync.handlers[event](self.socket, args, acked.put)
+        # The answer is there, unless another thread is just sending something: then that sends it.
+        answer: list[Any] = encoding.loads(acked.get(timeout=60))
         first = answer[0]
         if isinstance(first, dict) and isinstance(first.get("error"), dict):
             raise _error(**first["error"])
