@@ -37,7 +37,11 @@ class MemoryStore:
         self._count = 0
         self._next_id = 1
         for model in models:
-            self._add(None, _copy(dict(model)))
+            model = _copy(dict(model))
+            model_id = model.setdefault(id_attribute, self._next_id)
+            if isinstance(model_id, int):  # an id of a model that is deleted is not given again
+                self._next_id = max(self._next_id, model_id + 1)
+            self._add(None, model)
 
     def __call__(self, req: Request, res: Response) -> None:
         """Serve a request."""
@@ -54,7 +58,7 @@ class MemoryStore:
         model_id = model.get(self.id_attribute)
         if model_id is None:
             # Nobody can know the id yet, but may guess it: from here on changes wait for this one.
-            model_id = model[self.id_attribute] = self._new_id()
+            model_id = model[self.id_attribute] = self._new_id(channel)
         with req.turn(model_id):
             self._add(channel, model)
             res.end(_copy(model))
@@ -97,18 +101,20 @@ class MemoryStore:
             self._count -= 1
         res.end(model)
 
-    def _new_id(self) -> int:
+    def _new_id(self, channel: str | None) -> int:
+        """Return an id that no model of the channel has, and that was not given before."""
         with self._lock:
+            taken = self._models.get(channel, {})
+            while id_key(self._next_id) in taken:  # a client chose it
+                self._next_id += 1
             new = self._next_id
             self._next_id += 1
         return new
 
     def _add(self, channel: str | None, model: dict[str, Any], replace: bool = False) -> None:
-        """Put *model* in; give it an id when it has none."""
+        """Put *model*, which has an id, in."""
         with self._lock:
-            model_id = model.get(self.id_attribute)
-            if model_id is None:
-                model_id = model[self.id_attribute] = self._next_id
+            model_id = model[self.id_attribute]
             models = self._models.setdefault(channel, {})
             key = id_key(model_id)
             if key in models:
@@ -119,8 +125,6 @@ class MemoryStore:
                     raise TooLarge(f"the store is full: it holds at most {self._max_models} models")
                 self._count += 1
             models[key] = model
-            if isinstance(model_id, int):
-                self._next_id = max(self._next_id, model_id + 1)
 
     def _find(self, channel: str | None, model_id: Any) -> dict[str, Any]:
         """Return the stored model; under ``_lock``."""
