@@ -1,0 +1,1 @@
+"""Tests of backboneio, through its public interfaces."""

@@ -1,0 +1,94 @@
+"""Fixtures: applications, served live or not, and clients for them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import flask
+import pytest
+
+import backboneio
+
+from .support import Client, LiveServer, ServerProcess, Wire
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Let the interpreter switch threads a hundred times as often, to provoke races."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(interval / 100)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.fixture
+def app() -> flask.Flask:
+    app = flask.Flask("tests")
+    app.secret_key = "for tests"
+    return app
+
+
+@pytest.fixture
+def messages() -> backboneio.Backend:
+    """A backend without any layer."""
+    return backboneio.create_backend()
+
+
+@pytest.fixture
+def store(messages: backboneio.Backend) -> backboneio.middleware.MemoryStore:
+    """A memory store as the last layer of ``messages``, once a test asks for it."""
+    return messages.use(backboneio.middleware.memory_store())  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def closing() -> Iterator[ExitStack]:
+    """What the test opens and the end of the test closes, last one first."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def serve(closing: ExitStack) -> Callable[..., LiveServer]:
+    """Serve a WSGI application on a free port: ``serve(app).url``."""
+
+    def serve(wsgi_app: Any) -> LiveServer:
+        server = LiveServer(wsgi_app)
+        closing.callback(server.stop)
+        return server
+
+    return serve
+
+
+@pytest.fixture
+def serve_process(closing: ExitStack) -> Callable[..., ServerProcess]:
+    """Start ``python -m ...`` as a server on a free port."""
+
+    def serve_process(*command: str, **options: Any) -> ServerProcess:
+        server = ServerProcess(*command, **options)
+        closing.callback(server.stop)
+        return server
+
+    return serve_process
+
+
+@pytest.fixture
+def connect(closing: ExitStack) -> Callable[..., Client]:
+    """Connect a python-socketio client that is closed at the end."""
+
+    def connect(*args: Any, **options: Any) -> Client:
+        return closing.enter_context(Client(*args, **options))
+
+    return connect
+
+
+@pytest.fixture
+def wire(closing: ExitStack) -> Callable[..., Wire]:
+    """Connect a bare WebSocket that is closed at the end."""
+
+    def wire(*args: Any, **options: Any) -> Wire:
+        return closing.enter_context(Wire(*args, **options))
+
+    return wire

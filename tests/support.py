@@ -1,0 +1,303 @@
+"""Live servers, and clients that keep the order of what they receive."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import engineio
+import socketio
+import websockets.exceptions
+import websockets.sync.client
+from werkzeug.serving import make_server
+
+#: Seconds until something that has to happen counts as not happening.
+PATIENCE = 15.0
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+class Refused(Exception):
+    """What the server answered instead of a result; ``error`` is the client's error object."""
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__(f"{error['name']}: {error['message']}")
+        self.error = error
+        self.name = error["name"]
+        self.message = error["message"]
+
+
+class LiveServer:
+    """Werkzeug's threaded server on a free port, in a thread of the test."""
+
+    def __init__(self, wsgi_app: Any) -> None:
+        self.server = make_server("127.0.0.1", 0, wsgi_app, threaded=True)
+        self.server.log_startup = lambda: None  # type: ignore[method-assign]
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, name="live server"
+        )
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive()
+        self.server.server_close()
+
+
+class ServerProcess:
+    """A server as a process of its own, ready when it has printed where it listens."""
+
+    def __init__(self, *command: str, cwd: Any = ROOT, **environment: str) -> None:
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-m", *command],
+            cwd=cwd,
+            env={
+                **{key: value for key, value in os.environ.items() if "WERKZEUG" not in key},
+                "PYTHONPATH": os.pathsep.join((str(ROOT), str(cwd))),
+                **environment,
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._found: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        url = self._found.get(timeout=PATIENCE)
+        if url is None:
+            self.stop()
+            raise AssertionError("the server did not start:\n" + self.log)
+        self.url = url
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            listening = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+            if listening:
+                self._found.put(listening[0])
+        self._found.put(None)
+
+    @property
+    def log(self) -> str:
+        """What the server has printed until now."""
+        return "".join(self.lines)
+
+    def stop(self) -> str:
+        """End the server with all its processes; return what it has printed."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(PATIENCE)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self._reader.join(PATIENCE)
+        self.process.stdout.close()  # type: ignore[union-attr]
+        return self.log
+
+
+class _OrderedEngine(engineio.Client):
+    """Handles messages where they are read, so that they keep their order."""
+
+    def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
+        kwargs["run_async"] = False
+        return super()._trigger_event(event, *args, **kwargs)
+
+
+class _OrderedClient(socketio.Client):
+    def _engineio_client_class(self) -> Any:
+        return _OrderedEngine
+
+
+class Client:
+    """python-socketio's client on one backend; keeps what it receives in ``inbox``, in order."""
+
+    def __init__(
+        self,
+        url: str,
+        backend: str = "messages",
+        *,
+        transports: list[str] | None = None,
+        headers: dict[str, str] | None = None,
+        auth: Any = None,
+        path: str = "socket.io",
+        **options: Any,
+    ) -> None:
+        self.namespace = f"/{backend}"
+        self.inbox: queue.Queue[tuple[Any, ...]] = queue.Queue()
+        self.gone = threading.Event()
+        self.sio = _OrderedClient(reconnection=False, **options)
+        self.sio.on("*", lambda *event: self.inbox.put(event), namespace=self.namespace)
+        self.sio.on("disconnect", lambda *reason: self.gone.set(), namespace=self.namespace)
+        self.sio.connect(
+            url,
+            transports=transports or ["websocket"],
+            headers=headers or {},
+            auth=auth,
+            namespaces=[self.namespace],
+            socketio_path=path,
+            wait_timeout=PATIENCE,
+        )
+
+    def ask(self, event: str, argument: Any) -> list[Any]:
+        """Send an event and return the arguments of its ack."""
+        answers: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
+        self.send(event, argument, lambda *args: answers.put(list(args)))
+        try:
+            return answers.get(timeout=PATIENCE)
+        except queue.Empty:
+            raise AssertionError(f"no answer to {event} {argument!s:.200}") from None
+
+    def send(self, event: str, argument: Any, answered: Any = None) -> None:
+        """Send an event and do not wait."""
+        self.sio.emit(event, argument, namespace=self.namespace, callback=answered)
+
+    def listen(self, channel: str | None = None, **more: Any) -> dict[str, Any]:
+        return _result(self.ask("listen", {"channel": channel, **more}))
+
+    def sync(self, method: str, model: Any = None, options: Any = None, **more: Any) -> Any:
+        answer = self.ask(
+            "sync", {"method": method, "model": model or {}, "options": options or {}, **more}
+        )
+        _result(answer)
+        self.meta = answer[2]
+        return answer[1]
+
+    def next(self, timeout: float = PATIENCE) -> tuple[Any, ...]:
+        """Wait for the next event."""
+        return self.inbox.get(timeout=timeout)
+
+    def synced(self) -> list[Any]:
+        """Wait for the next change and return [method, model]."""
+        name, method, model, _ = self.next()
+        assert name == "synced"
+        return [method, model]
+
+    def close(self) -> None:
+        self.sio.disconnect()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self.close()
+
+
+class Wire:
+    """A WebSocket that speaks Engine.IO and Socket.IO frame by frame, for what no client sends."""
+
+    def __init__(self, url: str, backend: str = "messages", **options: Any) -> None:
+        self.namespace = f"/{backend}"
+        options.setdefault("max_size", 2**26)
+        options.setdefault("compression", None)
+        self.ws = websockets.sync.client.connect(
+            url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket", **options
+        )
+        self.handshake = json.loads(self.recv_frame()[1:])
+        self.ws.send(f"40{self.namespace},")
+        answer = self.recv()
+        assert answer.startswith("0"), answer
+        self._ids = iter(range(1, 10**9))
+        self.events: list[list[Any]] = []
+
+    def recv_frame(self, timeout: float = PATIENCE) -> Any:
+        """Return the next Engine.IO packet."""
+        return self.ws.recv(timeout=timeout)
+
+    def recv(self, timeout: float = PATIENCE) -> str:
+        """Return the next Socket.IO packet without its namespace; answer pings on the way."""
+        deadline = time.monotonic() + timeout
+        while True:
+            frame = self.recv_frame(deadline - time.monotonic())
+            if frame == "2":
+                self.ws.send("3")
+            elif isinstance(frame, str) and frame.startswith("4"):
+                return frame[1:].replace(f"{self.namespace},", "", 1)
+
+    def raw(self, packet: str | bytes) -> None:
+        """Send a Socket.IO packet as it is, or a binary attachment."""
+        self.ws.send(packet if isinstance(packet, bytes) else f"4{packet}")
+
+    def ask(self, text: str, *attachments: bytes) -> list[Any]:
+        """Send an event, given as JSON text, and return the arguments of its ack."""
+        ack_id = next(self._ids)
+        kind = f"5{len(attachments)}-" if attachments else "2"
+        self.raw(f"{kind}{self.namespace},{ack_id}{text}")
+        for attachment in attachments:
+            self.raw(attachment)
+        return self.answer(ack_id)
+
+    def answer(self, ack_id: int) -> list[Any]:
+        """Wait for an ack; events on the way go to ``events``."""
+        while True:
+            packet = self.recv()
+            if packet.startswith("2"):
+                self.events.append(json.loads(packet[1:]))
+            elif packet.startswith(f"3{ack_id}["):
+                return json.loads(packet[1 + len(str(ack_id)) :])
+
+    def close(self) -> None:
+        with contextlib.suppress(websockets.exceptions.ConnectionClosed):
+            self.ws.close()
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self.close()
+
+
+def _result(answer: list[Any]) -> Any:
+    if answer and isinstance(answer[0], dict) and "error" in answer[0]:
+        raise Refused(answer[0]["error"])
+    return answer[0] if answer else None
+
+
+def wait_until(condition: Any, timeout: float = PATIENCE) -> None:
+    """Wait for something that nothing announces."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.005)
+
+
+def together(*functions: Any) -> list[Any]:
+    """Run functions at once, each in a thread; return their results, raise the first failure."""
+    results: list[Any] = [None] * len(functions)
+    failures: list[BaseException] = []
+    barrier = threading.Barrier(len(functions))
+
+    def run(index: int, function: Any) -> None:
+        try:
+            barrier.wait(PATIENCE)
+            results[index] = function()
+        except BaseException as failure:
+            failures.append(failure)
+
+    threads = [
+        threading.Thread(target=run, args=(index, function))
+        for index, function in enumerate(functions)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(4 * PATIENCE)
+        assert not thread.is_alive(), "a thread hangs"
+    if failures:
+        raise failures[0]
+    return results

@@ -1,0 +1,588 @@
+"""Backend: the stack of layers, and what server code does with it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from typing import Any
+from unittest.mock import Mock
+
+import flask
+import pytest
+
+import backboneio
+from backboneio.testing import SyncClient
+
+from .support import together
+
+# Registering layers
+
+
+def test_a_layer_for_everything_sees_every_request(messages: backboneio.Backend) -> None:
+    seen = []
+
+    @messages.use
+    def layer(req: Any, res: Any, next: Any) -> None:
+        seen.append(req.method)
+        next()
+
+    for method in ("create", "read", "update", "patch", "delete", "archive"):
+        messages.call(method, {"id": 1})
+    assert seen == ["create", "read", "update", "patch", "delete", "archive"]
+
+
+def test_a_layer_for_methods_sees_only_those(messages: backboneio.Backend) -> None:
+    seen = []
+
+    @messages.use("create", "delete")
+    def layer(req: Any, res: Any, next: Any) -> None:
+        seen.append(req.method)
+        next()
+
+    for method in ("create", "read", "update", "delete"):
+        messages.call(method)
+    assert seen == ["create", "delete"]
+
+
+@pytest.mark.parametrize("method", ["create", "read", "update", "patch", "delete"])
+def test_helpers_register_for_one_method(messages: backboneio.Backend, method: str) -> None:
+    def as_call(req: Any, res: Any, next: Any) -> None:
+        req.model["seen"] = ["call"]
+        next()
+
+    def as_decorator(req: Any, res: Any, next: Any) -> None:
+        req.model["seen"].append("decorator")
+        next()
+
+    assert getattr(messages, method)(as_call) is as_call
+    assert getattr(messages, method)(as_decorator) is as_decorator
+    assert messages.call(method, {}) == {"seen": ["call", "decorator"]}
+    other = "read" if method != "read" else "create"
+    assert messages.call(other, {}) == {}
+
+
+def test_use_returns_the_layer_in_each_form(messages: backboneio.Backend) -> None:
+    def layer(req: Any, res: Any, next: Any) -> None:
+        next()
+
+    assert messages.use(layer) is layer
+    assert messages.use("create", layer) is layer
+    assert messages.use("create")(layer) is layer
+
+
+def test_layers_run_in_the_order_of_use_around_each_other(messages: backboneio.Backend) -> None:
+    steps = []
+
+    for name in ("first", "second"):
+
+        @messages.use
+        def layer(req: Any, res: Any, next: Any, *, name: str = name) -> None:
+            steps.append(f"{name} in")
+            next()
+            steps.append(f"{name} out")
+
+    @messages.use
+    def last(req: Any, res: Any) -> None:
+        steps.append("last")
+        res.end("done")
+
+    messages.use(Mock(side_effect=AssertionError("below a layer that ends the request")))
+    assert messages.call("read") == "done"
+    assert steps == ["first in", "second in", "last", "second out", "first out"]
+
+
+def test_a_custom_method_goes_through_layers_for_everything_and_its_own(
+    messages: backboneio.Backend,
+) -> None:
+    @messages.use
+    def everything(req: Any, res: Any, next: Any) -> None:
+        req.model["layers"] = 1
+        next()
+
+    @messages.use("archive")
+    def archive(req: Any, res: Any) -> None:
+        res.end({**req.model, "archived": True})
+
+    assert messages.call("archive", {"id": 1}) == {"id": 1, "layers": 1, "archived": True}
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        functools.partial(lambda extra, req, res, next: next(), "extra"),
+        Mock(side_effect=lambda req, res, next: next()),
+        lambda req, res, next=None: next(),
+        lambda *args: args[2](),
+        lambda req, res, next, *, option=1: next(),
+        lambda req, res, next, option=1: next(),
+        type("Callable", (), {"__call__": lambda self, req, res, next: next()})(),
+        type("Class", (), {"layer": lambda self, req, res, next: next()})().layer,
+    ],
+    ids=["partial", "mock", "default", "args", "keyword", "extra-default", "object", "bound"],
+)
+def test_any_callable_of_three_is_a_layer(messages: backboneio.Backend, layer: Any) -> None:
+    messages.use(layer)
+    assert messages.call("read", {"id": 1}) == {"id": 1}
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: None,
+        lambda req: None,
+        lambda a, b, c, d, e: None,
+        lambda req, res, *, must: None,
+    ],
+    ids=["none", "one", "five", "keyword-only"],
+)
+def test_a_layer_of_another_shape_is_refused_where_it_is_written(
+    messages: backboneio.Backend, layer: Any
+) -> None:
+    with pytest.raises(TypeError, match=r"it takes \(req, res\)"):
+        messages.use(layer)
+
+
+@pytest.mark.parametrize("args", [(), (1, lambda req, res: None), ("",), (None,), ("create", 7)])
+def test_use_with_nonsense_is_refused(messages: backboneio.Backend, args: Any) -> None:
+    with pytest.raises(TypeError):
+        messages.use(*args)
+
+
+def test_arity_is_found_once_and_not_per_request(
+    messages: backboneio.Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages.use(lambda req, res, next: next())
+    monkeypatch.setattr(inspect, "signature", Mock(side_effect=AssertionError("per request")))
+    assert messages.call("read", {"id": 1}) == {"id": 1}
+
+
+def test_a_layer_added_later_counts_from_the_next_request_on(
+    messages: backboneio.Backend,
+) -> None:
+    assert messages.call("read", {"id": 1}) == {"id": 1}
+    messages.read(lambda req, res: res.end("late"))
+    assert messages.call("read", {"id": 1}) == "late"
+
+
+@pytest.mark.usefixtures("restless")
+def test_no_layer_or_observer_is_lost_when_threads_register_at_once(
+    messages: backboneio.Backend,
+) -> None:
+    calls: list[int] = []
+
+    def register() -> None:
+        for _ in range(100):
+
+            def layer(req: Any, res: Any, next: Any) -> None:
+                calls.append(1)
+                next()
+
+            messages.use(f"method{threading.get_ident()}", layer)
+            messages.use("all", lambda req, res, next: next())
+            messages.on("created", lambda model: calls.append(2))
+
+    together(*[register] * 8)
+    messages.emit("created", {"id": 1})
+    assert calls.count(2) == 800
+
+
+# The answer
+
+
+def test_the_bottom_of_the_stack_answers_with_the_model(messages: backboneio.Backend) -> None:
+    messages.use(lambda req, res, next: next())
+    assert messages.call("update", {"id": 1, "text": "hi"}) == {"id": 1, "text": "hi"}
+
+
+def test_the_first_answer_counts(messages: backboneio.Backend) -> None:
+    @messages.use
+    def layer(req: Any, res: Any, next: Any) -> None:
+        res.end("first")
+        res.end("second")
+        res.error("third")
+        next()
+
+    assert messages.call("read") == "first"
+
+
+def test_an_error_that_is_first_counts(messages: backboneio.Backend) -> None:
+    @messages.use
+    def layer(req: Any, res: Any) -> None:
+        res.error(backboneio.Forbidden("first"))
+        res.end("second")
+
+    with pytest.raises(backboneio.Forbidden, match="first"):
+        messages.call("read")
+
+
+@pytest.mark.usefixtures("restless")
+def test_one_of_many_threads_gives_the_answer(messages: backboneio.Backend) -> None:
+    @messages.use
+    def layer(req: Any, res: Any) -> None:
+        together(*[functools.partial(res.end, number) for number in range(8)])
+
+    heard: list[Any] = []
+    messages.on("created", heard.append)
+    for _ in range(20):
+        assert messages.call("create", {"id": 1}) in range(8)
+    assert len(heard) == 20
+
+
+def test_a_layer_that_neither_answers_nor_goes_on_is_an_error(
+    messages: backboneio.Backend,
+) -> None:
+    messages.use(lambda req, res, next: None)
+    with pytest.raises(RuntimeError, match=r"no layer answered 'read'.*res\.end"):
+        messages.call("read")
+
+
+def test_what_is_not_json_is_refused_and_can_be_answered_still(
+    messages: backboneio.Backend,
+) -> None:
+    @messages.use
+    def layer(req: Any, res: Any) -> None:
+        for impossible in (object(), {"n": float("nan")}, {1, 2}):
+            with pytest.raises((TypeError, ValueError)):
+                res.end(impossible)
+            assert not res.ended
+        with pytest.raises(TypeError, match="channel"):
+            res.end({}, notify=[1])
+        with pytest.raises(TypeError):
+            res.end({}, notify=None)
+        res.end("fine")
+        assert res.ended
+
+    assert messages.call("read") == "fine"
+
+
+def test_next_twice_is_a_clear_error(messages: backboneio.Backend) -> None:
+    @messages.use
+    def layer(req: Any, res: Any, next: Any) -> None:
+        next()
+        with pytest.raises(RuntimeError, match="twice"):
+            next()
+
+    assert messages.call("read", {"id": 1}) == {"id": 1}
+
+
+# Errors
+
+
+def test_a_raised_error_goes_to_the_next_error_layer_below(messages: backboneio.Backend) -> None:
+    above, between, below = Mock(), Mock(), []
+
+    @messages.use
+    def error_layer_above(err: Any, req: Any, res: Any, next: Any) -> None:
+        above()
+
+    @messages.use
+    def fail(req: Any, res: Any, next: Any) -> None:
+        raise KeyError("lost")
+
+    messages.use(between)
+
+    @messages.use
+    def error_layer(err: Any, req: Any, res: Any, next: Any) -> None:
+        below.append(err)
+        res.end({"recovered": True})
+
+    assert messages.call("read") == {"recovered": True}
+    assert [type(err) for err in below] == [KeyError]
+    above.assert_not_called()
+    between.assert_not_called()
+
+
+def test_error_layers_are_passed_over_without_an_error(messages: backboneio.Backend) -> None:
+    @messages.use
+    def error_layer(err: Any, req: Any, res: Any, next: Any) -> None:
+        raise AssertionError("there was no error")
+
+    assert messages.call("read", {"id": 1}) == {"id": 1}
+
+
+def test_an_error_layer_for_methods_sees_only_those(messages: backboneio.Backend) -> None:
+    messages.use(lambda req, res, next: next(ValueError("no")))
+    messages.use("create", lambda err, req, res, next: res.end("recovered"))
+    assert messages.call("create") == "recovered"
+    with pytest.raises(ValueError, match="no"):
+        messages.call("read")
+
+
+def test_an_error_layer_passes_on_another_error_or_ends_the_error(
+    messages: backboneio.Backend,
+) -> None:
+    messages.use(lambda req, res, next: next("first"))
+    messages.use(lambda err, req, res, next: next(backboneio.Conflict(f"not {err}")))
+
+    @messages.use
+    def recover(err: Any, req: Any, res: Any, next: Any) -> None:
+        req.model["err"] = str(err)
+        next()
+
+    messages.use(lambda req, res: res.end({**req.model, "normal": True}))
+    assert messages.call("read") == {"err": "not first", "normal": True}
+
+
+def test_an_error_layer_that_fails_passes_its_own_error_on(messages: backboneio.Backend) -> None:
+    messages.use(lambda req, res, next: next("first"))
+
+    @messages.use
+    def fail(err: Any, req: Any, res: Any, next: Any) -> None:
+        raise LookupError("second")
+
+    messages.use(lambda err, req, res, next: res.end(repr(err)))
+    assert messages.call("read") == "LookupError('second')"
+
+
+def test_an_unhandled_error_is_raised_through_the_layers_above(
+    messages: backboneio.Backend,
+) -> None:
+    rolled_back = []
+
+    @messages.use
+    def transaction(req: Any, res: Any, next: Any) -> None:
+        try:
+            next()
+        except LookupError as err:
+            rolled_back.append(err)
+            raise
+
+    @messages.use
+    def fail(req: Any, res: Any, next: Any) -> None:
+        raise LookupError("gone")
+
+    with pytest.raises(LookupError) as caught:
+        messages.call("read")
+    assert rolled_back == [caught.value]
+
+
+def test_a_layer_above_may_answer_instead_of_the_error(messages: backboneio.Backend) -> None:
+    @messages.use
+    def rescue(req: Any, res: Any, next: Any) -> None:
+        try:
+            next()
+        except LookupError:
+            res.end("rescued")
+
+    @messages.use
+    def fail(req: Any, res: Any, next: Any) -> None:
+        raise LookupError("gone")
+
+    assert messages.call("read") == "rescued"
+
+
+def test_an_exception_after_the_answer_is_logged_and_changes_nothing(
+    messages: backboneio.Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    @messages.use
+    def layer(req: Any, res: Any) -> None:
+        res.end("answered")
+        raise LookupError("too late")
+
+    assert messages.call("read") == "answered"
+    assert "too late" in caplog.text
+
+
+# emit, call, on
+
+
+@pytest.mark.parametrize("event", ["create", "created ", "", None, "read", "backend:create"])
+def test_an_unknown_event_is_refused(messages: backboneio.Backend, event: Any) -> None:
+    with pytest.raises(ValueError, match="created, updated, deleted, reset"):
+        messages.emit(event, {"id": 1})
+    with pytest.raises(ValueError, match="created, updated, deleted, reset"):
+        messages.on(event, print)
+
+
+@pytest.mark.parametrize(
+    ("event", "model", "channel"),
+    [
+        ("created", None, None),
+        ("updated", [], None),
+        ("deleted", 7, None),
+        ("reset", {"id": 1}, None),
+        ("reset", "all", None),
+        ("created", {"id": 1}, 7),
+    ],
+)
+def test_what_cannot_be_emitted_is_refused(
+    messages: backboneio.Backend, event: str, model: Any, channel: Any
+) -> None:
+    with pytest.raises(TypeError):
+        messages.emit(event, model, channel=channel)
+
+
+def test_emitting_before_and_without_an_application_is_fine(
+    app: flask.Flask, messages: backboneio.Backend
+) -> None:
+    messages.emit("created", {"id": 1})
+    backboneio.listen(app, {"messages": messages})
+    messages.emit("created", {"id": 2})
+    client = SyncClient(app, "messages")
+    messages.emit("created", {"id": 3})
+    assert [model["id"] for _, model, _ in client.received] == [3]
+
+
+def test_emit_reaches_everyone_or_one_channel(
+    app: flask.Flask, messages: backboneio.Backend
+) -> None:
+    backboneio.listen(app, {"messages": messages})
+    nowhere, room = SyncClient(app, "messages"), SyncClient(app, "messages", "room")
+    messages.emit("created", {"id": 1})
+    messages.emit("updated", {"id": 1}, channel="room")
+    messages.emit("deleted", {"id": 1})
+    messages.emit("reset")
+    messages.emit("reset", [{"id": 2}])
+    expected = [
+        ("create", {"id": 1}, {"rev": 1}),
+        ("update", {"id": 1}, {"rev": 2, "channel": "room"}),
+        ("delete", {"id": 1}, {"rev": 3}),
+        ("reset", None, {"rev": 4}),
+        ("reset", [{"id": 2}], {"rev": 5}),
+    ]
+    assert room.received == expected
+    assert nowhere.received == [expected[0], *expected[2:]]
+
+
+def test_call_announces_as_a_client_would(app: flask.Flask, messages: backboneio.Backend) -> None:
+    messages.use(backboneio.middleware.memory_store())
+    backboneio.listen(app, {"messages": messages})
+    nowhere, room = SyncClient(app, "messages"), SyncClient(app, "messages", "room")
+    assert messages.call("create", {"text": "all"}) == {"id": 1, "text": "all"}
+    assert messages.call("patch", {"id": 1, "text": "room"}, channel="room") == {
+        "id": 1,
+        "text": "room",
+    }
+    assert [(change.method, change.model) for change in room.received] == [
+        ("create", {"id": 1, "text": "all"}),
+        ("update", {"id": 1, "text": "room"}),
+    ]
+    assert [change.method for change in nowhere.received] == ["create"]
+
+
+def test_call_raises_what_the_stack_raised(messages: backboneio.Backend) -> None:
+    own = LookupError("mine")
+
+    @messages.use("raise")
+    def raises(req: Any, res: Any) -> None:
+        raise own
+
+    messages.use("hand", lambda req, res, next: next(own))
+    messages.use("error", lambda req, res: res.error(own))
+    messages.use("text", lambda req, res: res.error("only words"))
+    for method in ("raise", "hand", "error"):
+        with pytest.raises(LookupError) as caught:
+            messages.call(method)
+        assert caught.value is own
+    with pytest.raises(backboneio.SyncError, match="only words"):
+        messages.call("text")
+
+
+def test_call_leaves_the_given_model_alone(messages: backboneio.Backend) -> None:
+    @messages.use
+    def layer(req: Any, res: Any, next: Any) -> None:
+        req.model["changed"] = req.options["changed"] = True
+        next()
+
+    model, options = {"id": 1}, {"a": 1}
+    assert messages.call("update", model, options) == {"id": 1, "changed": True}
+    assert (model, options) == ({"id": 1}, {"a": 1})
+
+
+def test_call_tells_its_layers_that_no_client_asks(
+    app: flask.Flask, messages: backboneio.Backend
+) -> None:
+    seen = {}
+
+    @messages.use
+    def layer(req: Any, res: Any, next: Any) -> None:
+        seen.update(
+            socket=req.socket, channel=req.channel, backend=req.backend, options=req.options
+        )
+        next()
+
+    backboneio.listen(app, {"messages": messages})
+    messages.call("read", options={"a": 1}, channel="room")
+    assert seen == {"socket": None, "channel": "room", "backend": "messages", "options": {"a": 1}}
+
+
+def test_observers_hear_of_calls_emits_and_clients(
+    app: flask.Flask, messages: backboneio.Backend
+) -> None:
+    heard = []
+    messages.on("created", lambda model: heard.append(("created", model["id"])))
+
+    @messages.on("updated")
+    def updated(model: Any) -> None:
+        heard.append(("updated", model["id"]))
+
+    messages.on("deleted", lambda model: heard.append(("deleted", model["id"])))
+    messages.on("reset", lambda models: heard.append(("reset", models)))
+    backboneio.listen(app, {"messages": messages})
+    client = SyncClient(app, "messages")
+    client.create({"id": 1})
+    messages.call("patch", {"id": 2})
+    messages.emit("deleted", {"id": 3})
+    messages.emit("reset")
+    client.read()
+    assert heard == [("created", 1), ("updated", 2), ("deleted", 3), ("reset", None)]
+
+
+def test_a_failing_observer_disturbs_nobody(
+    app: flask.Flask, messages: backboneio.Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[Any] = []
+    messages.on("created", Mock(side_effect=LookupError("observer")))
+    messages.on("created", heard.append)
+    backboneio.listen(app, {"messages": messages})
+    assert SyncClient(app, "messages").create({"id": 1}) == {"id": 1}
+    assert heard == [{"id": 1}]
+    assert "observer" in caplog.text
+
+
+def test_call_inside_a_layer_of_the_same_model_does_not_wait_for_itself(
+    app: flask.Flask, messages: backboneio.Backend
+) -> None:
+    @messages.use("twice")
+    def twice(req: Any, res: Any) -> None:
+        res.end(messages.call("update", {"id": req.model["id"], "by": "call"}))
+
+    backboneio.listen(app, {"messages": messages})
+    client = SyncClient(app, "messages")
+    assert client.sync("twice", {"id": 1}) == {"id": 1, "by": "call"}
+
+
+@pytest.mark.usefixtures("restless")
+def test_emitting_while_applications_come_and_go(messages: backboneio.Backend) -> None:
+    done = threading.Event()
+
+    def emit() -> None:
+        while not done.is_set():
+            messages.emit("created", {"id": 1})
+
+    def attach() -> None:
+        try:
+            for _ in range(200):
+                backboneio.WSGIApp(lambda environ, start: [], {"messages": messages})
+        finally:
+            done.set()
+
+    together(emit, emit, attach)
+
+
+def test_the_turn_is_taken_on_entering_and_given_back(
+    app: flask.Flask, messages: backboneio.Backend
+) -> None:
+    backboneio.listen(app, {"messages": messages}, limits=backboneio.Limits(turn_timeout=0.05))
+    never_entered = messages.turn(1)
+    client = SyncClient(app, "messages")
+
+    def update() -> Any:
+        return client.update({"id": 1})
+
+    together(update)
+    with messages.turn(1), messages.turn(1), pytest.raises(backboneio.Conflict):
+        together(update)
+    together(update)
+    del never_entered

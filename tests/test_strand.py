@@ -1,0 +1,93 @@
+"""Strand: jobs one at a time and in order, by whichever thread."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from backboneio.strand import Strand
+
+from .support import together
+
+
+def test_posting_runs_nothing() -> None:
+    strand, ran = Strand(), []
+    strand.post(lambda: ran.append(1))
+    assert ran == []
+    strand.run()
+    assert ran == [1]
+
+
+@pytest.mark.usefixtures("restless")
+def test_jobs_never_overlap_and_none_is_forgotten() -> None:
+    strand = Strand()
+    inside: list[int] = []
+    overlaps, ran = [], []
+
+    def job(name: tuple[int, int]) -> None:
+        inside.append(1)
+        if len(inside) > 1:
+            overlaps.append(name)
+        ran.append(name)
+        inside.pop()
+
+    def work(thread: int) -> None:
+        for number in range(500):
+            strand.post(lambda number=number: job((thread, number)))  # type: ignore[misc]
+            strand.run()
+
+    together(*[lambda thread=thread: work(thread) for thread in range(6)])
+    assert overlaps == []
+    # All have run when the last call to run() is back: nobody has to come by once more.
+    assert len(ran) == 3000
+    for thread in range(6):
+        assert [number for who, number in ran if who == thread] == list(range(500))
+
+
+def test_a_job_may_post_and_run() -> None:
+    strand, ran = Strand(), []
+
+    def job() -> None:
+        strand.post(lambda: ran.append("inner"))
+        strand.run()
+        ran.append("outer")
+
+    strand.post(job)
+    strand.run()
+    assert ran == ["outer", "inner"]
+
+
+def test_a_job_that_fails_is_logged_and_disturbs_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    strand, ran = Strand(), []
+
+    def fail() -> None:
+        raise LookupError("broken job")
+
+    strand.post(fail)
+    strand.post(lambda: ran.append(1))
+    strand.run()
+    assert ran == [1]
+    assert "broken job" in caplog.text
+
+
+def test_nobody_waits_for_a_slow_job() -> None:
+    strand, ran = Strand(), []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        go_on.wait(10)
+
+    strand.post(slow)
+    runner = threading.Thread(target=strand.run)
+    runner.start()
+    begun.wait(10)
+    strand.post(lambda: ran.append(1))
+    strand.run()  # returns at once, and leaves the job to the other thread
+    assert ran == []
+    go_on.set()
+    runner.join(10)
+    assert ran == [1]
