@@ -110,7 +110,9 @@ class ClientFiles:
         response.headers["Cache-Control"] = "no-cache"
         response.headers["Vary"] = "Accept-Encoding"
         response.headers["X-Content-Type-Options"] = "nosniff"
-        return response.make_conditional(request)
+        response.make_conditional(request)
+        response.headers.pop("Date", None)  # left to the server: gunicorn would send a second one
+        return response
 
     def _read(self, name: str) -> _File:
         path = self._directory / name
