@@ -150,6 +150,10 @@
     return result;
   }
 
+  // How long, in milliseconds, a request may be sent again after it was sent first.
+  // Servers remember their answers for five minutes and more.
+  var RESEND = 4 * 60 * 1000;
+
   // Options that concern the page alone.
   var LOCAL = ['success', 'error', 'complete', 'beforeSend', 'context', 'collection', 'xhr', 'backend',
     'timeout', 'attrs', 'textStatus', 'errorThrown'];
@@ -331,8 +335,11 @@
       });
       var lost = this.flying;
       this.flying = [];
-      this.queue = lost.filter(function(request) { return !request.expired; }).concat(this.queue);
-      lost.forEach(function(request) { if (request.expired) request.release(); });
+      this.queue = lost.filter(function(request) {
+        request.flying = false;
+        if (request.expired) request.release();
+        return !request.expired;
+      }).concat(this.queue);
       this.each(function(channel) { channel.down(); });
     },
 
@@ -463,6 +470,7 @@
       this.buffer = [];
       if (answer.epoch !== this.epoch || answer.reset) this.forget();
       this.epoch = answer.epoch === undefined ? null : answer.epoch;
+      Array.from(this.requests).forEach(function(request) { request.doubt(); });
 
       if (again && answer.reset) {
         this.rev = this.heard = answer.rev || 0;
@@ -570,10 +578,16 @@
       var model = object.get(id);
       if (model ? this.newer(model, change.rev) : !create) return;
       if (method === 'delete') return void object.remove(model, options);
-      feed(object, function() { return [change.model]; }, function() {
-        object.set([change.model], extend({add: create, remove: false}, options));
-      });
-      model = object.get(id);
+      if (model) {
+        var by = object.comparator;
+        model.set(model.parse(change.model, options), options);
+        if (by && model.hasChanged(typeof by === 'string' ? by : null)) object.sort();
+      } else {
+        feed(object, function() { return [change.model]; }, function() {
+          object.add([change.model], options);
+        });
+        model = object.get(id);
+      }
       if (model) this.stamp(model, change.rev);
     },
 
@@ -839,6 +853,7 @@
       }
 
       if (!this.sent || this.epoch !== channel.epoch) this.since = channel.rev;
+      if (!this.sent) this.sentAt = Date.now();
       this.epoch = channel.epoch;
       this.sent = this.flying = true;
       channel.backend.flying.push(this);
@@ -916,6 +931,14 @@
       });
       guard(function() { request.deferred.reject(error); });
       this.release();
+    },
+
+    // Sent before and not answered, a write is sent again only where the server is
+    // sure to know it by its id: not to one that lost its memory, nor after long.
+    doubt: function() {
+      if (!this.sent || this.flying || this.method === 'read') return;
+      if (this.epoch === this.channel.epoch && Date.now() - this.sentAt < RESEND) return;
+      this.fail(failure('Unavailable', 'the answer was lost; the change may or may not have been made', {sent: true}));
     },
 
     // A request is settled once.

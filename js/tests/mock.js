@@ -154,6 +154,7 @@ class MockBackend {
   emit(method, model, channel) {
     if (model && method === 'delete') this.models.delete(model.id);
     else if (model && !Array.isArray(model)) this.models.set(model.id, {...this.models.get(model.id), ...model});
+    if (model && model.id >= this.nextId) this.nextId = model.id + 1;
     return this.changed(method, model, channel);
   }
 }

@@ -53,7 +53,13 @@ function page(options = {}) {
 
 // Resolves when the object triggers the event, with the event's arguments.
 function event(object, name) {
-  return new Promise(resolve => object.once(name, (...args) => resolve(args)));
+  return new Promise((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error('waited in vain for ' + name)), 10000);
+    object.once(name, (...args) => {
+      clearTimeout(late);
+      resolve(args);
+    });
+  });
 }
 
 // Resolves when the condition holds; looked at after every round of the event loop.
