@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -15,10 +16,12 @@ from engineio import exceptions as engineio_exceptions
 from engineio import packet as engineio_packet
 from socketio import packet as socketio_packet
 
-from . import encoding
+from . import encoding, transport
 from .errors import BadRequest
 from .sockets import SyncSocket
 from .sync import Sync
+
+logger = logging.getLogger("backboneio.server")
 
 
 class SocketIOWire:
@@ -98,7 +101,8 @@ class Packet(socketio_packet.Packet):  # type: ignore[misc]
     """A Socket.IO packet whose JSON is strict, and whose bad JSON still gets an answer.
 
     python-socketio drops an event that it cannot parse, and its client waits for ever. Here such an
-    event arrives with its ack id and with :class:`Malformed` in place of its arguments.
+    event arrives with its ack id and with :class:`Malformed` in place of its arguments. Whatever
+    else is no Socket.IO packet closes the connection, as the protocol has it.
     """
 
     json = _StrictJSON
@@ -113,16 +117,16 @@ class Packet(socketio_packet.Packet):  # type: ignore[misc]
             # The head (type, namespace, id) is parsed before the JSON, which is what failed.
             event = _OUR_EVENT.search(encoded_packet, 0, 600)
             if self.packet_type != socketio_packet.EVENT or self.id is None or event is None:
-                raise ValueError("malformed packet") from err
+                raise transport.BadMessage("malformed packet") from err
             reason = "nested too deeply" if isinstance(err, RecursionError) else str(err)
             self.data = [event[1], Malformed(f"{event[1]}: not the JSON it should be: {reason}")]
             return 0
         if attachments > self.max_attachments:
-            raise ValueError("too many attachments")
+            raise transport.BadMessage("too many attachments")
         if self.packet_type in (socketio_packet.EVENT, socketio_packet.BINARY_EVENT):
             data = self.data
             if not (isinstance(data, list) and data and isinstance(data[0], str)):
-                raise ValueError("an event is a list that starts with its name")
+                raise transport.BadMessage("an event is a list that starts with its name")
         return attachments
 
 
@@ -220,13 +224,34 @@ for _name in (
     setattr(ThreadSafeManager, _name, _locked(_name))
 
 
-def make_server(**options: Any) -> socketio.Server:
+class HubServer(socketio.Server):  # type: ignore[misc]
+    """A ``socketio.Server`` on the epoll hub: its clients cost memory, not threads."""
+
+    def _engineio_server_class(self) -> type[transport.Server]:
+        return transport.Server
+
+
+def make_server(transport_name: str = "auto", **options: Any) -> socketio.Server:
     """Return a ``socketio.Server`` for blocking handlers on threads.
 
-    :param options: those of ``socketio.Server`` and ``engineio.Server``.
+    :param transport_name: ``"hub"`` for the epoll hub, ``"threads"`` for python-engineio's
+        threading mode, ``"auto"`` for the hub where it can serve and a log line where it cannot.
+    :param options: those of ``socketio.Server`` and of the transport.
+    :raises ValueError: for any other transport.
+    :raises RuntimeError: for ``"hub"`` where it cannot serve.
     """
+    if transport_name not in ("auto", "hub", "threads"):
+        raise ValueError(f"transport: 'auto', 'hub' or 'threads', not {transport_name!r}")
     options.setdefault("async_mode", "threading")
-    return socketio.Server(**options)
+    options.setdefault("async_handlers", False)
+    problem = None if transport_name == "threads" else transport.why_not()
+    if transport_name == "hub" and problem is not None:
+        raise RuntimeError(f"the hub cannot serve here: {problem}")
+    if transport_name == "threads" or problem is not None:
+        if problem is not None:
+            logger.warning("python-engineio's threads serve the clients: %s", problem)
+        return socketio.Server(**options)
+    return HubServer(**options)
 
 
 def attach(sio: socketio.Server, syncs: Mapping[str, Sync]) -> None:

@@ -40,7 +40,9 @@ class WSGIApp:
         the Flask application's ``debug`` is when they happen, else False.
     :param path: where to answer, relative to the application's root.
     :param limits: see :class:`Limits`.
-    :param socketio_options: for ``socketio.Server`` and ``engineio.Server``: ``ping_interval``,
+    :param transport: ``"hub"``, the epoll hub that makes clients cost memory and not threads;
+        ``"threads"``, python-engineio's threading mode; ``"auto"``, the hub where it can serve.
+    :param socketio_options: for ``socketio.Server`` and the transport: ``ping_interval``,
         ``cors_allowed_origins`` (default: same origin), ``max_http_buffer_size``,
         ``client_manager``, ``logger``, ...
     :raises ValueError: for a name that cannot be a namespace.
@@ -58,6 +60,7 @@ class WSGIApp:
         debug: bool | None = None,
         path: str = "socket.io",
         limits: Limits | None = None,
+        transport: str = "auto",
         **socketio_options: Any,
     ) -> None:
         if not callable(app):
@@ -68,7 +71,7 @@ class WSGIApp:
         self._wrapped: WSGICallable = app.wsgi_app if isinstance(app, flask.Flask) else app
         self.prefix = f"/{path.strip('/')}/"
         self._files = ClientFiles()
-        self.sio = server.make_server(**socketio_options)
+        self.sio = server.make_server(transport, **socketio_options)
         self.syncs = setup_sync(
             self.sio, backends, event=event, debug=debug, limits=limits, app=app
         )
