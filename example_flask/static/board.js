@@ -1,8 +1,8 @@
 // The board in the browser: collections that follow the server, and views that follow them.
 //
-// Nothing in here knows of sockets. `backend: {name, channel}` makes a collection hear of every
-// change that anybody else makes; its `add`, `change` and `remove` events do the rest, as in any
-// Backbone application.
+// Nothing in here knows of sockets. `backend: {name, channel}` sends what a collection saves to the
+// server, `bindBackend()` makes it follow what everybody else changes there, and the views listen to
+// its `add`, `change` and `remove` events, as in any Backbone application.
 
 (function() {
   'use strict';
@@ -20,6 +20,7 @@
       return note.isNew() ? -Infinity : -note.id;
     },
     initialize: function() {
+      this.bindBackend();
       this.on('change:id', function() { this.sort(); });
     }
   });
@@ -37,7 +38,7 @@
     });
   });
   var notes = rooms[room];
-  var people = new Backbone.Collection([], {backend: {name: 'people', channel: room}});
+  var people = new Backbone.Collection([], {backend: {name: 'people', channel: room}}).bindBackend();
 
   // Views
   // -----
