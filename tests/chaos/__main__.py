@@ -1,0 +1,51 @@
+"""``python -m tests.chaos``: runs with chosen or random seeds, for as long as asked."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import time
+
+from .run import Failed, Settings, run
+
+
+def main() -> int:
+    """Try to break the guarantees; the exit status is 1 when that worked."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=main.__doc__)
+    parser.add_argument("--seed", action="append", default=[], help="may be given several times")
+    parser.add_argument("--minutes", type=float, help="random seeds, for so long")
+    parser.add_argument("--server", choices=("werkzeug", "gthread"), action="append")
+    parser.add_argument("--transport", choices=("hub", "threads"), action="append")
+    parser.add_argument("--requests", type=int, default=Settings.requests, help="of each client")
+    parser.add_argument("--faults", type=float, default=Settings.faults_per_second, metavar="RATE")
+    parser.add_argument("--keep", help="leave the history in this directory; for one run")
+    parser.add_argument("--library", default=Settings.library, help="another backbone.io.js")
+    args = parser.parse_args()
+    servers, transports = args.server or ["werkzeug", "gthread"], args.transport or [None]
+    end = time.monotonic() + 60 * (args.minutes or 0)
+    seeds = list(args.seed)
+    if not seeds and not args.minutes:
+        seeds = [secrets.token_hex(4)]
+    failed = count = 0
+    while seeds or time.monotonic() < end:
+        settings = Settings(
+            seeds.pop(0) if seeds else secrets.token_hex(4),
+            server=servers[count % len(servers)],
+            transport=transports[count // len(servers) % len(transports)],
+            requests=args.requests,
+            faults_per_second=args.faults,
+            library=args.library,
+        )
+        count += 1
+        try:
+            print(settings.server, settings.transport or "", run(settings, args.keep), flush=True)  # noqa: T201
+        except Failed as failure:
+            failed += 1
+            print(failure, flush=True)  # noqa: T201
+    print(f"{count} runs, {failed} failed")  # noqa: T201
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

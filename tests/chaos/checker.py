@@ -1,0 +1,527 @@
+"""Reads the history of a run and names the first step that broke a guarantee.
+
+What it checks, by the name that a violation carries:
+
+``errors``         every error was clear: a known name, a message, nothing from inside
+``answered``       every request was answered, once
+``once``           an acknowledged write is in the store's commits exactly once, a refused one never
+``answer``         an acknowledged write was told what was committed
+``order-in``       one client's requests were handled in the order it made them
+``order-out``      the revs of a model's changes have the order of its commits
+``one-meaning``    a rev means the same change to everybody
+``rev-order``      nobody was told revs out of order or twice on a channel, acks included
+``resume``         what was missed lies between the rev resumed from and the rev of the answer
+``delivery``       everybody was told every change of the channels he hears
+``isolation``      nobody was told of a channel he did not ask for
+``stale-read``     a read shows everything up to its rev
+``old-over-new``   no collection showed an older version after a newer one was known
+``converged``      in the end every collection equals the store
+``server``         no thread died and nothing failed in the server but what was made to fail
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from .history import Line, read
+
+#: Errors that the run provokes.
+EXPECTED = {"NotFound", "Conflict", "Teapot", "InternalError"}
+#: After these nobody knows whether the write was made.
+UNCERTAIN = {"Timeout", "Unavailable"}
+#: Secrets of the inside: in the message of an exception that is not meant for clients.
+LEAK = ("leak", "Traceback", 'File "')
+
+
+@dataclass
+class Violation:
+    check: str
+    line: Line
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.text}"
+
+
+@dataclass
+class Write:
+    """All that is known of one write, by its token."""
+
+    token: str
+    commits: list[Line] = field(default_factory=list)
+    rev: int = 0
+
+
+@dataclass
+class Hearing:
+    """One channel of one client."""
+
+    joined: bool = False
+    started: bool = False
+    since: int | None = None
+    last: int = 0
+    told: set[int] = field(default_factory=set)
+    # Spans (first, last] of revs that a fetch stands for.
+    skipped: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass
+class Client:
+    name: str
+    conn: int = 0
+    channels: dict[str | None, Hearing] = field(default_factory=dict)
+    invoked: dict[str, Line] = field(default_factory=dict)
+    sent: dict[str, list[int]] = field(default_factory=dict)
+    answered: set[str] = field(default_factory=set)
+    done: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    # The newest rev of each model that the client was told, by (channel, id).
+    known: dict[tuple[str | None, str], int] = field(default_factory=dict)
+    # What a listen's answer told: known once it was applied.
+    replayed: list[tuple[str | None, str, int]] = field(default_factory=list)
+    handled: int = -1
+
+
+class Checker:
+    """Goes through the lines of a history; :meth:`check` returns the violations in time order."""
+
+    def __init__(self, lines: list[Line]) -> None:
+        self.lines = lines
+        self.violations: list[Violation] = []
+        self.writes: dict[str, Write] = {}
+        self.clients: dict[str, Client] = {}
+        self.meaning: dict[int, tuple[str, str | None]] = {}
+        self.invoked: dict[str, Line] = {}
+        self.stores: dict[str | None, Line] = {}
+        # The changes of each model in the order of commits, by (channel, id).
+        self.changes: dict[tuple[str | None, str], list[Write]] = defaultdict(list)
+
+    def check(self) -> list[Violation]:
+        self.learn()
+        for line in self.lines:
+            # What nobody provides for, a crash of a client say, has no method here.
+            step = getattr(self, "on_" + line["kind"], None)
+            if step is None:
+                self.fail("server", line, f"{line['c']}: {line['kind']} {line}")
+            else:
+                step(line)
+        self.at_the_end()
+        self.violations.sort(key=lambda violation: violation.line["t"])
+        return self.violations
+
+    def fail(self, check: str, line: Line, text: str) -> None:
+        self.violations.append(Violation(check, line, text))
+
+    def client(self, name: str) -> Client:
+        return self.clients.setdefault(name, Client(name))
+
+    # First: which rev each write got, from whoever was told.
+
+    def learn(self) -> None:
+        for line in self.lines:
+            kind = line["kind"]
+            if kind == "invoke":
+                self.invoked[line["token"]] = line
+            elif kind == "commit":
+                write = self.write(line["token"])
+                write.commits.append(line)
+                for channel in line["channels"]:
+                    self.changes[channel, line["id"]].append(write)
+            elif kind == "store":
+                self.stores[line["channel"]] = line
+            elif kind == "event":
+                self.mean(line, line["rev"], line["id"], line["by"])
+            elif kind == "listened":
+                for _, model_id, by, rev in line["missed"]:
+                    self.mean(line, rev, model_id, by)
+            elif kind == "ok" and "model" in line and line["rev"] is not None:
+                model = line["model"]
+                self.mean(line, line["rev"], str(model["id"]), model.get("by"))
+
+    def write(self, token: str) -> Write:
+        return self.writes.setdefault(token, Write(token))
+
+    def mean(self, line: Line, rev: int, model_id: str, by: str | None) -> None:
+        before = self.meaning.setdefault(rev, (model_id, by))
+        if before != (model_id, by):
+            self.fail(
+                "one-meaning",
+                line,
+                f"rev {rev} is {by} of model {model_id} to {line['c']}, "
+                f"and {before[1]} of model {before[0]} to others",
+            )
+        elif by is not None:
+            write = self.write(by)
+            if write.rev not in (0, rev):
+                self.fail("once", line, f"{by} was announced twice, as rev {write.rev} and {rev}")
+            write.rev = rev
+
+    # Requests
+
+    def on_invoke(self, line: Line) -> None:
+        client = self.client(line["c"])
+        client.invoked[line["token"]] = line
+
+    def on_sent(self, line: Line) -> None:
+        self.client(line["c"]).sent.setdefault(line["token"], []).append(line["conn"])
+
+    def on_handled(self, line: Line) -> None:
+        # The server may be quicker than the client's own note, so this goes by the whole history.
+        order = self.order.get(line["token"])
+        if order is None or line["token"] in self.seen:
+            return
+        self.seen.add(line["token"])
+        client = self.client(self.invoked[line["token"]]["c"])
+        if order < client.handled:
+            self.fail(
+                "order-in",
+                line,
+                f"{line['token']} of {client.name} was handled after a later request",
+            )
+        client.handled = max(client.handled, order)
+
+    def on_ok(self, line: Line) -> None:
+        client, token = self.client(line["c"]), line["token"]
+        self.settle(client)
+        client.answered.add(token)
+        if "rows" in line:
+            self.check_rows(client, line)
+            return
+        commits = self.write(token).commits
+        if len(commits) != 1:
+            what = [f"{c['method']} (seq {c['seq']})" for c in commits] or "nothing"
+            self.fail("once", line, f"{token} was acknowledged; the store has committed {what}")
+            return
+        if line["model"] != commits[0]["model"]:
+            self.fail(
+                "answer",
+                line,
+                f"{token} was told {line['model']}, committed was {commits[0]['model']}",
+            )
+        rev = line["rev"]
+        if rev is None:
+            return
+        invoked = self.invoked[token]
+        resent = len(client.sent.get(token, ())) > 1
+        hearing = client.channels.setdefault(invoked["channel"], Hearing())
+        if rev <= hearing.last and not resent:
+            self.fail(
+                "rev-order",
+                line,
+                f"{client.name} got the ack of {token} with rev {rev} after rev {hearing.last}",
+            )
+        self.told(client, invoked["channel"], commits[0]["id"], rev)
+
+    def on_fail(self, line: Line) -> None:
+        client, token, error = self.client(line["c"]), line["token"], line["error"]
+        self.settle(client)
+        client.answered.add(token)
+        name = error.get("name") if isinstance(error, dict) else None
+        message = error.get("message") if isinstance(error, dict) else None
+        if name not in EXPECTED:
+            self.fail("errors", line, f"{token} failed with {error}, which nothing provoked")
+        elif not isinstance(message, str) or not message:
+            self.fail("errors", line, f"{token} failed with {name} and no message")
+        if any(text in str(error) for text in LEAK):
+            self.fail("errors", line, f"{token} was told what nobody outside may know: {error}")
+        commits = self.write(token).commits
+        if commits and name not in UNCERTAIN:
+            self.fail("once", line, f"{token} was refused ({name}), and committed all the same")
+
+    def on_done(self, line: Line) -> None:
+        client = self.client(line["c"])
+        client.done[line["token"]] += 1
+        if client.done[line["token"]] > 1:
+            self.fail("answered", line, f"{line['token']}: the application was told twice")
+        if line["error"] == "Timeout":
+            self.fail("answered", line, f"{line['token']}: given up")
+
+    # Hearing
+
+    def on_connect(self, line: Line) -> None:
+        client = self.client(line["c"])
+        client.conn = line["conn"]
+        for hearing in client.channels.values():
+            hearing.joined = False
+
+    def on_leave(self, line: Line) -> None:
+        client = self.client(line["c"])
+        client.channels.setdefault(line["channel"], Hearing()).joined = False
+
+    def on_listen(self, line: Line) -> None:
+        client = self.client(line["c"])
+        hearing = client.channels.setdefault(line["channel"], Hearing())
+        hearing.joined = False
+        hearing.since = None if line["since"] is None else line["since"]["rev"]
+
+    def on_listened(self, line: Line) -> None:
+        client, rev = self.client(line["c"]), line["rev"]
+        self.settle(client)
+        hearing = client.channels.setdefault(line["channel"], Hearing())
+        hearing.joined = True
+        where = f"{client.name} on channel {line['channel']}"
+        if hearing.since is None or line["reset"]:
+            if hearing.started:
+                hearing.skipped.append((hearing.last, rev))
+            else:
+                hearing.skipped.append((0, rev))
+            hearing.started = True
+            hearing.last = rev
+            return
+        if rev < hearing.since:
+            self.fail("resume", line, f"{where} resumed from {hearing.since} and came to {rev}")
+        before = hearing.since
+        for _, model_id, _, missed in line["missed"]:
+            if not before < missed <= rev:
+                self.fail(
+                    "resume",
+                    line,
+                    f"{where} was replayed rev {missed} after {before}, up to {rev}",
+                )
+            before = max(before, missed)
+            hearing.told.add(missed)
+            client.replayed.append((line["channel"], model_id, missed))
+        hearing.last = max(hearing.last, rev)
+
+    def on_refused(self, line: Line) -> None:
+        self.fail("errors", line, f"{line['c']} was refused channel {line['channel']}")
+
+    def on_event(self, line: Line) -> None:
+        client, rev, channel = self.client(line["c"]), line["rev"], line["channel"]
+        self.settle(client)
+        if channel != "*" and channel not in client.channels:
+            self.fail("isolation", line, f"{client.name} was told rev {rev} of channel {channel!r}")
+            return
+        for name in list(client.channels) if channel == "*" else [channel]:
+            hearing = client.channels[name]
+            if not hearing.joined:
+                continue  # comes again with the answer to listen
+            if rev <= hearing.last:
+                self.fail(
+                    "rev-order",
+                    line,
+                    f"{client.name} was told rev {rev} on channel {name} after rev {hearing.last}",
+                )
+            self.told(client, name, line["id"], rev)
+
+    def told(self, client: Client, channel: str | None, model_id: str, rev: int) -> None:
+        hearing = client.channels.setdefault(channel, Hearing())
+        hearing.told.add(rev)
+        hearing.last = max(hearing.last, rev)
+        key = (channel, model_id)
+        client.known[key] = max(client.known.get(key, 0), rev)
+
+    def settle(self, client: Client) -> None:
+        """Take what was replayed as known: its application is over."""
+        for channel, model_id, rev in client.replayed:
+            key = (channel, model_id)
+            client.known[key] = max(client.known.get(key, 0), rev)
+        client.replayed.clear()
+
+    # Reads and collections
+
+    def check_rows(self, client: Client, line: Line) -> None:
+        """Look for a model that the rows show as it was before their rev."""
+        invoked = self.invoked.get(line["token"])
+        if invoked is None or not line["whole"]:
+            return
+        rows = dict(map(tuple, line["rows"]))
+        for (channel, model_id), writes in self.changes.items():
+            if channel != invoked["channel"]:
+                continue
+            due = [write for write in writes if 0 < write.rev <= line["rev"]]
+            if not due:
+                continue
+            last = due[-1]
+            later = writes[writes.index(last) :]
+            right = {write.token for write in later}
+            may_lack = any(write.commits[0]["method"] == "delete" for write in later)
+            if model_id in rows and rows[model_id] not in right:
+                shows = f"model {model_id} by {rows[model_id]}"
+            elif model_id not in rows and not may_lack:
+                shows = f"no model {model_id}"
+            else:
+                continue
+            self.fail(
+                "stale-read",
+                line,
+                f"{line['token']} shows {shows} as of rev {line['rev']}; "
+                f"rev {last.rev} was {last.token}",
+            )
+
+    def on_view(self, line: Line) -> None:
+        client, by = self.client(line["c"]), line["by"]
+        write = self.writes.get(by) if by is not None else None
+        if write is None or not write.rev:
+            return  # a version that was set in advance and then refused, or that never was announced
+        if by in client.invoked and by not in client.answered:
+            return  # set in advance
+        known = client.known.get((line["channel"], line["id"]), 0)
+        if write.rev < known:
+            self.fail(
+                "old-over-new",
+                line,
+                f"{client.name} on channel {line['channel']} shows model {line['id']} by {by} "
+                f"(rev {write.rev}), and knew rev {known} ({self.meaning[known][1]})",
+            )
+
+    def on_final(self, line: Line) -> None:
+        store = self.stores.get(line["channel"])
+        if store is None:
+            return
+        shown, models = line["models"], store["models"]
+        for model_id in [*models, *(key for key in shown if key not in models)]:
+            if shown.get(model_id) != models.get(model_id):
+                known = self.client(line["c"]).known.get((line["channel"], model_id))
+                self.fail(
+                    "converged",
+                    line,
+                    f"{line['c']} on channel {line['channel']} ends with model {model_id} as "
+                    f"{shown.get(model_id)}, the store with {models.get(model_id)}; "
+                    f"the last rev it was told of the model is {known}",
+                )
+
+    # The server
+
+    def on_log(self, line: Line) -> None:
+        text = f"{line['message']} {line['traceback'] or ''}"
+        if "leak:" in text or (line["level"] == "WARNING" and not line["traceback"]):
+            return
+        last = (line["traceback"] or "").strip().rpartition("\n")[2]
+        self.fail("server", line, f"{line['logger']} logged {line['message']!r}: {last}")
+
+    def on_commit(self, line: Line) -> None:
+        writes = self.write(line["token"])
+        if len(writes.commits) > 1 and line is not writes.commits[0]:
+            self.fail("once", line, f"{line['token']} was committed {len(writes.commits)} times")
+
+    def on_store(self, line: Line) -> None:
+        pass
+
+    on_fault = on_store
+
+    # At the end
+
+    def at_the_end(self) -> None:
+        if not self.lines:
+            return
+        end = self.lines[-1]
+        for name, client in self.clients.items():
+            for token, line in client.invoked.items():
+                if not client.done.get(token):
+                    self.fail("answered", line, f"{token} of {name} was never answered")
+        for (channel, model_id), writes in self.changes.items():
+            before: Write | None = None
+            for write in writes:
+                if not write.rev:
+                    continue
+                if before is not None and write.rev < before.rev:
+                    self.fail(
+                        "order-out",
+                        write.commits[0],
+                        f"model {model_id} on channel {channel}: {before.token} was committed "
+                        f"before {write.token}, and announced after it "
+                        f"(rev {before.rev}, rev {write.rev})",
+                    )
+                before = write
+        if not self.stores:
+            self.fail("converged", end, "the run did not come to its end")
+            return
+        self.check_delivery(end)
+
+    def check_delivery(self, end: Line) -> None:
+        for name, client in self.clients.items():
+            for channel, hearing in client.channels.items():
+                if not any(
+                    line["kind"] == "final" and line["c"] == name and line["channel"] == channel
+                    for line in self.lines[-200:]
+                ):
+                    self.fail("converged", end, f"{name} did not come to the end on {channel}")
+        for (channel, model_id), writes in self.changes.items():
+            for write in writes:
+                commit = write.commits[0]
+                if not write.rev:
+                    if not commit["token"].startswith("seed-"):
+                        self.fail("delivery", commit, f"{write.token} was told to nobody")
+                    continue
+                for name, client in self.clients.items():
+                    hearing = client.channels.get(channel)
+                    if hearing is None or not hearing.started or write.rev in hearing.told:
+                        continue
+                    if not any(first < write.rev <= last for first, last in hearing.skipped):
+                        self.fail(
+                            "delivery",
+                            commit,
+                            f"{name} was never told rev {write.rev} on channel {channel}: "
+                            f"{write.token}, {commit['method']} of model {model_id}",
+                        )
+
+    # Looked up while going through
+
+    @property
+    def order(self) -> dict[str, int]:
+        """The place of every request among those of its client."""
+        if not hasattr(self, "_order"):
+            places: dict[str, int] = defaultdict(int)
+            self._order: dict[str, int] = {}
+            for token, line in self.invoked.items():
+                self._order[token] = places[line["c"]]
+                places[line["c"]] += 1
+        return self._order
+
+    @property
+    def seen(self) -> set[str]:
+        if not hasattr(self, "_seen"):
+            self._seen: set[str] = set()
+        return self._seen
+
+
+def report(violations: list[Violation], lines: list[Line], most: int = 12) -> str:
+    """Return what went wrong first, what came before it, and how much more there is."""
+    first = violations[0]
+    subject = {first.line.get("token"), first.line.get("id"), first.line.get("by")} - {None}
+    about = [
+        line
+        for line in lines
+        if line["t"] <= first.line["t"]
+        and line is not first.line
+        and (line.get("client") == first.line["c"] or line["c"] in (first.line["c"], "server"))
+        and subject & {line.get("token"), line.get("id"), line.get("by")}
+    ]
+    counts: dict[str, int] = defaultdict(int)
+    for violation in violations:
+        counts[violation.check] += 1
+    start = lines[0]["t"]
+
+    def show(line: Line) -> str:
+        rest = {key: value for key, value in line.items() if key not in ("t", "c", "kind")}
+        text = f"  {(line['t'] - start) / 1e9:9.4f} {line['c']:>7} {line['kind']:9} {rest}"
+        return text if len(text) < 400 else text[:400] + "..."
+
+    return "\n".join(
+        [
+            f"the first bad step: {first}",
+            show(first.line),
+            *(["what led to it:"] if about else []),
+            *(show(line) for line in about[-most:]),
+            "all violations: " + ", ".join(f"{name} {count}" for name, count in counts.items()),
+            *(f"  {violation}" for violation in violations[1:6]),
+        ]
+    )
+
+
+def main() -> int:
+    """Check a recorded history."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("directory", help="where the run wrote its history")
+    lines = read(parser.parse_args().directory)
+    violations = Checker(lines).check()
+    print(report(violations, lines) if violations else "nothing is wrong")  # noqa: T201
+    return bool(violations)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
