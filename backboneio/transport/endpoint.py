@@ -142,7 +142,7 @@ class Endpoint:
     def _open_polling(self, session: Session, handshake: str) -> bytes:
         hub = self._server.hub
         hub.outbox.flush()
-        with hub.outbox.lock:
+        with hub.outbox.exclusive():
             packets = [handshake, *session.take()]
         session.connected = True
         session.start_timers()
@@ -181,7 +181,7 @@ class Endpoint:
         sock = self._socket_for_websocket(environ)
         if not server.allow_upgrades:
             raise bad_request("Upgrades are not allowed")
-        with hub.outbox.lock:
+        with hub.outbox.exclusive():
             if session.probe is not None or session.upgraded or session.closing:
                 raise bad_request("Session is upgrading already")
             fd, ahead, pair, ended = self._take(environ, sock)
@@ -238,7 +238,7 @@ class Endpoint:
         """Answer a GET: at once when there is something to say, else when there is."""
         server, hub = self._server, self._server.hub
         hub.outbox.flush()
-        with hub.outbox.lock:
+        with hub.outbox.exclusive():
             if session.polling:
                 session.end(server.reason.TRANSPORT_ERROR, farewell=True)
                 raise bad_request("Overlapping polls")
@@ -254,7 +254,7 @@ class Endpoint:
             environ.get("HTTP_ACCEPT_ENCODING", ""), server.http_compression
         )
         ended = None
-        with hub.outbox.lock:
+        with hub.outbox.exclusive():
             if not session.backlog and not session.closed:
                 try:
                     fd, _ahead, ended = handover.take(environ, sock)
@@ -275,10 +275,10 @@ class Endpoint:
         self, session: Session, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Wait in this thread, for a bounded time: threads are few."""
-        limits, lock = self._server.limits, self._server.hub.outbox.lock
+        limits, outbox = self._server.limits, self._server.hub.outbox
         poll = WaitingPoll()
         packets: list[Packet] | None = None
-        with lock:
+        with outbox.exclusive():
             if session.backlog or session.closed:
                 packets = session.take() or ["6"]
                 session.polling = False
@@ -294,7 +294,7 @@ class Endpoint:
                 with self._count_lock:
                     self._waiting -= 1
         if packets is None:
-            with lock:
+            with outbox.exclusive():
                 if session.poll is poll:
                     session.poll = None
                     session.polling = False

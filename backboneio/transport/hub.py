@@ -58,15 +58,17 @@ class Hub:
 
     def start(self) -> None:
         """Start, unless that is done. Called with the first connection, hence after any fork."""
-        if self.started:
-            return
+        if not self._started:
+            self._start()
+
+    def _start(self) -> None:
         with self._starting:
-            if self.started:  # by another thread, meanwhile
-                return
-            self.pool = Pool(self)
-            self.timers = Timers(self.pool.tick, TICK)
-            self.timers.start()
-            self._started = True
+            if not self._started:  # else: by another thread, meanwhile
+                self.pool = Pool(self)
+                self.timers = Timers(self.pool.tick, TICK)
+                self.timers.start()
+                self.pool.start()
+                self._started = True
 
     @property
     def started(self) -> bool:

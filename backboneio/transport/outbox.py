@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .timers import Signal
@@ -33,7 +34,8 @@ class Outbox:
     holds `lock`, so file descriptors are written to and closed by one thread at a time.
 
     lock: held by the thread that flushes. Nothing done under it blocks, and no user code runs
-    under it. It is taken before no other lock but Session.owner (without waiting for it).
+    under it. While it is held, Task.owner is tried (never waited for), and no other lock is taken.
+    flush() only tries it: whoever holds it has to look for new entries after letting go.
     """
 
     def __init__(self) -> None:
@@ -73,6 +75,18 @@ class Outbox:
                 if self.entries or self.writable:
                     self.wake_writer()
                 return
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Look at, or change, what belongs to the thread that flushes.
+
+        Who wanted to flush meanwhile has left it to us, hence the flush at the end.
+        """
+        try:
+            with self.lock:
+                yield
+        finally:
+            self.flush()
 
     def wake_writer(self) -> None:
         """Have the writer thread flush."""

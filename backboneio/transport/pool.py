@@ -112,6 +112,10 @@ class Pool:
         self._cpu = 0.0
         self._wall = 0.0
 
+    def start(self) -> None:
+        """Start the thread that polls."""
+        self._spawn()
+
     # Any thread
 
     def register(self, fd: int) -> None:
@@ -133,7 +137,7 @@ class Pool:
     def queue(self, task: Task) -> None:
         """Give a task a turn whose owner lock the caller holds."""
         self.ready.append(task)
-        if not self.workers:
+        if not self.workers:  # the first could not be started
             self._spawn()
         elif self._polling.locked():
             # A thread about to poll looks at `ready` once more after it took _polling.

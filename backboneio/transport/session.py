@@ -132,7 +132,7 @@ class Session(Task):
     def accept(self, packets: list[Packet]) -> bool:
         """Queue packets that were posted; False: too many wait already."""
         limits = self.server.limits
-        with self.server.hub.outbox.lock:
+        with self.server.hub.outbox.exclusive():
             inbox = self.inbox
             if inbox is None:
                 self.inbox = inbox = deque()
@@ -344,7 +344,7 @@ class Session(Task):
                 return True  # now read on as a WebSocket
         poll = self.poll
         if isinstance(poll, ParkedPoll) and poll.readable:
-            with self.server.hub.outbox.lock:
+            with self.server.hub.outbox.exclusive():
                 if self.poll is poll and poll.given_up(worker):
                     self.poll = None
                     self.polling = False
