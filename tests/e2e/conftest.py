@@ -32,7 +32,9 @@ expect.set_options(timeout=PATIENCE * 1000)
 
 @pytest.fixture(scope="package")  # while it lives, the main thread has an asyncio loop running
 def browser() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    path = (
+        os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    )
     assert path, "install Debian's package chromium, or say in CHROMIUM where it is"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
@@ -62,7 +64,11 @@ def window(browser: Browser) -> Iterator[Window]:
     with ExitStack() as stack:
 
         def window(
-            url: str | None = None, *, tolerate: str = "$^", beside: Page | None = None, **options: Any
+            url: str | None = None,
+            *,
+            tolerate: str = "$^",
+            beside: Page | None = None,
+            **options: Any,
         ) -> Page:
             if beside is None:
                 options.setdefault("viewport", {"width": 1000, "height": 760})

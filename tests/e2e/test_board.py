@@ -223,7 +223,10 @@ def test_the_command_line_and_other_programs_reach_every_window(board: str, wind
     assert post(board, "From+a+program")[0] == 201
     expect(texts(lobby)).to_have_text(["From a program", "From the terminal"])
     status, answer = post(board, "x" * 281)
-    assert (status, answer["error"]["fields"]["text"]) == (422, ["Keep it to 280 characters, please."])
+    assert (status, answer["error"]["fields"]["text"]) == (
+        422,
+        ["Keep it to 280 characters, please."],
+    )
     assert post(board, "No", token="")[0] == 401
     assert post(board, "No", token="wrong €".encode().decode("latin-1"))[0] == 401
     assert post(board, "No", room="cellar")[0] == 404
