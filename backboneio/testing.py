@@ -74,7 +74,7 @@ class SyncClient:
         self.events: list[list[Any]] = []
         self.meta: dict[str, Any] = {}
         self.connected = True
-        http = flask_test_client or Client(wsgi_app)
+        http = flask_test_client or Client(wsgi_app, use_cookies=False)  # it would drop a Cookie
         # A preflight of the handshake has the environment that the handshake would have.
         response = http.options(f"{wsgi_app.prefix}?EIO=4&transport=polling", headers=headers)
         environ = dict(response.request.environ)
