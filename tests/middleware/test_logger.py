@@ -1,0 +1,41 @@
+"""logger: a log line for every request."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import flask
+import pytest
+
+import backboneio
+from backboneio.testing import SyncClient
+
+
+def test_one_line_for_every_request(app: flask.Flask, caplog: pytest.LogCaptureFixture) -> None:
+    backend = backboneio.create_backend()
+    backend.use(backboneio.middleware.logger())
+    backend.use(backboneio.middleware.memory_store())
+    backboneio.listen(app, {"messages": backend})
+    caplog.set_level(logging.INFO, "backboneio.requests")
+    client = SyncClient(app, "messages", "room")
+    client.create({"text": "secret"})
+    with pytest.raises(backboneio.NotFound):
+        client.update({"id": 7})
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [level for level, _ in lines] == ["INFO", "INFO", "WARNING"]
+    assert lines[0][1].startswith("messages listen id=None channel=room ")
+    assert lines[1][1].startswith("messages create id=None channel=room ")
+    assert lines[1][1].endswith(" ms")
+    assert "update id=7" in lines[2][1]
+    assert "failed: NotFound: there is no model with the id 7" in lines[2][1]
+    assert "secret" not in caplog.text
+
+
+def test_another_logger_and_level(app: flask.Flask, caplog: pytest.LogCaptureFixture) -> None:
+    backend = backboneio.create_backend()
+    backend.use(backboneio.middleware.logger(logging.getLogger("mine"), logging.DEBUG))
+    caplog.set_level(logging.DEBUG, "mine")
+    answer: Any = backend.call("read", {"id": 1})
+    assert answer == {"id": 1}
+    assert [(record.name, record.levelname) for record in caplog.records] == [("mine", "DEBUG")]
