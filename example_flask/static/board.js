@@ -278,7 +278,7 @@
   }
   notes.on('backend:connect', function() { status('live', 'Live'); });
   notes.on('backend:disconnect', function() {
-    status('offline', 'Offline – changes are sent when the connection is back');
+    status('offline', 'Offline: changes are sent when the connection is back');
   });
   notes.on('error', function(object, response) {
     if (object === notes) complain(response);  // we may not listen or read

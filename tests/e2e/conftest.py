@@ -18,13 +18,13 @@ import example_flask
 
 from ..support import PATIENCE, LiveServer
 from .lab import Lab
+from .people import API_TOKEN
 from .proxy import Proxy
 
 ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
-API_TOKEN = "of the tests"
 Window = Callable[..., Page]
 
 expect.set_options(timeout=PATIENCE * 1000)

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
 from playwright.sync_api import Locator, Page, expect
+
+from ..support import PATIENCE
+
+API_TOKEN = "of the tests"
+JSON = "application/json"
 
 
 def log_in(page: Page, name: str) -> None:
@@ -30,3 +41,20 @@ def note(page: Page, text: str) -> Locator:
 def texts(page: Page) -> Locator:
     """The texts of all notes."""
     return page.locator(".notes .text")
+
+
+def post(
+    board: str, text: str, *, name: str = "Bot", token: str = API_TOKEN, room: str = "lobby"
+) -> tuple[int, Any]:
+    """Use the API as another program would; return the status and the answer, if it is JSON."""
+    request = urllib.request.Request(
+        f"{board}/api/rooms/{room}/notes",
+        data=urllib.parse.urlencode({"text": text, "name": name}).encode(),
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as err:
+        with err:
+            return err.code, json.load(err) if err.headers["Content-Type"] == JSON else None

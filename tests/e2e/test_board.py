@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from ..support import PATIENCE, ROOT
-from .conftest import API_TOKEN, Window
-from .people import live, log_in, note, texts, write
+from .conftest import Window
+from .people import API_TOKEN, live, log_in, note, post, texts, write
 
 pytestmark = pytest.mark.e2e
-
-
-def post(board: str, text: str, token: str = API_TOKEN, room: str = "lobby") -> Any:
-    """Use the API as another program would; return the status and the answer."""
-    request = urllib.request.Request(
-        f"{board}/api/rooms/{room}/notes",
-        data=json.dumps({}).encode() if text is None else f"text={text}&name=Bot".encode(),
-        headers={"Authorization": f"Bearer {token}"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as err:
-        body = err.read()
-        return err.code, json.loads(body) if body.startswith(b"{") else body
 
 
 def command(board: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -220,7 +201,7 @@ def test_the_command_line_and_other_programs_reach_every_window(board: str, wind
     assert nowhere.returncode == 1
     assert "There is no board at http://127.0.0.1:9" in nowhere.stderr
 
-    assert post(board, "From+a+program")[0] == 201
+    assert post(board, "From a program")[0] == 201
     expect(texts(lobby)).to_have_text(["From a program", "From the terminal"])
     status, answer = post(board, "x" * 281)
     assert (status, answer["error"]["fields"]["text"]) == (
@@ -257,7 +238,7 @@ def test_what_people_write_is_never_markup(board: str, window: Window) -> None:
     expect(texts(bob)).to_have_text([evil])
     expect(bob.locator(".note .author")).to_have_text("<i>A</i>")
     assert bob.locator(".note img, .note b, .note i").count() == 0
-    expect(bob).to_have_title("Lobby – Board")
+    expect(bob).to_have_title("Lobby | Board")
 
 
 def test_names(board: str, window: Window) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from ..support import ROOT
 from .conftest import Window
-from .people import live, log_in, note, texts, write
+from .people import live, log_in, note, post, texts, write
 
 pytestmark = pytest.mark.e2e
 
@@ -45,20 +47,24 @@ LOW_CONTRAST = """() => {
 }"""
 
 
-def fill(ann: Page, bob: Page) -> None:
-    """Let two people write what a board might say."""
+def fill(board: str, ann: Page, bob: Page) -> None:
+    """Let two people and a program write what a board might say."""
     notes = (
         (bob, "Boil the kettle before stand-up, please"),
         (ann, "The projector is back in room 2"),
         (ann, "Order the cake for Friday: lemon, and one without nuts"),
+        (None, "Build 214 passed. Release 1.4 is out!"),
         (bob, "Who has the key to the bike cellar?"),
-        (ann, "Release 1.4 is out. Thanks, everybody!"),
+        (ann, "Lunch together on Thursday? Say so here if you are in."),
     )
     for count, (page, text) in enumerate(notes, 1):
-        write(page, text)
+        if page is None:
+            assert post(board, text, name="CI")[0] == 201
+        else:
+            write(page, text)
         expect(texts(ann)).to_have_count(count)
         expect(texts(bob)).to_have_count(count)
-    note(bob, notes[1][1]).get_by_label("Done").check()
+    note(bob, notes[2][1]).get_by_label("Done").check()
     expect(ann.locator(".is-done")).to_have_count(1)
 
 
@@ -125,13 +131,13 @@ def test_contrast_and_small_screens(board: str, window: Window, scheme: str) -> 
     assert ann.evaluate(LOW_CONTRAST) == []  # logged out, and empty
     log_in(ann, "Ann")
     log_in(bob, "Bob with a longer name")
-    fill(ann, bob)
+    fill(board, ann, bob)
     note(bob, "Who has the key to the bike cellar?").get_by_role("button", name="Edit").click()
     bob.get_by_label("Text of the note").fill("")
     bob.get_by_role("button", name="Save").click()
     expect(bob.get_by_text("Write something first.")).to_be_visible()
     write(ann, "An/unbroken/line/" * 12)
-    expect(texts(bob)).to_have_count(6)
+    expect(texts(bob)).to_have_count(7)
     for page in (ann, bob):
         assert page.evaluate(LOW_CONTRAST) == []
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
@@ -146,7 +152,7 @@ def test_contrast_and_small_screens(board: str, window: Window, scheme: str) -> 
 def test_screenshots(make_board: Callable[[], str], window: Window) -> None:
     """Write the README's pictures: two windows on one board, and two phones."""
     IMAGES.mkdir(parents=True, exist_ok=True)
-    size = {"width": 640, "height": 620}
+    size = {"width": 690, "height": 690}
     phone = {"viewport": {"width": 390, "height": 700}, "device_scale_factor": 1.5}
     for name, ann, bob in (
         ("board", {"viewport": size}, {"viewport": size, "color_scheme": "dark"}),
@@ -154,32 +160,29 @@ def test_screenshots(make_board: Callable[[], str], window: Window) -> None:
     ):
         url = make_board()
         pages = window(url, **ann), window(url, **bob)
-        for page, who in zip(pages, ("Ann", "Bob"), strict=True):
+        for page, who in zip(pages, ("Mia", "Omar"), strict=True):
             log_in(page, who)
-        fill(*pages)
+        fill(url, *pages)
         cards = []
         for page in pages:
-            page.locator("body").evaluate("() => document.activeElement.blur()")
-            page.wait_for_function(
-                "document.getAnimations().every((one) => one.playState === 'finished')"
+            page.locator("body").evaluate(
+                "() => { document.activeElement.blur(); scrollTo(0, 0); }"
             )
-            cards.append(page.screenshot())
+            cards.append(page.screenshot(animations="disabled"))
         _side_by_side(window(), cards, IMAGES / f"{name}.png")
 
 
-def _side_by_side(page: Page, pictures: list[bytes], path: os.PathLike[str]) -> None:
-    import base64
-
+def _side_by_side(page: Page, pictures: list[bytes], path: Path) -> None:
     page.set_content(
         "<style>body { margin: 0; background: #8d93a8 } div { display: inline-flex; gap: 20px;"
         " padding: 20px } img { border-radius: 14px; box-shadow: 0 8px 30px rgb(0 0 0 / .35);"
-        " max-height: 620px }</style><div>"
+        " max-height: 690px }</style><div>"
         + "".join(
             f"<img src='data:image/png;base64,{base64.b64encode(one).decode()}'>"
             for one in pictures
         )
         + "</div>"
     )
-    page.set_viewport_size({"width": 1400, "height": 900})
+    page.set_viewport_size({"width": 1500, "height": 900})
     page.wait_for_function("[...document.images].every((image) => image.complete)")
     page.locator("div").screenshot(path=path)

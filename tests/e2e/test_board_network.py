@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 
 #: What the browser's console says of connections that fail, as it should.
 FAILING = r"WebSocket|ERR_|Failed to load resource"
-OFFLINE = "Offline – changes are sent when the connection is back"
+OFFLINE = "Offline: changes are sent when the connection is back"
 
 
 def test_what_was_missed_arrives_and_what_was_written_is_sent(
