@@ -78,6 +78,9 @@ class Answers:
             self._trim(answer.time)
         answer.done.set()
 
+    def __len__(self) -> int:
+        return len(self._given)
+
     def _trim(self, now: float) -> None:
         """Drop the oldest answers over the limits; under ``_lock``."""
         given, limits = self._given, self._limits

@@ -130,6 +130,15 @@ class Journal:
         """
         return _Turn(self._turns, id_key(model_id), self.limits.turn_timeout)
 
+    def stats(self) -> dict[str, int]:
+        """Return how far the journal is and what it keeps."""
+        with self._lock:
+            return {
+                "rev": self.rev,
+                "changes": len(self._changes),
+                "journal_bytes": self._bytes,
+            }
+
     def _trim(self, now: float) -> None:
         """Drop what is over the limits; under ``_lock``."""
         changes, limits = self._changes, self.limits

@@ -254,6 +254,13 @@ def make_server(transport_name: str = "auto", **options: Any) -> socketio.Server
     return HubServer(**options)
 
 
+def stats(sio: socketio.Server) -> dict[str, Any]:
+    """Return the transport's figures."""
+    if isinstance(sio.eio, transport.Server):
+        return {"transport": "hub", **sio.eio.stats()}
+    return {"transport": "threads", "connections": len(sio.eio.sockets)}
+
+
 def attach(sio: socketio.Server, syncs: Mapping[str, Sync]) -> None:
     """Let the *syncs*, by name, serve their namespaces on *sio*.
 

@@ -205,6 +205,15 @@ class Sync:
             turn=self.journal.turn,
         )
 
+    def stats(self) -> dict[str, int]:
+        """Return figures, see ``WSGIApp.stats``."""
+        return {
+            "sockets": len(self.sockets),
+            "channels": len(self._audiences),
+            "answers": len(self._answers),
+            **self.journal.stats(),
+        }
+
     # For the backend (backend.Attachment)
 
     def publish(self, change: Change) -> None:

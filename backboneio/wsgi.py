@@ -88,6 +88,17 @@ class WSGIApp:
         response: Iterable[bytes] = self.sio.handle_request(environ, start_response)
         return response
 
+    def stats(self) -> dict[str, Any]:
+        """Return figures of this process; cheap enough to ask each second.
+
+        ``transport`` is ``"hub"`` or ``"threads"``, ``connections`` the number of clients, and
+        ``backends`` has by name ``rev``, ``sockets`` (clients), ``channels`` (that are listened
+        to), ``changes`` and ``journal_bytes`` (kept in the journal), ``answers`` (kept by request
+        id). The hub adds its own: see ``backboneio.transport.Server.stats``.
+        """
+        backends = {name: sync.stats() for name, sync in self.syncs.items()}
+        return {**server.stats(self.sio), "backends": backends}
+
 
 def listen(app: flask.Flask, backends: Mapping[str, Backend], **options: Any) -> socketio.Server:
     """Serve *backends* on a Flask application; the original's ``listen``.
