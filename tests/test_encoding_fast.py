@@ -1,0 +1,61 @@
+"""orjson, where it is installed, changes nothing but the time that JSON takes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from backboneio import encoding
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.characters(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+def outcome(function: Any, argument: Any) -> Any:
+    """What a call returns, or that it is refused; -0.0 and 0.0, 1 and True are told apart."""
+    try:
+        return repr(function(argument))
+    except (TypeError, ValueError, RecursionError):
+        return "refused"
+
+
+@given(values)
+@example(2**70)
+@example({"a": [math.nan, None]})
+@example({1: "a", 2.5: "b", None: "c"})
+@example("\ud800")
+@example([1e16, 1e-7, -0.0, 5e-324, 1.7976931348623157e308])
+def test_the_same_values_are_encoded(value: Any) -> None:
+    def there_and_back(dumps: Any) -> Any:
+        return lambda value: encoding.standard_loads(dumps(value))
+
+    standard = outcome(there_and_back(encoding.standard_dumps), value)
+    assert outcome(there_and_back(encoding.fast_dumps), value) == standard
+
+
+@given(values.map(lambda value: encoding.json.dumps(value)) | st.text(max_size=30))
+@example("18446744073709551616")
+@example("-0")
+@example("1e400")
+@example('{"a":1,"a":2}')
+@example("[" * 2000 + "]" * 2000)
+@example('"\\ud800"')
+@example("0.12345678901234567890123")
+def test_the_same_texts_are_decoded(text: str) -> None:
+    assert outcome(encoding.fast_loads, text) == outcome(encoding.standard_loads, text)
+
+
+def test_it_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[Any] = []
+    monkeypatch.setattr(encoding, "fast_dumps", used.append)
+    encoding.dumps(1)
+    monkeypatch.setattr(encoding, "orjson", None)
+    assert encoding.dumps(2) == "2"
+    assert used == [1]
