@@ -32,6 +32,8 @@ CLOSE, PING, PONG = int(Opcode.CLOSE), int(Opcode.PING), int(Opcode.PONG)
 
 _HEAD_TEXT, _HEAD_BINARY = 0x80 | TEXT, 0x80 | BINARY
 _LENGTH = struct.Struct("!H")
+#: stands for a length in 64 bits, which is read the thorough way
+_HUGE = 1 << 62
 
 
 def server_frame(opcode: int, payload: bytes) -> bytes:
@@ -95,34 +97,41 @@ class FrameReader:
 
         Raises FrameError.
         """
-        while self._parser is None:
-            data = self._data
-            start = self._position
-            available = len(data) - start
-            if available <= 0:
-                self._data = b""
-                self._position = 0
+        while True:
+            rest = b""
+            if self._parser is None:
+                data = self._data
+                start = self._position
+                available = len(data) - start
+                if available <= 0:
+                    self._data = b""
+                    self._position = 0
+                    return None
+                if available >= 6 and self._message is None:
+                    head = data[start]
+                    size = data[start + 1] - 128
+                    if (head == _HEAD_TEXT or head == _HEAD_BINARY) and size >= 0:
+                        mask = start + 2
+                        if size == 126:
+                            size = _LENGTH.unpack_from(data, mask)[0]
+                            mask += 2
+                        elif size == 127:
+                            size = _HUGE
+                        end = mask + 4 + size
+                        if end <= len(data) and size <= self._max_size:
+                            self._position = end
+                            payload = apply_mask(data[mask + 4 : end], data[mask : mask + 4])
+                            return head & 15, payload
+                rest = data[start:]
+            frame = self._read_frame(rest)
+            if frame is None:
                 return None
-            if available >= 6 and self._message is None:
-                head = data[start]
-                size = data[start + 1] - 128
-                if (head == _HEAD_TEXT or head == _HEAD_BINARY) and size >= 0:
-                    mask = start + 2
-                    if size == 126:
-                        size = _LENGTH.unpack_from(data, mask)[0]
-                        mask += 2
-                    end = mask + 4 + size
-                    if size != 127 and end <= len(data) and size <= self._max_size:
-                        self._position = end
-                        payload = apply_mask(data[mask + 4 : end], data[mask : mask + 4])
-                        return head & 15, payload
-            found = self._read_frame(data[start:])
+            found = self._assemble(frame)
             if found is not None:
                 return found
-        return self._read_frame(b"")
 
-    def _read_frame(self, data: bytes) -> tuple[int, bytes] | None:
-        """Read one frame the thorough way."""
+    def _read_frame(self, data: bytes) -> Frame | None:
+        """Read one frame the thorough way; None: more is needed."""
         if self._parser is None:
             self._data = b""
             self._buffer = bytearray(data)
@@ -142,7 +151,7 @@ class FrameReader:
         self._parser = None
         assert self._buffer is not None
         self._data, self._position, self._buffer = bytes(self._buffer), 0, None
-        return self._assemble(frame)
+        return frame
 
     def _read_exact(self, count: int) -> Generator[None, None, bytes]:
         buffer = self._buffer

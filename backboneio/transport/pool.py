@@ -35,7 +35,7 @@ STUCK_TICKS = 4
 #: Ticks after which one thread less is wanted.
 DECAY_TICKS = 200
 #: Seconds after which an idle thread ends.
-RETIRE = 30.0
+RETIRE = 10.0
 #: A batch that takes longer sends what it has produced before it goes on.
 FLUSH_SECONDS = 0.001
 
@@ -319,9 +319,11 @@ class Pool:
         cpu, wall = time.process_time(), now
         idle_cpu = cpu - self._cpu < 0.8 * (wall - self._wall)
         self._cpu, self._wall = cpu, wall
-        if started and not self._polling.locked():
-            if idle_cpu or now - oldest > STUCK_TICKS * TICK:
-                self._grow()
+        # Nobody has polled for a tick: threads wait for something else than the interpreter lock
+        # (more of them help, then), or one handler keeps all others waiting.
+        stalled = self._batches == self._batches_seen and not self._polling.locked()
+        if started and stalled and (idle_cpu or now - oldest > STUCK_TICKS * TICK):
+            self._grow()
         self._calm += 1
         if self._calm >= DECAY_TICKS:
             self._calm = 0

@@ -434,7 +434,7 @@ class Session(Task):
             self.backlog = backlog = []
         waiting = self.backlog_bytes
         size = sum(map(len, packets))
-        if backlog and self.poll is None:
+        if self.poll is None and len(backlog) + len(packets) > 1:
             over = waiting + size > limits.max_backlog
             if over or len(backlog) + len(packets) > limits.max_backlog_packets:
                 self.server.hub.drops += 1

@@ -1,0 +1,447 @@
+"""The hub itself: turns, order, threads, file descriptors, forks, and the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from websockets.frames import Close, CloseCode
+
+from backboneio.transport import Server, why_not
+
+from ..support import PATIENCE, ROOT, wait_until
+from .support import Echo, Http, Raw, masked
+
+
+class Blocking(Echo):
+    """Handlers that say so and wait until they may go on; others echo."""
+
+    def __init__(self, **options: Any) -> None:
+        self.free = threading.Event()
+        self.blocked: list[str] = []
+        super().__init__(**options)
+
+    def on_message(self, sid: str, data: Any) -> None:
+        if data == "block":
+            self.blocked.append(sid)
+            self.eio.send(sid, "blocking")
+            assert self.free.wait(PATIENCE)
+        super().on_message(sid, data)
+
+    def stop(self) -> None:
+        self.free.set()
+        super().stop()
+
+
+def hub_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("backboneio-")]
+
+
+def test_messages_of_a_client_are_handled_one_at_a_time_and_in_order(
+    make_echo: Callable[..., Echo], restless: None
+) -> None:
+    handled: dict[str, list[str]] = {}
+    inside: dict[str, int] = {}
+    overlaps = []
+
+    class Watching(Echo):
+        def on_message(self, sid: str, data: Any) -> None:
+            inside[sid] = inside.get(sid, 0) + 1
+            if inside[sid] > 1:
+                overlaps.append(sid)
+            handled.setdefault(sid, []).append(data)
+            if len(handled[sid]) % 20 == 0:
+                time.sleep(0.001)  # lets other threads in; nothing depends on how long
+            inside[sid] -= 1
+
+        def on_disconnect(self, sid: str, reason: str) -> None:
+            if inside.get(sid):
+                overlaps.append(sid)
+            super().on_disconnect(sid, reason)
+
+    echo = make_echo(Watching, threads=8)
+    raws = [Raw(echo.url) for _ in range(8)]
+    sids = [raw.open() for raw in raws]
+    for start in range(0, 200, 10):
+        for raw in raws:
+            raw.socket.sendall(b"".join(masked(f"4{n}") for n in range(start, start + 10)))
+    for raw in raws:
+        raw.close()
+    for sid in sids:
+        echo.reason(sid)
+        assert handled[sid] == [str(n) for n in range(200)]
+    assert overlaps == []
+
+
+def test_blocking_handlers_do_not_stop_others(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo(Blocking, threads=8)
+    raws = [Raw(echo.url) for _ in range(8)]
+    for raw in raws:
+        raw.open()
+    for raw in raws[:7]:
+        raw.send("4block")
+        assert raw.packet() == "4blocking"  # what a handler sends leaves while it goes on
+    raws[7].send("4hello")
+    assert raws[7].packet() == "4hello"
+    stats = echo.eio.stats()
+    assert stats["threads_busy"] >= 7
+    assert stats["threads"] <= 8
+    echo.free.set()  # type: ignore[attr-defined]
+    for raw in raws[:7]:
+        assert raw.packet() == "4block"
+        raw.close()
+    raws[7].close()
+
+
+def test_a_full_pool_still_lets_in_beats_and_broadcasts(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo(Blocking, threads=2, ping_interval=0.1, ping_timeout=0.2)
+    assert isinstance(echo, Blocking)
+    raws = [Raw(echo.url) for _ in range(3)]
+    sids = [raw.open() for raw in raws]
+    for raw in raws[:2]:
+        raw.send("4block")
+        assert raw.packet() == "4blocking"
+    waiting = raws[2]
+    waiting.send("4waits")
+    late = Raw(echo.url)
+    sids.append(late.open())
+    for number in range(10):  # longer than the ping timeout, with pings all the time
+        echo.eio.send_many(sids, str(number))
+        for raw in (*raws, late):
+            assert raw.packet() == f"4{number}"
+        threading.Event().wait(0.06)
+    assert echo.gone == {}
+    echo.free.set()
+    for raw in raws[:2]:
+        assert raw.packet() == "4block"
+    assert waiting.packet() == "4waits"
+    for raw in (*raws, late):
+        raw.close()
+
+
+def test_many_short_waits_share_many_threads(make_echo: Callable[..., Echo]) -> None:
+    most = 0
+    inside = 0
+    lock = threading.Lock()
+
+    class Waiting(Echo):
+        def on_message(self, sid: str, data: Any) -> None:
+            nonlocal most, inside
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            time.sleep(0.01)
+            with lock:
+                inside -= 1
+            super().on_message(sid, data)
+
+    echo = make_echo(Waiting, threads=16)
+    raws = [Raw(echo.url) for _ in range(16)]
+    for raw in raws:
+        raw.open()
+    for _ in range(20):
+        for raw in raws:
+            raw.send("4x")
+        for raw in raws:
+            assert raw.packet() == "4x"
+    assert most >= 4
+    for raw in raws:
+        raw.close()
+
+
+def test_disconnect_comes_once_and_last(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo(Blocking, ping_interval=0.1, ping_timeout=0.1)
+    assert isinstance(echo, Blocking)
+    raw = Raw(echo.url)
+    sid = raw.open()
+    raw.send("4block")
+    wait_until(lambda: echo.blocked)
+    raw.close()
+    echo.eio.disconnect(sid)
+    echo.eio.disconnect(sid)
+    threading.Event().wait(0.4)  # the heartbeat would long have failed, too
+    assert echo.gone == {}
+    assert echo.eio.get_session(sid) == {}
+    echo.free.set()
+    assert echo.reason(sid) == "server disconnect"
+    wait_until(lambda: sid not in echo.eio.sockets)
+    with pytest.raises(KeyError):
+        echo.eio.get_session(sid)
+
+
+def test_order_of_what_a_thread_sends(make_echo: Callable[..., Echo], restless: None) -> None:
+    echo = make_echo()
+    raws = [Raw(echo.url) for _ in range(5)]
+    sids = [raw.open() for raw in raws]
+    http = Http(echo.url)
+    sids.append(http.open())
+
+    def send(name: str) -> None:
+        for number in range(500):
+            if number % 3:
+                echo.eio.send_many([*sids, "unknown"], f"{name}{number}")
+            else:
+                for sid in sids:
+                    echo.eio.send(sid, f"{name}{number}")
+
+    threads = [threading.Thread(target=send, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    received = [[raw.packet() for _ in range(1500)] for raw in raws]
+    polled: list[str] = []
+    while len(polled) < 1500:
+        polled += http.get()[1].split("\x1e")
+    for packets in (*received, polled):
+        for name in "abc":
+            mine = [packet for packet in packets if packet[1] == name]
+            assert mine == [f"4{name}{number}" for number in range(500)]
+    for thread in threads:
+        thread.join()
+    for raw in raws:
+        raw.close()
+
+
+@pytest.mark.parametrize("error", [ValueError("oops"), SystemExit(1), KeyboardInterrupt()])
+def test_a_handler_that_fails(
+    make_echo: Callable[..., Echo], error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(Echo):
+        def on_message(self, sid: str, data: Any) -> None:
+            if data == "fail":
+                raise error
+            super().on_message(sid, data)
+
+        def on_disconnect(self, sid: str, reason: str) -> None:
+            super().on_disconnect(sid, reason)
+            raise error
+
+    echo = make_echo(Failing, threads=1)
+    with Raw(echo.url) as raw:
+        sid = raw.open()
+        raw.send("4fail")
+        raw.send("4hello")
+        assert raw.packet() == "4hello"
+        assert "message handler error" in caplog.text
+    echo.reason(sid)
+    with Raw(echo.url) as raw:
+        raw.open()
+        raw.send("4still here")
+        assert raw.packet() == "4still here"
+
+
+def test_sessions(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo()
+    with Raw(echo.url) as raw:
+        sid = raw.open()
+        with echo.eio.session(sid) as session:
+            session["user"] = "ann"
+        assert echo.eio.get_session(sid) == {"user": "ann"}
+        echo.eio.save_session(sid, {})
+        assert echo.eio.get_session(sid) == {}
+        assert echo.eio.transport(sid) == "websocket"
+    with pytest.raises(KeyError):
+        echo.eio.transport("unknown")
+    echo.eio.send("unknown", "nobody hears that")
+
+
+def test_stats(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo()
+    assert echo.eio.stats()["connections"] == 0
+    http = Http(echo.url)
+    http.open()
+    with Raw(echo.url) as raw:
+        sid = raw.open()
+        raw.send("4hello")
+        assert raw.packet() == "4hello"
+        stats = echo.eio.stats()
+        assert (stats["connections"], stats["websockets"], stats["polling"]) == (2, 1, 1)
+        assert stats["messages_in"] == stats["deliveries"] == 1
+        assert stats["bytes_in"] == len(masked("4hello"))
+        assert stats["bytes_out"] > 100
+        assert stats["backlog"] == stats["drops"] == 0
+    echo.reason(sid)
+
+
+def test_descriptors_and_threads_return_to_where_they_were(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo(close_timeout=0.2)
+    fds = f"/proc/{os.getpid()}/fd"
+
+    def round_of_clients() -> None:
+        for number in range(50):
+            raw = Raw(echo.url)
+            raw.open()
+            if number % 5 == 0:
+                raw.send("1")
+            elif number % 5 == 1:
+                raw.socket.sendall(masked(Close(1000, "").serialize(), 8))  # type: ignore[arg-type]
+            elif number % 5 == 2:
+                raw.socket.sendall(masked("4half a frame")[:7])
+            elif number % 5 == 3:
+                http = Http(echo.url)
+                sid = http.open()
+                poll = http.start_get()
+                wait_until(lambda sid=sid: echo.eio.sockets[sid].poll is not None)
+                poll.close()
+            else:
+                echo.eio.disconnect(raw.sid)
+            raw.close()
+        wait_until(lambda: not echo.eio.sockets and not echo.eio.hub.links)
+
+    def settled() -> tuple[int, int]:
+        wait_until(lambda: not [t for t in threading.enumerate() if "process_request" in t.name])
+        return len(os.listdir(fds)), len(hub_threads())
+
+    round_of_clients()
+    before = settled()
+    for _ in range(20):
+        round_of_clients()
+    after = settled()
+    assert after[0] <= before[0]
+    assert after[1] <= before[1] + 1  # a pool thread more, perhaps, on a busy machine
+
+
+def test_shutdown_says_goodbye_and_ends_all_threads(make_echo: Callable[..., Echo]) -> None:
+    others = set(hub_threads())
+    echo = make_echo()
+    http = Http(echo.url)
+    http.open()
+    poll = http.start_get()
+    wait_until(lambda: echo.eio.sockets[http.handshake["sid"]].poll is not None)
+    with Raw(echo.url) as raw:
+        sid = raw.open()
+        done = threading.Thread(target=echo.eio.shutdown)
+        done.start()
+        assert raw.packet() == Close(CloseCode.GOING_AWAY, "")  # and no "1": come back
+        raw.close()
+        done.join(PATIENCE)
+        assert not done.is_alive()
+    poll.close()
+    assert echo.reason(sid) == "server disconnect"
+    assert Http(echo.url).request("GET", "EIO=4&transport=polling")[0] == 503
+    wait_until(lambda: set(hub_threads()) <= others)
+
+
+def test_what_python_socketio_may_ask() -> None:
+    eio = Server(logger=True, ping_interval=(25, 5), monitor_clients=False)
+    assert eio.async_mode == "threading"
+    assert eio.reason.PING_TIMEOUT == "ping timeout"
+    assert eio.ping_interval_grace_period == 5
+    assert not eio.is_asyncio_based()
+    thread = eio.start_background_task(lambda x: None, 1)
+    thread.join()
+    eio.sleep(0)
+    eio.create_event().set()
+    with pytest.raises(eio.get_queue_empty_exception()):
+        eio.create_queue().get(block=False)
+    ids = {eio.generate_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    assert all(len(i) == 20 for i in ids)
+    with pytest.raises(ValueError):
+        eio.on("reconnect")
+
+    @eio.on("connect")
+    def connect(sid: str, environ: dict[str, Any]) -> None: ...
+
+    assert eio.handlers["connect"] is connect
+    eio.shutdown()
+
+
+FORKING = """
+import json, os, sys, threading
+sys.path.insert(0, {root!r})
+from tests.transport.support import Echo, Raw
+first = sys.argv[1] == "before"
+def serve():
+    echo = Echo()
+    with Raw(echo.url) as raw:
+        raw.open(); raw.send("4in " + str(os.getpid()))
+        assert raw.packet() == "4in " + str(os.getpid())
+    return echo
+if first:
+    echo = None
+    from backboneio.transport import Server
+    eio = Server()
+else:
+    echo = serve()
+    eio = echo.eio
+    kept = Raw(echo.url); kept.open()
+r, w = os.pipe()
+pid = os.fork()
+if pid == 0:
+    names = sorted(t.name for t in threading.enumerate() if t.name.startswith("backboneio"))
+    assert eio.sockets == {{}} and not eio.hub.links and not eio.hub.started
+    if echo is not None:  # the inherited server, with a listener of its own
+        from tests.support import LiveServer
+        live = LiveServer(echo)
+        with Raw(live.url) as raw:
+            raw.open(); raw.send("4child"); assert raw.packet() == "4child"
+        live.stop()
+    serve().stop()
+    os.write(w, json.dumps(names).encode()); os._exit(0)
+os.close(w)
+assert json.loads(os.read(r, 1000) or b"null") == []
+assert os.waitpid(pid, 0)[1] == 0
+if not first:
+    kept.send("4parent"); assert kept.packet() == "4parent"
+    kept.close()
+    echo.stop()
+serve().stop()
+print("fine")
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_forks(when: str) -> None:
+    code = FORKING.format(root=str(ROOT))
+    result = subprocess.run(
+        [sys.executable, "-c", code, when], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.stdout == "fine\n", result.stderr
+
+
+def test_clients_are_told_when_the_process_ends() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from tests.transport.support import Echo\n"
+        "echo = Echo(); print(echo.url, flush=True); sys.stdin.read(); echo.live.stop()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdin and process.stdout
+    try:
+        with Raw(process.stdout.readline().strip()) as raw:
+            raw.open()
+            process.stdin.close()
+            assert raw.packet() == Close(CloseCode.GOING_AWAY, "")
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    import types
+
+    assert why_not() is None
+    gevent = types.SimpleNamespace(is_module_patched=lambda name: True)
+    monkeypatch.setitem(sys.modules, "gevent.monkey", gevent)  # type: ignore[misc]
+    assert "gevent" in str(why_not())
+    with pytest.raises(RuntimeError, match="gevent"):
+        Server()
+    monkeypatch.delitem(sys.modules, "gevent.monkey")
+    monkeypatch.delattr("select.epoll")
+    assert "epoll" in str(why_not())
+    assert json.dumps(why_not())

@@ -1,0 +1,246 @@
+"""Every limit holds, and the others do not notice."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from websockets.frames import Close, CloseCode
+
+from backboneio.transport import BadMessage, Limits, Server
+
+from ..support import PATIENCE, wait_until
+from .support import Echo, Http, Raw, finish_get, masked
+
+
+def test_defaults() -> None:
+    limits = Server().limits
+    assert limits.max_message == 1_000_000
+    assert limits.max_connections > 100
+    assert Server(limits=Limits(threads=3)).limits.threads == 3
+    with pytest.raises(ValueError, match="no_such"):
+        Server(no_such=1)
+    with pytest.raises(ValueError):
+        Server(async_mode="gevent")
+    with pytest.raises(ValueError):
+        Server(transports="pigeon")
+
+
+def test_a_big_message_is_refused_from_its_header(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo(max_http_buffer_size=1000)
+    with Raw(echo.url) as raw:
+        sid = raw.open()
+        raw.send("4" + "x" * 999)
+        assert raw.packet() == "4" + "x" * 999
+        raw.socket.sendall(masked("4" + "x" * 1000)[:4])  # the rest never comes
+        assert raw.packet() == Close(CloseCode.MESSAGE_TOO_BIG, "")
+    assert echo.reason(sid) == "transport error"
+
+
+def test_big_and_bad_posts(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo(max_http_buffer_size=1000, max_packets=10)
+    http = Http(echo.url)
+    http.open()
+    assert http.handshake["maxPayload"] == 1000
+    assert http.post("4" * 1000)[0] == 200
+    assert http.post("4" * 1001)[0] == 413
+    assert http.post("4")[0] == 400
+    http.open()
+    assert http.post("\x1e".join(["4x"] * 10))[0] == 200
+    assert http.post("\x1e".join(["4x"] * 11))[0] == 400
+    assert http.get()[0] == 400
+    http.open()
+    assert http.request("POST", http.query, headers={"Content-Length": "many"})[0] == 400
+
+
+def test_a_chunked_post(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo(max_http_buffer_size=1000)
+    http = Http(echo.url)
+    http.open()
+    assert http.request("POST", http.query, body=iter([b"4chu", b"nked"]))[0] == 200  # type: ignore[arg-type]
+    assert http.get() == (200, "4chunked")
+    assert http.request("POST", http.query, body=iter([b"4" * 600] * 2))[0] == 413  # type: ignore[arg-type]
+
+
+def test_connections(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo(max_connections=2)
+    with Raw(echo.url) as first, Raw(echo.url) as second:
+        sid = first.open()
+        second.open()
+        with Raw(echo.url) as third:
+            assert third.status == 503
+        assert Http(echo.url).request("GET", "EIO=4&transport=polling")[0] == 503
+        first.close()
+        echo.reason(sid)
+        with Raw(echo.url) as third:
+            assert third.status == 101
+
+
+def test_who_never_greets_is_shown_out(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo(handshake_timeout=0.1)
+    with Raw(echo.url) as silent, Raw(echo.url) as polite:
+        polite.open()
+        polite.send("4hello")
+        sid = silent.open()
+        assert silent.packet() == Close(CloseCode.POLICY_VIOLATION, "")
+        echo.reason(sid)
+        assert polite.sid in echo.eio.sockets
+        polite.send("4again")
+        assert [polite.packet(), polite.packet()] == ["4hello", "4again"]
+
+
+def test_a_handler_may_close_the_connection_of_who_talks_nonsense(
+    make_echo: Callable[..., Echo],
+) -> None:
+    class Strict(Echo):
+        def on_message(self, sid: str, data: Any) -> None:
+            if data == "nonsense":
+                raise BadMessage("what?")
+            super().on_message(sid, data)
+
+    echo = make_echo(Strict)
+    with Raw(echo.url) as raw:
+        sid = raw.open()
+        raw.send("4nonsense")
+        assert raw.packet() == Close(CloseCode.POLICY_VIOLATION, "")
+        assert echo.reason(sid) == "transport error"
+
+
+def test_a_client_that_stops_reading_is_dropped_and_others_are_not(
+    make_echo: Callable[..., Echo],
+) -> None:
+    echo = make_echo(max_backlog=100_000)
+    with Raw(echo.url, receive_buffer=4096) as stalled, Raw(echo.url) as reading:
+        sids = [stalled.open(), reading.open()]
+        sent = 0
+        message = "x" * 20_000
+        while sids[0] in echo.eio.sockets:
+            echo.eio.send_many(sids, message)
+            sent += 1
+            assert reading.packet() == "4" + message
+            assert sent < 5_000
+        echo.reason(sids[0])
+        assert echo.eio.stats()["drops"] == 1
+        assert sids[1] in echo.eio.sockets
+        wait_until(lambda: echo.eio.stats()["backlog"] == 0)
+
+
+def test_one_message_may_be_bigger_than_the_backlog(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo(max_backlog=1000)
+    with Raw(echo.url, receive_buffer=4096) as raw:
+        sid = raw.open()
+        big = "x" * 8_000_000
+        echo.eio.send(sid, big)
+        wait_until(lambda: echo.eio.stats()["backlog"] > 0)
+        assert raw.packet() == "4" + big
+        raw.send("4after")
+        assert raw.packet() == "4after"
+
+
+def test_a_client_that_stops_polling_is_dropped(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo(max_backlog=10_000, max_backlog_packets=100)
+    for message, count in (("x" * 1000, 11), ("", 101)):
+        http = Http(echo.url)
+        sid = http.open()
+        for _ in range(count):
+            assert sid in echo.eio.sockets
+            echo.eio.send(sid, message)
+        assert echo.reason(sid) == "transport error"
+
+
+def test_an_answer_to_a_poll_is_bounded(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo(max_packets=10, max_http_buffer_size=1000)
+    http = Http(echo.url)
+    sid = http.open()
+    for number in range(25):
+        echo.eio.send(sid, str(number))
+    echo.eio.send(sid, "x" * 600)
+    echo.eio.send(sid, "y" * 600)
+    counts = [len(http.get()[1].split("\x1e")) for _ in range(4)]
+    assert counts == [10, 10, 6, 1]
+
+
+def test_posting_faster_than_handlers_handle(make_echo: Callable[..., Echo]) -> None:
+    free = threading.Event()
+
+    class Slow(Echo):
+        def on_message(self, sid: str, data: Any) -> None:
+            assert free.wait(PATIENCE)
+
+    echo = make_echo(Slow, max_http_buffer_size=1000, max_inbox_packets=20)
+    try:
+        http = Http(echo.url)
+        sid = http.open()
+        statuses = [http.post("\x1e".join(["4x"] * 8))[0] for _ in range(4)]
+        assert 429 in statuses
+        assert http.get()[0] == 400
+    finally:
+        free.set()
+    assert echo.reason(sid) == "transport error"
+
+
+def test_a_flood_leaves_others_their_turn(make_echo: Callable[..., Echo]) -> None:
+    flooded = []
+
+    class Counting(Echo):
+        def on_message(self, sid: str, data: Any) -> None:
+            if data == "flood":
+                flooded.append(sid)
+            else:
+                super().on_message(sid, data)
+
+    echo = make_echo(Counting, threads=1)
+    count = 60_000
+    with Raw(echo.url) as flooder, Raw(echo.url) as other:
+        flooder.open()
+        other.open()
+        flood = masked("4flood") * count
+        sender = threading.Thread(target=flooder.socket.sendall, args=(flood,))
+        sender.start()
+        wait_until(lambda: flooded)
+        before = len(flooded)
+        for number in range(3):
+            other.send(f"4{number}")
+            assert other.packet() == f"4{number}"
+        assert before <= len(flooded) < count
+        sender.join()
+        wait_until(lambda: len(flooded) == count)
+
+
+def test_a_flood_of_pings_to_a_client_that_does_not_read(make_echo: Callable[..., Echo]) -> None:
+    from websockets.frames import Opcode
+
+    echo = make_echo(max_backlog=50_000)
+    with Raw(echo.url, receive_buffer=4096) as raw:
+        sid = raw.open()
+        ping = masked(b"x" * 125, Opcode.PING) * 500
+        try:
+            while sid in echo.eio.sockets:
+                raw.socket.sendall(ping)
+        except OSError:
+            pass
+        echo.reason(sid)
+
+
+def test_a_poll_whose_client_stops_reading(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo(poll_wait=0.2)
+    http = Http(echo.url)
+    sid = http.open()
+    poll = http.start_get()
+    wait_until(lambda: echo.eio.sockets[sid].poll is not None)
+    echo.eio.send(sid, "x" * 30_000_000)
+    wait_until(lambda: not echo.eio.hub.links)  # closed, after some seconds of patience
+    poll.close()
+
+
+def test_a_slow_but_reading_poll_gets_it_all(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo()
+    http = Http(echo.url)
+    sid = http.open()
+    poll = http.start_get()
+    wait_until(lambda: echo.eio.sockets[sid].poll is not None)
+    echo.eio.send(sid, "x" * 9_000_000)
+    wait_until(lambda: echo.eio.stats()["backlog"] > 0)
+    assert finish_get(poll) == (200, "4" + "x" * 9_000_000)
