@@ -346,7 +346,8 @@
     // The server does not let this page into the namespace.
     refused: function(error) {
       var data = error && error.data;
-      data = isObject(data) && data.error ? data : failure('Forbidden', String(error && error.message));
+      data = isObject(data) && data.error ? data : failure('Forbidden',
+        error && error.message || 'the server refused a connection to "' + this.name + '"');
       this.each(function(channel) { channel.refused(data); });
     },
 
@@ -366,11 +367,7 @@
       if (socket && !socket.active && !connection.closed && this.queue.length) socket.connect();
       while (this.connected() && this.queue.length) {
         channel = this.queue[0].channel;
-        if (channel.state !== 'ready') {
-          if (channel.state !== 'listening') channel.state = 'idle';
-          touch(channel);
-          return;
-        }
+        if (channel.state !== 'ready') return channel.ask();
         this.queue.shift().send();
       }
     }
@@ -433,6 +430,12 @@
     refresh: function() {
       if (!this.users.size && !this.requests.size) this.close();
       else if (this.state === 'idle' && this.backend.connected()) this.listen();
+    },
+
+    // Asks to be let in, again if need be.
+    ask: function() {
+      if (this.state === 'refused' || this.state === 'left') this.state = 'idle';
+      touch(this);
     },
 
     close: function() {
@@ -510,7 +513,6 @@
     // Requests for a channel that may not be heard fail with the reason. The next
     // request, or the next connection, asks again.
     refused: function(error) {
-      var channel = this;
       this.down();
       this.state = 'refused';
       this.each(function(object) {
@@ -593,7 +595,7 @@
 
     // The content changed as a whole: to the models given, or to what a fetch finds.
     reset: function(object, state, change) {
-      var channel = this, rows = change.model, id = object.id;
+      var rows = change.model, id = object.id;
       if (!Array.isArray(rows)) {
         if (state.fetched && !this.waits('read', object)) object.fetch(extend({}, state.fetched));
       } else if (state.bound && isCollection(object)) {
@@ -602,7 +604,9 @@
         });
       } else if (state.bound && !object.isNew()) {
         var row = rows.filter(function(item) { return ':' + idOf(object, item) === ':' + id; })[0];
-        channel.apply(object, {method: row ? 'update' : 'delete', model: row || object.attributes, rev: change.rev});
+        this.apply(object, {
+          method: row ? 'update' : 'delete', model: row || object.attributes, rev: change.rev
+        });
       }
     },
 
@@ -712,6 +716,7 @@
           return;
         }
         var id = idOf(collection, change.model), key = ':' + id, i = at[key];
+        if (id == null) return;
         if (change.method === 'delete') {
           if (i !== undefined) rows[i] = null;
           delete at[key];
@@ -849,7 +854,7 @@
       var size = utf8Length(JSON.stringify(this.message)) + utf8Length(channel.name) + 40;
       if (limit > 0 && size > limit) {
         var error = failure('TooLarge', 'the request has ' + size + ' bytes, the server takes ' + limit);
-        return void later(function() { request.fail(error); });
+        return void soon(function() { request.fail(error); });
       }
 
       if (!this.sent || this.epoch !== channel.epoch) this.since = channel.rev;
@@ -886,8 +891,9 @@
       guard(function() {
         if (object === request.collection) {
           if (request.method === 'read') request.fetched();
+          var raw = options.parse === false && Array.isArray(result);
           if (request.method !== 'read') act(result);
-          else if (options.parse === false && Array.isArray(result)) act(channel.present(object, result, rev));
+          else if (raw) act(channel.present(object, result, rev));
           else channel.refill(object, rev, null, function() { act(result); });
         } else if (request.method === 'delete') {
           act(result);
@@ -938,7 +944,8 @@
     doubt: function() {
       if (!this.sent || this.flying || this.method === 'read') return;
       if (this.epoch === this.channel.epoch && Date.now() - this.sentAt < RESEND) return;
-      this.fail(failure('Unavailable', 'the answer was lost; the change may or may not have been made', {sent: true}));
+      this.fail(failure('Unavailable', 'the answer was lost; the change may or may not have been made',
+        {sent: true}));
     },
 
     // A request is settled once.
@@ -1061,7 +1068,9 @@
     state = stateOf(object);
     if (state.off) return;
     channel = state.bound ? channelOf(object) : shared(object) ? null : resolve(object);
+    if (channel) channel.ask();
     if (state.channel === channel && !(state.bound && state.holder !== object)) return;
+    var greeted = state.greeted && state.channel === channel;
     detach(object, state);
     if (!channel) return;
     var weak = !state.bound && !isCollection(object) && typeof WeakRef === 'function';
@@ -1070,8 +1079,8 @@
     channel.users.add(state.holder);
     // Now and then, let go of what the garbage collector took.
     if (weak && channel.users.size % 256 === 0) channel.each(function() {});
+    state.greeted = greeted;
     channel.greet(object, state);
-    touch(channel);
   }
 
   function detach(object, state) {
@@ -1086,7 +1095,7 @@
   // code is done: fields of an ES6 class, say, are set after Backbone's constructor.
   var fresh = [], touched = new Set(), scheduled = false;
 
-  function later(fn) {
+  function soon(fn) {
     Promise.resolve().then(function() { guard(fn); });
   }
 
@@ -1098,7 +1107,7 @@
   function schedule() {
     if (scheduled) return;
     scheduled = true;
-    later(function() {
+    soon(function() {
       var objects = fresh, channels;
       scheduled = false;
       fresh = [];
@@ -1116,7 +1125,6 @@
       var state = stateOf(this);
       state.bound = true;
       state.off = false;
-      if (state.channel && state.channel.state === 'left') state.channel.state = 'idle';
       fresh.push(this);
       schedule();
       return this;
@@ -1170,7 +1178,8 @@
     var collection = options && options.collection;
 
     // A collection hands its own options down to the models it makes.
-    if (options && options.backend && options.backend !== (collection && states.get(collection) || {}).given) {
+    var inherited = collection && states.get(collection);
+    if (options && options.backend && !(inherited && inherited.given === options.backend)) {
       own(object, options.backend);
       stateOf(object).given = options.backend;
     }
@@ -1188,6 +1197,6 @@
     schedule();
   }
 
-  Backbone.io.VERSION = '0.0.0';
+  Backbone.io.VERSION = '0.1.0';
   return Backbone.io;
 });

@@ -223,6 +223,26 @@ describe('manners', () => {
     window.connect(mock.url);
   });
 
+  test('binding again asks to be let in again', async () => {
+    const a = make({name: 'messages', channel: 'club'}).bindBackend();
+    await event(a, 'backend:connect');
+    const left = event(a, 'backend:leave');
+    for (const socket of backend.io.sockets.values()) socket.emit('leave', 'club');
+    await left;
+    a.bindBackend();
+    await event(a, 'backend:connect');
+    backend.refuse = () => ({name: 'Forbidden', message: 'closed'});
+    try {
+      const b = make({name: 'messages', channel: 'shut'});
+      await event(b, 'error');
+      const c = make({name: 'messages', channel: 'shut'});
+      await event(c, 'error');
+      backend.refuse = null;
+      b.bindBackend();
+      await event(b, 'backend:connect');
+    } finally { backend.refuse = null; }
+  });
+
   test('who joins a live page is told that it is live', async () => {
     await event(make(), 'backend:connect');
     await event(make(), 'backend:connect');
@@ -302,6 +322,10 @@ describe('loading', () => {
   test('CommonJS', () => {
     assert.equal(run(`const io = require('./backbone.io.js'), Backbone = require('backbone');
       console.log(io === Backbone.io, typeof io.connect('http://127.0.0.1:9', {autoConnect: false}).emit)`), 'true function');
+  });
+
+  test('the version is that of the package', () => {
+    assert.equal(page().Backbone.io.VERSION, require('../package.json').version);
   });
 
   test('an ES module import', () => {

@@ -1,0 +1,77 @@
+// Types of backbone.io.js. They add to those of Backbone (@types/backbone) and of the
+// Socket.IO client.
+
+import 'backbone';
+import type { ManagerOptions, Socket, SocketOptions } from 'socket.io-client';
+
+declare namespace BackboneIO {
+  /** Where models are kept: the name of a backend, or a channel of it. */
+  type Backend = string | { name: string; channel?: string | number | null | undefined };
+
+  /** A channel as this page hears it: what `collection.backend` holds once it is resolved. */
+  interface Channel {
+    readonly name: string;
+    readonly channel: string | null;
+    /** Whether changes come in at present. */
+    readonly connected: boolean;
+    /** The prefix of the events, as the server set it; "backend" unless changed. */
+    readonly event: string;
+  }
+
+  interface ConnectOptions extends Partial<ManagerOptions & SocketOptions> {
+    /** Milliseconds until a request without an answer fails; 0 (the default) waits for ever. */
+    requestTimeout?: number | undefined;
+  }
+
+  /** What `error` callbacks, `error` events and rejected promises are given. */
+  interface Failure {
+    error: {
+      /**
+       * BadRequest, Unauthorized, Forbidden, NotFound, Conflict, Invalid, TooLarge, Timeout,
+       * Unavailable, InternalError, or a name of the application's own.
+       */
+      name: string;
+      message: string;
+      /** Of `Invalid`: messages by field. */
+      fields?: { [field: string]: string[] } | undefined;
+      /** Of `Timeout` and `Unavailable`: whether the change may have been made nevertheless. */
+      sent?: boolean | undefined;
+      [attribute: string]: unknown;
+    };
+  }
+
+  interface IO {
+    /** The same as `connect`. */
+    (url: string, options?: ConnectOptions): Socket;
+    (options?: ConnectOptions): Socket;
+    /** Connects; the arguments are those of Socket.IO's `io(url, options)`. */
+    connect(url: string, options?: ConnectOptions): Socket;
+    connect(options?: ConnectOptions): Socket;
+    /** Milliseconds until a request without an answer fails, for every connection. */
+    timeout: number;
+    readonly VERSION: string;
+  }
+}
+
+declare module 'backbone' {
+  const io: BackboneIO.IO;
+  const IO: BackboneIO.IO;
+
+  interface ModelBase {
+    /**
+     * Applies what happens on the backend: a collection adds, updates and removes models, a
+     * model follows its own id.
+     */
+    bindBackend(): this;
+    /** Hears nothing more of the backend. */
+    unbindBackend(): this;
+  }
+
+  interface PersistenceOptions {
+    /** Milliseconds until the request fails when there is no answer. */
+    timeout?: number | undefined;
+  }
+}
+
+declare const BackboneIO: BackboneIO.IO;
+export = BackboneIO;
