@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import socket
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import flask
@@ -85,7 +86,14 @@ class WSGIApp:
             return self._wrapped(environ, start_response)
         if self._files.match(path[len(self.prefix) :]) is not None:
             return self._files(environ, start_response)
-        response: Iterable[bytes] = self.sio.handle_request(environ, start_response)
+        try:
+            response: Iterable[bytes] = self.sio.handle_request(environ, start_response)
+        except ConnectionError:
+            # So python-engineio ends a WebSocket under Werkzeug, which then waits on the same
+            # connection for another HTTP request: the client's closing frames, or nothing at all.
+            with suppress(OSError):
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            raise
         return response
 
     def stats(self) -> dict[str, Any]:
