@@ -13,6 +13,7 @@ from typing import Any
 
 import socketio
 from engineio import exceptions as engineio_exceptions
+from engineio import json as engineio_json
 from engineio import packet as engineio_packet
 from socketio import packet as socketio_packet
 
@@ -289,7 +290,10 @@ def _install(sio: socketio.Server, served: dict[str, tuple[Sync, SocketIOWire]])
     sio.async_handlers = False
     ThreadSafeManager.guard(sio.manager)
     if sio.packet_class is socketio_packet.Packet:
-        sio.packet_class = Packet
+        own_json = socketio_packet.Packet.json  # where the option ``json`` is kept, for all servers
+        sio.packet_class = (
+            Packet if own_json is engineio_json else type("Packet", (Packet,), {"json": own_json})
+        )
     trigger_event, handle_event = sio._trigger_event, sio._handle_event_internal
 
     @functools.wraps(trigger_event)
