@@ -205,9 +205,10 @@ class Wire:
         self.namespace = f"/{backend}"
         options.setdefault("max_size", 2**26)
         options.setdefault("compression", None)
-        self.ws = websockets.sync.client.connect(
+        self._opened = websockets.sync.client.connect(
             url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket", **options
         )
+        self.ws = self._opened.__enter__()
         self.handshake = json.loads(self.recv_frame()[1:])
         self.ws.send(f"40{self.namespace},")
         answer = self.recv()
@@ -253,7 +254,7 @@ class Wire:
 
     def close(self) -> None:
         with contextlib.suppress(websockets.exceptions.ConnectionClosed):
-            self.ws.close()
+            self._opened.__exit__(None, None, None)
 
     def __enter__(self) -> Wire:
         return self

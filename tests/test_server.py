@@ -1,0 +1,450 @@
+"""What python-socketio offers, around backends: options, events, rooms, handlers; live."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import threading
+from typing import Any
+
+import flask
+import pytest
+import requests
+import socketio
+import socketio.exceptions
+import websockets.exceptions
+
+import backboneio
+from backboneio.sockets import SyncSocket
+
+from .support import Client, Refused, together, wait_until
+
+TRANSPORTS = ["hub", "threads"]
+
+
+@pytest.fixture(params=TRANSPORTS)
+def live(request: Any, app: flask.Flask, messages: Any, serve: Any) -> Any:
+    """Serve ``messages`` with the given options, on each transport: ``live(...)`` -> (url, sio)."""
+    messages.use(backboneio.middleware.memory_store())
+
+    def live(**options: Any) -> tuple[str, socketio.Server]:
+        options.setdefault("transport", request.param)
+        sio = backboneio.listen(app, {"messages": messages}, **options)
+        return serve(app).url, sio
+
+    return live
+
+
+@pytest.mark.parametrize("client_transport", ["websocket", "polling"])
+def test_a_client_syncs_and_hears(
+    live: Any, messages: Any, connect: Any, client_transport: str
+) -> None:
+    url, _ = live()
+    author = connect(url, transports=[client_transport])
+    listener = connect(url, transports=[client_transport])
+    assert author.listen("room")["rev"] == 0
+    listener.listen("room")
+    assert author.sync("create", {"text": "ü🙂"}) == {"id": 1, "text": "ü🙂"}
+    assert author.meta["rev"] == 1
+    assert listener.synced() == ["create", {"id": 1, "text": "ü🙂"}]
+    assert listener.sync("read") == [{"id": 1, "text": "ü🙂"}]
+    messages.emit("deleted", {"id": 1})
+    assert author.synced() == listener.synced() == ["delete", {"id": 1}]
+    with pytest.raises(Refused, match="NotFound"):
+        author.sync("update", {"id": 2})
+
+
+def test_the_classic_form_of_the_original_is_understood(live: Any, connect: Any) -> None:
+    """A plain Socket.IO client: a channel as it is, no ids, no meta."""
+    url, _ = live()
+    author, listener = connect(url), connect(url)
+    assert author.ask("listen", "room")[0]["event"] == "backend"
+    listener.ask("listen", "room")
+    err, result, _ = author.ask("sync", {"method": "create", "model": {"a": 1}, "options": {}})
+    assert (err, result) == (None, {"a": 1, "id": 1})
+    assert listener.next()[:3] == ("synced", "create", {"a": 1, "id": 1})
+    # A collection that is read sends its models along.
+    request = {"method": "read", "model": [{"id": 1}], "options": {}}
+    assert author.ask("sync", request)[1] == [{"a": 1, "id": 1}]
+
+
+def test_the_order_of_one_clients_requests_is_kept(live: Any, messages: Any, connect: Any) -> None:
+    handled = []
+
+    @messages.use("note")
+    def note(req: Any, res: Any) -> None:
+        handled.append(req.model["n"])
+        res.end({})
+
+    url, _ = live()
+    client = connect(url)
+    client.listen()
+    done = threading.Event()
+    answered: list[int] = []
+
+    for number in range(200):
+
+        def answer(*args: Any, number: int = number) -> None:
+            answered.append(number)
+            if number == 199:
+                done.set()
+
+        client.send("sync", {"method": "note", "model": {"n": number}}, answer)
+    assert done.wait(15)
+    assert handled == answered == list(range(200))
+
+
+def test_every_client_sees_one_order(live: Any, messages: Any, connect: Any) -> None:
+    """Writers on sockets and threads at once: every listener gets every rev once, in order."""
+    url, _ = live()
+    writers = [connect(url) for _ in range(4)]
+    listeners = [connect(url) for _ in range(2)]
+    for client in (*writers, *listeners):
+        client.listen("room")
+    messages.call("create", {"id": "hot"}, channel="room")
+
+    def write(client: Client) -> list[int]:
+        revs = []
+        for number in range(25):
+            client.sync("update", {"id": "hot", "n": number})
+            revs.append(client.meta["rev"])
+        return revs
+
+    def call() -> None:
+        for _ in range(25):
+            messages.call("patch", {"id": "hot", "by": "call"}, channel="room")
+
+    results = together(*[lambda c=client: write(c) for client in writers], call)
+    for listener in listeners:
+        events = [listener.next() for _ in range(126)]
+        assert [meta["rev"] for *_, meta in events] == list(range(1, 127))
+        final = events[-1][2]
+    assert messages.call("read", {"id": "hot"}) == final
+    for writer, acked in zip(writers, results, strict=False):
+        heard = [writer.next()[3]["rev"] for _ in range(126 - 25)]
+        assert heard == [rev for rev in range(1, 127) if rev not in acked]
+
+
+def test_a_reconnecting_client_gets_what_it_missed(live: Any, messages: Any, connect: Any) -> None:
+    url, _ = live()
+    client = connect(url)
+    seen = client.listen("room")
+    client.close()
+    messages.call("create", {"id": 1}, channel="room")
+    back = connect(url)
+    accepted = back.listen("room", since={"epoch": seen["epoch"], "rev": seen["rev"]})
+    assert accepted["missed"] == [["create", {"id": 1}, {"rev": 1, "channel": "room"}]]
+
+
+# Standard Socket.IO mechanisms
+
+
+def test_events_of_your_own(live: Any, connect: Any) -> None:
+    url, sio = live()
+
+    @sio.on("double", namespace="/messages")
+    def double(sid: str, number: int) -> int:
+        return 2 * number
+
+    client = connect(url)
+    assert client.ask("double", 21) == [42]
+    sio.emit("news", {"a": 1}, namespace="/messages")
+    assert client.next() == ("news", {"a": 1})
+    client.listen()
+    assert client.sync("create", {}) == {"id": 1}
+
+
+def test_rooms_of_your_own(live: Any, connect: Any) -> None:
+    url, sio = live()
+
+    @sio.on("enter", namespace="/messages")
+    def enter(sid: str, room: str) -> list[str]:
+        sio.enter_room(sid, room, namespace="/messages")
+        return sorted(set(sio.rooms(sid, namespace="/messages")) - {sid})
+
+    inside, outside = connect(url), connect(url)
+    assert inside.ask("enter", "vip") == [["vip"]]
+    sio.emit("news", 1, room="vip", namespace="/messages")
+    sio.emit("news", 2, namespace="/messages")
+    assert [inside.next(), inside.next()] == [("news", 1), ("news", 2)]
+    assert outside.next() == ("news", 2)
+    sio.close_room("vip", namespace="/messages")
+    sio.emit("news", 3, room="vip", namespace="/messages")
+    sio.emit("news", 4, namespace="/messages")
+    assert inside.next() == ("news", 4)
+
+
+def test_a_connect_handler_lets_in_or_refuses(live: Any, connect: Any) -> None:
+    url, sio = live()
+    seen = []
+
+    @sio.on("connect", namespace="/messages")
+    def on_connect(sid: str, environ: Any, auth: Any) -> Any:
+        seen.append((auth, environ["HTTP_X_TEST"]))
+        if auth == {"token": "bad"}:
+            raise socketio.exceptions.ConnectionRefusedError("bad token")
+        return auth is None or auth == {"token": "good"}
+
+    headers = {"X-Test": "yes"}
+    for auth in (None, {"token": "good"}):
+        client = connect(url, auth=auth, headers=headers)
+        client.listen()
+        assert client.sync("read") == []
+    for auth in ({"token": "bad"}, {"token": "unknown"}):
+        with pytest.raises(socketio.exceptions.ConnectionError):
+            connect(url, auth=auth, headers=headers)
+    assert seen == [
+        (auth, "yes") for auth in (None, {"token": "good"}, {"token": "bad"}, {"token": "unknown"})
+    ]
+
+
+def test_a_disconnect_handler_is_called(live: Any, connect: Any) -> None:
+    url, sio = live()
+    gone: list[str] = []
+    sio.on("disconnect", lambda sid, reason: gone.append(sid), namespace="/messages")
+    client = connect(url)
+    sid = client.sio.get_sid("/messages")
+    client.close()
+    wait_until(lambda: gone == [sid])
+
+
+def test_a_disconnect_handler_that_fails_leaves_nothing_behind(
+    live: Any, messages: Any, connect: Any
+) -> None:
+    url, sio = live()
+
+    @sio.on("disconnect", namespace="/messages")
+    def on_disconnect(sid: str, reason: str) -> None:
+        raise LookupError("handler")
+
+    client = connect(url)
+    client.listen()
+    client.close()
+    wait_until(lambda: not _sockets())
+    messages.emit("created", {"id": 1})
+
+
+def test_the_server_disconnects_a_client(live: Any, connect: Any) -> None:
+    url, sio = live()
+    client = connect(url)
+    client.listen()
+    sio.disconnect(client.sio.get_sid("/messages"), namespace="/messages")
+    assert client.gone.wait(15)
+    wait_until(lambda: not _sockets())
+
+
+def test_a_layer_disconnects_a_client(live: Any, messages: Any, connect: Any) -> None:
+    messages.use("bye", lambda req, res: (req.socket.disconnect(), res.end({})))
+    url, _ = live()
+    client = connect(url)
+    client.listen()
+    client.send("sync", {"method": "bye"}, print)
+    assert client.gone.wait(15)
+
+
+def test_a_namespace_that_is_not_served_is_refused(live: Any, connect: Any) -> None:
+    url, _ = live()
+    with pytest.raises(socketio.exceptions.ConnectionError):
+        connect(url, "elsewhere")
+
+
+# Options
+
+
+def test_options_pass_through(live: Any, wire: Any) -> None:
+    url, _ = live(ping_interval=7, ping_timeout=3, max_http_buffer_size=12345)
+    handshake = wire(url).handshake
+    assert handshake["pingInterval"] == 7000
+    assert handshake["pingTimeout"] == 3000
+    assert handshake["maxPayload"] == 12345
+
+
+def test_another_origin_is_refused_by_default(live: Any, wire: Any) -> None:
+    url, _ = live()
+    wire(url, origin=url)
+    with pytest.raises(websockets.exceptions.InvalidStatus, match="400"):
+        wire(url, origin="http://evil.example")
+    assert _poll(url, url) == 200
+    assert _poll(url, "http://evil.example") == 400
+
+
+def test_another_origin_may_be_allowed(live: Any, wire: Any) -> None:
+    url, _ = live(cors_allowed_origins=["http://friend.example"])
+    wire(url, origin="http://friend.example")
+    with pytest.raises(websockets.exceptions.InvalidStatus, match="400"):
+        wire(url, origin="http://evil.example")
+    assert _poll(url, "http://friend.example") == 200
+    assert _poll(url, "http://evil.example") == 400
+
+
+def _poll(url: str, origin: str) -> int:
+    handshake = f"{url}/socket.io/?EIO=4&transport=polling"
+    return requests.get(handshake, headers={"Origin": origin}, timeout=15).status_code
+
+
+def test_a_client_manager_of_your_own(live: Any, messages: Any, connect: Any) -> None:
+    entered = []
+
+    class Manager(socketio.Manager):  # type: ignore[misc]
+        def basic_enter_room(self, *args: Any, **kwargs: Any) -> None:
+            entered.append(args)
+            super().basic_enter_room(*args, **kwargs)
+
+    url, sio = live(client_manager=Manager())
+    assert isinstance(sio.manager, Manager)
+    client, other = connect(url), connect(url)
+    client.listen()
+    other.listen()
+    client.sync("create", {})
+    assert other.synced() == ["create", {"id": 1}]
+    assert len(entered) >= 2
+
+
+def test_a_logger_of_your_own(live: Any, connect: Any, caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("tests.socketio")
+    caplog.set_level(logging.INFO, "tests.socketio")
+    url, _ = live(logger=logger)
+    connect(url).ask("listen", "room")
+    assert 'received event "listen"' in caplog.text
+
+
+def test_a_json_module_of_your_own(live: Any, messages: Any, connect: Any) -> None:
+    class Special:
+        pass
+
+    class MyJSON:
+        """Knows one class more than others."""
+
+        @staticmethod
+        def dumps(value: Any, **options: Any) -> str:
+            return json.dumps(value, default=lambda value: "special", **options)
+
+        loads = staticmethod(json.loads)
+
+    original = socketio.packet.Packet.json
+    try:
+        url, sio = live(json=MyJSON)
+    finally:
+        socketio.packet.Packet.json = original  # python-socketio sets it for all servers
+    client, other = connect(url), connect(url)
+    client.listen()
+    other.listen()
+    sio.emit("news", Special(), namespace="/messages")
+    assert client.next() == other.next() == ("news", "special")
+    client.sync("create", {"a": 1})
+    assert other.synced() == ["create", {"id": 1, "a": 1}]
+
+
+def test_another_serializer(live: Any, messages: Any, connect: Any) -> None:
+    pytest.importorskip("msgpack")
+    url, _ = live(serializer="msgpack")
+    client = connect(url, serializer="msgpack")
+    other = connect(url, serializer="msgpack")
+    client.listen()
+    other.listen()
+    assert client.sync("create", {"a": 1}) == {"id": 1, "a": 1}
+    assert other.synced() == ["create", {"id": 1, "a": 1}]
+    for model in ({"a": b"bytes"}, {"a": float("nan")}, {"__proto__": 1}):
+        with pytest.raises(Refused, match="BadRequest: model"):
+            client.sync("create", model)
+
+
+def test_always_connect(live: Any, connect: Any) -> None:
+    url, _ = live(always_connect=True)
+    client = connect(url)
+    client.listen()
+    assert client.sync("create", {}) == {"id": 1}
+
+
+# Clients that come and go
+
+
+def _sockets() -> list[SyncSocket]:
+    gc.collect()
+    return [item for item in gc.get_objects() if isinstance(item, SyncSocket)]
+
+
+def test_nothing_is_left_of_clients_that_went(live: Any, messages: Any) -> None:
+    url, sio = live()
+
+    def come_and_go() -> None:
+        for number in range(8):
+            with Client(url) as client:
+                client.listen(f"room-{number % 3}")
+                client.sync("create", {})
+
+    together(*[come_and_go] * 4)
+    wait_until(lambda: not _sockets())
+    wait_until(lambda: not sio.environ)
+    assert len(messages.call("read")) == 32
+
+
+def test_a_broadcast_goes_on_when_a_client_closes_in_its_middle(
+    live: Any, messages: Any, connect: Any
+) -> None:
+    """Clients go while others are told: those who stay miss nothing."""
+    url, _ = live()
+    stays = connect(url)
+    stays.listen("room")
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.is_set():
+            messages.emit("updated", {"id": 1}, channel="room")
+            revs.append(stays.next()[3]["rev"])
+
+    def come_and_go() -> None:
+        try:
+            for _ in range(15):
+                with Client(url) as client:
+                    client.listen("room")
+        finally:
+            done.set()
+
+    revs: list[int] = []
+    together(write, come_and_go, come_and_go)
+    assert revs == list(range(1, len(revs) + 1))
+
+
+@pytest.mark.usefixtures("restless")
+def test_many_threads_share_the_client_manager(app: flask.Flask, messages: Any) -> None:
+    """python-socketio's rooms are made and dropped in steps that threads could interleave."""
+    sio = backboneio.listen(app, {"messages": messages})
+    manager, namespace = sio.manager, "/messages"
+    stays = manager.connect(manager.pre_connect("eio-stays", namespace), namespace)
+    done = threading.Event()
+
+    def come_and_go(thread: int) -> None:
+        try:
+            for number in range(150):
+                address = f"eio-{thread}-{number}"
+                sid = manager.pre_connect(address, namespace)
+                manager.connect(sid, namespace)
+                for room in ("shared", f"own-{thread}"):
+                    manager.enter_room(sid, namespace, room)
+                    assert (sid, address) in manager.get_participants(namespace, room)
+                assert sorted(manager.get_rooms(sid, namespace)) == sorted(
+                    [sid, "shared", f"own-{thread}"]
+                )
+                manager.leave_room(sid, namespace, "shared")
+                assert manager.sid_from_eio_sid(address, namespace) == sid
+                manager.pre_disconnect(sid, namespace)
+                manager.disconnect(sid, namespace)
+                assert not manager.is_connected(sid, namespace)
+        finally:
+            done.set()
+
+    def look() -> None:
+        while not done.is_set():
+            assert manager.is_connected(stays, namespace)
+            assert manager.sid_from_eio_sid("eio-stays", namespace) == stays
+            assert manager.eio_sid_from_sid(stays, namespace) == "eio-stays"
+            assert stays in dict(manager.get_participants(namespace, None))
+            list(manager.get_participants(namespace, "shared"))
+
+    together(look, look, *[lambda thread=thread: come_and_go(thread) for thread in range(3)])
+    assert dict(manager.get_participants(namespace, None)) == {stays: "eio-stays"}
+    assert set(manager.rooms[namespace]) == {None, stays}
+    assert not manager.pending_connect
+    assert not manager.pending_disconnect

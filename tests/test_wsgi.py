@@ -1,0 +1,395 @@
+"""WSGIApp, listen, setup_sync: backends on applications, and the context layers run in."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+import bottle
+import flask
+import flask_login
+import pytest
+import socketio
+from werkzeug.test import Client as HTTP
+
+import backboneio
+from backboneio.testing import SyncClient
+
+from .support import Refused, together
+
+# Mounting
+
+
+def test_everything_else_goes_to_the_application(app: flask.Flask, messages: Any) -> None:
+    app.add_url_rule("/", view_func=lambda: "the page")
+    app.wsgi_app = backboneio.WSGIApp(app, {"messages": messages})  # type: ignore[method-assign]
+    http = app.test_client()
+    assert http.get("/").text == "the page"
+    assert http.get("/socket.io").status_code == 404  # no slash: the application's
+    assert http.get("/socket.iox/").status_code == 404
+    assert '"sid"' in http.get("/socket.io/?EIO=4&transport=polling").text
+
+
+def test_listen_returns_the_socketio_server(app: flask.Flask, messages: Any) -> None:
+    sio = backboneio.listen(app, {"messages": messages}, event="myevent")
+    assert isinstance(sio, socketio.Server)
+    assert app.wsgi_app.sio is sio  # type: ignore[attr-defined]
+    assert SyncClient(app, "messages").listen()["event"] == "myevent"
+
+
+def test_the_prefix_of_events_is_backend_by_default(app: flask.Flask, messages: Any) -> None:
+    backboneio.listen(app, {"messages": messages})
+    assert SyncClient(app, "messages").listen()["event"] == "backend"
+
+
+def test_another_path(app: flask.Flask, messages: Any) -> None:
+    backboneio.listen(app, {"messages": messages}, path="/deep/live/")
+    http = app.test_client()
+    assert '"sid"' in http.get("/deep/live/?EIO=4&transport=polling").text
+    assert http.get("/socket.io/?EIO=4&transport=polling").status_code == 404
+
+
+def test_several_backends_keep_apart(app: flask.Flask) -> None:
+    backends = {name: backboneio.create_backend() for name in ("users", "groups")}
+    backboneio.listen(app, backends)
+    user, group = SyncClient(app, "users"), SyncClient(app, "groups")
+    backends["users"].emit("created", {"id": 1})
+    assert len(user.received) == 1
+    assert group.received == []
+
+
+@pytest.mark.parametrize("name", ["messages", "a", "ns/sub", "täglich", "a-b_c.d", "x" * 255])
+def test_what_can_be_a_namespace(app: flask.Flask, messages: Any, name: str) -> None:
+    backboneio.listen(app, {name: messages})
+    SyncClient(app, name).create({})
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "/messages", "a b", "a,b", "a?b", "a#b", "a\n", "x" * 256, 7, None]
+)
+def test_what_cannot_be_a_namespace(app: flask.Flask, messages: Any, name: Any) -> None:
+    with pytest.raises(ValueError, match="cannot be a backend's name"):
+        backboneio.listen(app, {name: messages})
+
+
+@pytest.mark.parametrize("backends", [[], None, "messages", {"messages"}])
+def test_backends_are_a_mapping(app: flask.Flask, backends: Any) -> None:
+    with pytest.raises(TypeError, match="as a dict of name and Backend"):
+        backboneio.WSGIApp(app, backends)
+
+
+@pytest.mark.parametrize("backend", [None, {}, print, backboneio.Backend])
+def test_a_backend_is_a_backend(app: flask.Flask, backend: Any) -> None:
+    with pytest.raises(TypeError, match="'messages' has to be a Backend"):
+        backboneio.WSGIApp(app, {"messages": backend})
+
+
+@pytest.mark.parametrize("event", ["", "two words", None, 7])
+def test_a_prefix_is_one_word(app: flask.Flask, messages: Any, event: Any) -> None:
+    with pytest.raises(ValueError, match="event prefix"):
+        backboneio.WSGIApp(app, {"messages": messages}, event=event)
+
+
+def test_what_cannot_be_called_is_no_application(messages: Any) -> None:
+    with pytest.raises(TypeError, match="WSGI callable"):
+        backboneio.WSGIApp("app", {"messages": messages})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="WSGIApp"):
+        backboneio.listen(bottle.Bottle(), {"messages": messages})
+
+
+def test_an_unknown_option_is_refused_where_it_is_written(app: flask.Flask, messages: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        backboneio.WSGIApp(app, {"messages": messages}, ping_intervall=3)
+
+
+def test_a_namespace_is_served_once(app: flask.Flask, messages: Any) -> None:
+    sio = backboneio.listen(app, {"messages": messages})
+    with pytest.raises(ValueError, match="served by another backend already"):
+        backboneio.setup_sync(sio, {"messages": backboneio.create_backend()})
+    backboneio.setup_sync(sio, {"others": backboneio.create_backend()})
+
+
+# The context of the layers
+
+
+@pytest.fixture
+def look(app: flask.Flask, messages: backboneio.Backend) -> dict[str, Any]:
+    """What a layer sees; ``messages`` has the method ``look``."""
+    seen: dict[str, Any] = {}
+
+    @messages.use
+    def layer(req: Any, res: Any, next: Any) -> None:
+        seen["app"] = flask.current_app.name if flask.has_app_context() else None
+        seen["request"] = flask.request.path if flask.has_request_context() else None
+        seen["user"] = flask.session.get("user") if flask.has_request_context() else None
+        seen["count"] = flask.g.setdefault("count", 0) + 1 if flask.has_app_context() else None
+        if flask.has_app_context():
+            flask.g.count += 1
+        next()
+
+    backboneio.listen(app, {"messages": messages})
+    return seen
+
+
+def test_a_clients_request_has_the_context_of_its_handshake(
+    app: flask.Flask, messages: Any, look: dict[str, Any]
+) -> None:
+    browser = app.test_client()
+    with browser.session_transaction() as session:
+        session["user"] = "ada"
+    client = SyncClient(app, "messages", flask_test_client=browser)
+    for _ in range(2):  # g is new every time
+        client.read()
+        assert look == {"app": "tests", "request": "/socket.io/", "user": "ada", "count": 1}
+
+
+def test_a_call_from_a_thread_has_the_context_of_the_application(
+    messages: Any, look: dict[str, Any]
+) -> None:
+    together(lambda: messages.call("read"))
+    assert look == {"app": "tests", "request": None, "user": None, "count": 1}
+
+
+def test_a_call_from_a_view_has_the_context_of_the_view(
+    app: flask.Flask, messages: Any, look: dict[str, Any]
+) -> None:
+    @app.get("/view")
+    def view() -> str:
+        flask.g.count = 10
+        flask.session["user"] = "grace"
+        messages.call("read")
+        messages.emit("created", {"id": 1})
+        return str(flask.g.count)
+
+    client = SyncClient(app, "messages")
+    assert app.test_client().get("/view").text == "11"
+    assert look == {"app": "tests", "request": "/view", "user": "grace", "count": 11}
+    assert len(client.received) == 1
+
+
+def test_a_call_in_the_context_of_another_application(messages: Any, look: dict[str, Any]) -> None:
+    with flask.Flask("another").app_context():
+        messages.call("read")
+    assert look["app"] == "tests"
+
+
+def test_without_flask_there_is_no_context(messages: Any) -> None:
+    @messages.use
+    def layer(req: Any, res: Any, next: Any) -> None:
+        assert not flask.has_app_context()
+        next()
+
+    wsgi = backboneio.WSGIApp(lambda environ, start_response: [], {"messages": messages})
+    assert SyncClient(wsgi, "messages").create({"id": 1}) == {"id": 1}
+    assert messages.call("read", {"id": 1}) == {"id": 1}
+
+
+@pytest.mark.parametrize("how", ["fine", "refused", "raised", "late", "call"])
+def test_teardown_functions_run_once_as_after_a_view(
+    app: flask.Flask, messages: Any, how: str
+) -> None:
+    calls: list[Any] = []
+    app.teardown_request(lambda exc: calls.append(("request", type(exc))))
+    app.teardown_appcontext(lambda exc: calls.append(("appcontext", type(exc))))
+
+    @messages.use("go")
+    def layer(req: Any, res: Any) -> None:
+        if how == "refused":
+            raise backboneio.Forbidden("no")
+        if how == "raised":
+            raise LookupError("broken")
+        res.end({})
+        if how == "late":
+            raise LookupError("too late to be told")
+
+    backboneio.listen(app, {"messages": messages})
+    if how == "call":
+        messages.call("go")
+        assert calls == [("appcontext", type(None))]
+        return
+    client = SyncClient(app, "messages")
+    calls.clear()
+    if how in ("refused", "raised"):
+        with pytest.raises(backboneio.SyncError):
+            client.sync("go")
+    else:
+        client.sync("go")
+    kind = {"refused": backboneio.Forbidden, "raised": LookupError}.get(how, type(None))
+    assert calls == [("request", kind), ("appcontext", kind)]
+
+
+def test_a_scoped_database_session_lives_for_one_request(app: flask.Flask, messages: Any) -> None:
+    """As Flask-SQLAlchemy has it: one session for each context, removed at its end."""
+    opened, removed = [], []
+
+    def session() -> object:
+        if "db" not in flask.g:
+            flask.g.db = object()
+            opened.append(flask.g.db)
+        return flask.g.db
+
+    @app.teardown_appcontext
+    def remove(exc: Any) -> None:
+        db = flask.g.pop("db", None)
+        if db is not None:
+            removed.append((db, exc))
+
+    @messages.use
+    def first(req: Any, res: Any, next: Any) -> None:
+        req.db = session()
+        next()
+
+    @messages.use
+    def second(req: Any, res: Any, next: Any) -> None:
+        assert req.db is session()
+        next(backboneio.Forbidden("no") if req.method == "delete" else None)
+
+    backboneio.listen(app, {"messages": messages})
+    client = SyncClient(app, "messages")
+    client.create({"id": 1})
+    with pytest.raises(backboneio.Forbidden) as refused:
+        client.delete({"id": 1})
+    assert [db for db, _ in removed] == opened
+    assert len(set(map(id, opened))) == 3  # listen, create, delete
+    assert [type(exc) for _, exc in removed] == [type(None), type(None), type(refused.value)]
+
+
+def test_a_context_never_leaks_into_the_thread(app: flask.Flask, messages: Any) -> None:
+    messages.use("break", lambda req, res: 1 / 0)
+    backboneio.listen(app, {"messages": messages})
+    client = SyncClient(app, "messages")
+    with pytest.raises(backboneio.SyncError):
+        client.sync("break")
+    messages.call("create", {})
+    assert not flask.has_app_context()
+    assert not flask.has_request_context()
+
+
+def test_concurrent_requests_keep_their_own_context(app: flask.Flask, messages: Any) -> None:
+    both = threading.Barrier(2)
+
+    @messages.use("whoami")
+    def whoami(req: Any, res: Any) -> None:
+        flask.g.name = flask.session["user"]
+        both.wait(10)
+        res.end({"user": flask.session["user"], "g": flask.g.name})
+
+    backboneio.listen(app, {"messages": messages})
+
+    def ask(name: str) -> Any:
+        browser = app.test_client()
+        with browser.session_transaction() as session:
+            session["user"] = name
+        return SyncClient(app, "messages", flask_test_client=browser).sync("whoami")
+
+    answers = together(lambda: ask("ada"), lambda: ask("grace"))
+    assert answers == [{"user": name, "g": name} for name in ("ada", "grace")]
+
+
+def test_the_current_user_of_flask_login(app: flask.Flask, messages: Any) -> None:
+    manager = flask_login.LoginManager(app)
+    users = {"ada": flask_login.UserMixin()}
+    users["ada"].id = "ada"  # type: ignore[attr-defined]
+    manager.user_loader(users.get)
+
+    @app.get("/login")
+    def login() -> str:
+        flask_login.login_user(users["ada"])
+        return ""
+
+    @messages.use
+    def require_login(req: Any, res: Any, next: Any) -> None:
+        if not flask_login.current_user.is_authenticated:
+            raise backboneio.Unauthorized("log in first")
+        req.user = flask_login.current_user.id
+        next()
+
+    messages.use("whoami", lambda req, res: res.end(req.user))
+    backboneio.listen(app, {"messages": messages})
+    with pytest.raises(backboneio.Unauthorized):
+        SyncClient(app, "messages")
+    browser = app.test_client()
+    browser.get("/login")
+    client = SyncClient(app, "messages", flask_test_client=browser)
+    assert client.sync("whoami") == "ada"
+    del users["ada"]  # her account is deleted while her page is open
+    with pytest.raises(backboneio.Unauthorized):
+        client.sync("whoami")
+
+
+def test_url_for_works_in_a_layer(app: flask.Flask, messages: Any) -> None:
+    app.add_url_rule("/page/<int:id>", "page", lambda id: "")
+    messages.use("link", lambda req, res: res.end(flask.url_for("page", id=1, _external=True)))
+    backboneio.listen(app, {"messages": messages})
+    assert SyncClient(app, "messages").sync("link") == "http://localhost/page/1"
+
+
+# Other frameworks, live
+
+
+def _bottle(messages: Any) -> Any:
+    site = bottle.Bottle()
+
+    @site.get("/emit")
+    def emit() -> str:
+        messages.emit("created", {"id": "from bottle"})
+        return "done"
+
+    return site
+
+
+def _django(messages: Any) -> Any:
+    import django.conf
+    import django.core.wsgi
+    import django.http
+    import django.urls
+
+    def emit(request: Any) -> Any:
+        messages.emit("created", {"id": "from django"})
+        return django.http.HttpResponse("done")
+
+    urls = type(sys)("tests_django_urls")
+    urls.urlpatterns = [django.urls.path("emit", emit)]  # type: ignore[attr-defined]
+    sys.modules[urls.__name__] = urls
+    if not django.conf.settings.configured:
+        django.conf.settings.configure(
+            ROOT_URLCONF=urls.__name__, SECRET_KEY="for tests", ALLOWED_HOSTS=["*"]
+        )
+    django.urls.clear_url_caches()
+    django.urls.set_urlconf(None)
+    return django.core.wsgi.get_wsgi_application()
+
+
+@pytest.mark.parametrize("make", [_bottle, _django])
+def test_another_framework_is_wrapped(messages: Any, serve: Any, connect: Any, make: Any) -> None:
+    messages.use(backboneio.middleware.memory_store())
+    wsgi = backboneio.WSGIApp(make(messages), {"messages": messages})
+    server = serve(wsgi)
+    client, other = connect(server.url), connect(server.url)
+    client.listen()
+    other.listen()
+    assert client.sync("create", {"text": "hi"}) == {"id": 1, "text": "hi"}
+    assert other.synced() == ["create", {"id": 1, "text": "hi"}]
+    assert HTTP(wsgi).get("/emit").text == "done"
+    assert client.synced()[1]["id"].startswith("from ")
+    with pytest.raises(Refused, match="NotFound"):
+        client.sync("update", {"id": 9})
+
+
+def test_a_socketio_server_that_exists_already(
+    app: flask.Flask, messages: Any, serve: Any, connect: Any
+) -> None:
+    sio = socketio.Server(async_mode="threading")
+
+    @sio.on("double", namespace="/numbers")
+    def double(sid: str, number: int) -> int:
+        return 2 * number
+
+    messages.use("app", lambda req, res: res.end(flask.current_app.name))
+    backboneio.setup_sync(sio, {"messages": messages}, app=app)
+    server = serve(socketio.WSGIApp(sio, app))
+    client = connect(server.url)
+    client.listen()
+    assert client.sync("app") == "tests"
+    assert connect(server.url, "numbers").ask("double", 21) == [42]
