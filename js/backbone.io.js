@@ -546,16 +546,21 @@
       this.receive(change);
     },
 
-    // Applies a change to every object here, except to those it came from.
+    // Applies a change to every object here, except to those it came from. (The model
+    // that was saved may not be the one in its collection any more: a fetch with
+    // `reset` makes new ones.)
     receive: function(change, origin) {
       var channel = this;
       this.record(change);
       this.each(function(object, state) {
-        if (origin && (object === origin.object || object === origin.collection)) return;
+        var own = origin && (object === origin.object || object === origin.collection);
+        var twin = own && isCollection(object) && object.get(idOf(object, change.model));
+        if (own && (!twin || twin === origin.object)) return;
         guard(function() {
           if (change.method === 'reset') channel.reset(object, state, change);
           else if (state.bound) channel.apply(object, change);
         });
+        if (own) return;
         channel.trigger(object, '', change.method, change.model);
         channel.trigger(object, ':' + change.method, change.model);
       });
@@ -687,10 +692,10 @@
     // date on its way from `collection.parse` to the collection. `rows` is that answer
     // where it needs no parsing by the collection.
     refill: function(collection, rev, rows, act) {
-      var channel = this, present = [];
+      var channel = this, present = [], had = contents(collection);
       feed(collection, function(parse, answer, options) {
         var list = rows || parse.call(collection, answer, options);
-        return Array.isArray(list) ? (present = channel.present(collection, list, rev)) : list;
+        return Array.isArray(list) ? (present = channel.present(collection, list, rev, had)) : list;
       }, act);
       if (rev == null) return;
       var stamp = {epoch: this.epoch, rev: Math.max(rev, this.rev)};
@@ -700,8 +705,9 @@
       });
     },
 
-    // The rows of a collection as of `rev`, brought to the present.
-    present: function(collection, rows, rev) {
+    // The rows of a collection as of `rev`, brought to the present. `had` is what it
+    // contained before: a fetch with `reset` empties it first.
+    present: function(collection, rows, rev, had) {
       var channel = this, at = {}, revs = [];
       var index = function() {
         at = {};
@@ -723,7 +729,7 @@
         } else if (i !== undefined) {
           rows[i] = extend({}, rows[i], change.model);
           revs[i] = change.rev;
-        } else if (change.method === 'create' && collection.get(id)) {
+        } else if (change.method === 'create' && had[key]) {
           revs[at[key] = rows.push(change.model) - 1] = change.rev;
         }
       });
@@ -733,13 +739,13 @@
       this.requests.forEach(function(request) {
         var model = request.object, i = at[':' + model.id];
         if (request.collection !== collection || request.expired) return;
-        if (request.method === 'create' && model.isNew() && collection.get(model)) rows.push(model);
+        if (request.method === 'create' && model.isNew() && had[model.cid]) rows.push(model);
         if (request.method === 'delete' && !request.options.wait && i !== undefined) rows[i] = null;
       });
 
       return rows.map(function(row, i) {
         if (!row || row instanceof Backbone.Model) return row;
-        var model = collection.get(idOf(collection, row));
+        var model = had[':' + idOf(collection, row)];
         var last = model && rev != null && model._backendRev;
         var old = last && last.epoch === channel.epoch && last.rev > (revs[i] || rev);
         return old ? model : row;
@@ -773,6 +779,16 @@
       return later.length > 0 && later[later.length - 1].method === 'delete';
     }
   });
+
+  // A collection's models by id and by cid.
+  function contents(collection) {
+    var had = {};
+    collection.models.forEach(function(model) {
+      had[model.cid] = model;
+      if (model.id != null) had[':' + model.id] = model;
+    });
+    return had;
+  }
 
   // Runs `act`, in which a collection sets an answer, with `rows` in place of what its
   // `parse` returns. Models among the rows are in place and not parsed again.
@@ -893,7 +909,7 @@
           if (request.method === 'read') request.fetched();
           var raw = options.parse === false && Array.isArray(result);
           if (request.method !== 'read') act(result);
-          else if (raw) act(channel.present(object, result, rev));
+          else if (raw) act(channel.present(object, result, rev, contents(object)));
           else channel.refill(object, rev, null, function() { act(result); });
         } else if (request.method === 'delete') {
           act(result);
@@ -967,7 +983,7 @@
     },
 
     // The answer to a request that was given up: its change is one of others, except
-    // that a model still waiting for its id receives it.
+    // that a model still in place, waiting for its id, receives it.
     late: function(error, result, meta) {
       var channel = this.channel, object = this.object, request = this;
       var change = error ? null : this.change(result, meta.rev);
@@ -975,7 +991,8 @@
         var again = Array.from(channel.requests).some(function(other) {
           return other !== request && other.object === object;
         });
-        var adopt = this.method === 'create' && object.isNew() && !again;
+        var there = !this.collection || this.collection.get(object);
+        var adopt = this.method === 'create' && object.isNew() && there && !again;
         if (adopt) guard(function() { object.set(object.parse(change.model, {}), {synced: true}); });
         channel.receive(change, adopt ? this : null);
       }

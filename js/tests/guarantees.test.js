@@ -206,6 +206,41 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(content(a), store());
   });
 
+  test('a fetch that makes new models is no exception', async () => {
+    backend.emit('create', {id: 1, text: 'one'});
+    const a = await bound();
+    await a.fetch();
+    const reads = gate(), writes = gate();
+    backend.after = request => (request.method === 'read' ? reads.pass() : writes.pass());
+    const fetched = a.fetch({reset: true});
+    const saved = a.get(1).save({text: 'saved'}, {wait: true});
+    const created = a.create({text: 'local'});
+    backend.emit('create', {id: 7, text: 'created'});
+    await until(() => a.get(7) && backend.handled === 2);
+    const before = a.get(1);
+    reads.open();
+    await fetched;
+    assert.notEqual(a.get(1), before);
+    assert.ok(a.get(created) && a.get(7));
+    writes.open();
+    await saved;
+    await until(() => !created.isNew());
+    assert.deepEqual(content(a), store());
+  });
+
+  test('a create that timed out and was dropped by a fetch comes back with its late answer', async () => {
+    const a = await bound();
+    const held = gate();
+    backend.after = request => (request.method === 'create' ? held.pass() : undefined);
+    a.create({text: 'local'}, {timeout: 20});
+    await event(a, 'error');
+    a.fetch();
+    held.open();
+    await until(() => a.length === 1 && !a.at(0).isNew());
+    await a.fetch();
+    assert.deepEqual(content(a), store());
+  });
+
   for (const wait of [false, true]) {
     test(`an old answer to a save (wait: ${wait}) succeeds without overwriting`, async () => {
       backend.emit('create', {id: 1, text: 'one', by: 'server'});
