@@ -112,26 +112,49 @@ class Packet(socketio_packet.Packet):  # type: ignore[misc]
 
     def decode(self, encoded_packet: str) -> int:
         """Parse a packet and return how many attachments are to follow."""
+        if not isinstance(encoded_packet, str):
+            raise transport.BadMessage("an attachment without a packet")
         try:
             attachments = int(super().decode(encoded_packet) or 0)
         except (ValueError, RecursionError) as err:
             # The head (type, namespace, id) is parsed before the JSON, which is what failed.
             event = _OUR_EVENT.search(encoded_packet, 0, 600)
-            if self.packet_type != socketio_packet.EVENT or self.id is None or event is None:
+            if self.packet_type != socketio_packet.EVENT or event is None:
                 raise transport.BadMessage("malformed packet") from err
-            reason = "nested too deeply" if isinstance(err, RecursionError) else str(err)
-            self.data = [event[1], Malformed(f"{event[1]}: not the JSON it should be: {reason}")]
+            self._replace_arguments(event[1], err)
             return 0
         if attachments > self.max_attachments:
             raise transport.BadMessage("too many attachments")
+        if not attachments and self.packet_type in _BINARY:
+            # python-socketio would take the client's next message for an attachment.
+            raise transport.BadMessage("a binary packet without attachments")
         if self.packet_type in (socketio_packet.EVENT, socketio_packet.BINARY_EVENT):
             data = self.data
             if not (isinstance(data, list) and data and isinstance(data[0], str)):
                 raise transport.BadMessage("an event is a list that starts with its name")
         return attachments
 
+    def add_attachment(self, attachment: bytes) -> bool:
+        """Take an attachment, and return whether it was the last one."""
+        try:
+            return bool(super().add_attachment(attachment))
+        except (LookupError, TypeError, RecursionError) as err:  # a placeholder for none of them
+            if self.packet_type == socketio_packet.BINARY_EVENT:
+                self._replace_arguments(str(self.data[0]), err)
+            return True
 
-_OUR_EVENT = re.compile(r'\[\s*"(sync|listen|leave)"')
+    def _replace_arguments(self, event: str, err: Exception) -> None:
+        if self.id is None or event not in _OUR_EVENTS:
+            raise transport.BadMessage("malformed packet") from err
+        reason = "nested too deeply" if isinstance(err, RecursionError) else str(err)
+        self.data = [event, Malformed(f"{event}: not the JSON it should be: {reason}")]
+
+
+_BINARY = (socketio_packet.BINARY_EVENT, socketio_packet.BINARY_ACK)
+_OUR_EVENTS = ("sync", "listen", "leave")
+_OUR_EVENT = re.compile(rf'\[\s*"({"|".join(_OUR_EVENTS)})"')
+#: What python-socketio calls handlers for by itself; no client may pretend that it happened.
+_RESERVED_EVENTS = ("connect", "disconnect")
 
 
 class ThreadSafeManager:
@@ -318,6 +341,8 @@ def _install(sio: socketio.Server, served: dict[str, tuple[Sync, SocketIOWire]])
     def on_event(
         server: socketio.Server, sid: str, eio_sid: str, data: list[Any], namespace: str, id: Any
     ) -> None:
+        if data[0] in _RESERVED_EVENTS:
+            raise transport.BadMessage(f"{data[0]!r} is no event for clients to send")
         found = served.get(namespace)
         handler = None if found is None else found[0].handlers.get(data[0])
         socket = None if found is None else found[0].sockets.get(sid)
