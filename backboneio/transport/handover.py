@@ -103,7 +103,7 @@ def relay(sock: Any, ours: socket.socket) -> Ended:
         sock.settimeout(0.0)
         ours.setblocking(False)
         client_open = hub_open = True
-        while (client_open or to_hub) and (hub_open or to_client):
+        while True:
             if client_open and not to_hub:
                 client_open = _receive(sock, to_hub)
             if hub_open and not to_client:
@@ -114,6 +114,8 @@ def relay(sock: Any, ours: socket.socket) -> Ended:
                 _send(sock, to_client)
             # TLS may hold decrypted bytes that no poll() sees; they are asked for when to_hub is
             # empty, so wait only when that was just tried or cannot be.
+            if not (client_open or to_hub) or not (hub_open or to_client):
+                break
             if to_hub or not sock.pending():
                 _wait(sock, ours, to_hub, to_client, client_open, hub_open)
     except OSError:

@@ -109,6 +109,10 @@ class Hub:
             except (OSError, ValueError):
                 pass
 
+    def backlog(self) -> int:
+        """Bytes that wait for sockets to take them."""
+        return sum(link.backlog for link in list(self.links.values()))
+
     def stats(self) -> dict[str, Any]:
         """Figures for Server.stats()."""
         outbox = self.outbox

@@ -23,6 +23,9 @@ from .limits import Limits
 from .session import Session, frame_of
 
 Environ = dict[str, Any]
+#: Seconds at shutdown for clients to close their side.
+_LAST_WORDS = 0.5
+
 StartResponse = Callable[..., Any]
 Handler = Callable[..., Any]
 
@@ -261,8 +264,7 @@ class Server:
             connections=len(sessions),
             websockets=websockets,
             polling=len(sessions) - websockets,
-            backlog=sum(link.backlog for link in list(self.hub.links.values()))
-            + sum(s.backlog_bytes for s in sessions),
+            backlog=self.hub.backlog() + sum(s.backlog_bytes for s in sessions),
         )
         return figures
 
@@ -278,9 +280,15 @@ class Server:
             return
         for session in list(self.sockets.values()):
             session.end(self.reason.SERVER_DISCONNECT, CloseCode.GOING_AWAY)
-        deadline = time.monotonic() + self.limits.shutdown_timeout
-        while (self.sockets or hub.links or hub.outbox.entries) and time.monotonic() < deadline:
+        now = time.monotonic()
+        deadline = now + self.limits.shutdown_timeout
+        while now < deadline and (self.sockets or hub.outbox.entries or hub.backlog()):
             hub.outbox.flush()
+            time.sleep(0.01)
+            now = time.monotonic()
+        # All has been said. Clients that answer our close at once are not cut off.
+        deadline = min(deadline, now + _LAST_WORDS)
+        while hub.links and time.monotonic() < deadline:
             time.sleep(0.01)
         hub.stop()
 

@@ -1,0 +1,84 @@
+"""A Socket.IO application for the WSGI servers: ``app``, or run as a program on Werkzeug."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import socketio
+
+from backboneio.transport import BadMessage, Server
+
+
+class SocketIO(socketio.Server):  # type: ignore[misc]
+    """python-socketio on the hub; malformed packets close the connection, as in Node's server."""
+
+    def _engineio_server_class(self) -> Any:
+        return Server
+
+    def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
+        try:
+            if eio_sid not in self._binary_packet:
+                packet = self.packet_class(encoded_packet=data)
+                if packet.packet_type > 6:
+                    raise ValueError("unknown packet type")
+                if packet.packet_type in (2, 5) and not isinstance(packet.data, list):
+                    raise ValueError("an event is a list")
+        except Exception as err:
+            raise BadMessage("malformed packet") from err
+        super()._handle_eio_message(eio_sid, data)
+
+
+def make_server(**options: Any) -> SocketIO:
+    sio = SocketIO(
+        async_handlers=False, namespaces=["/", "/custom"], always_connect=True, **options
+    )
+
+    for namespace in ("/", "/custom"):
+
+        def connect(sid: str, environ: Any, auth: Any, namespace: str = namespace) -> None:
+            sio.emit("auth", {} if auth is None else auth, to=sid, namespace=namespace)
+
+        def message(sid: str, *args: Any, namespace: str = namespace) -> None:
+            sio.emit("message-back", args, to=sid, namespace=namespace)
+
+        sio.on("connect", connect, namespace=namespace)
+        sio.on("message", message, namespace=namespace)
+        sio.on("message-with-ack", lambda sid, *args: args, namespace=namespace)
+        sio.on(
+            "broadcast",
+            lambda sid, data, namespace=namespace: sio.emit("news", data, namespace=namespace),
+            namespace=namespace,
+        )
+    return sio
+
+
+sio = make_server(**json.loads(os.environ.get("EIO_OPTIONS", "{}")))
+
+
+def page(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """An ordinary page, which tells about the process."""
+    about = {
+        "pid": os.getpid(),
+        "names": [thread.name for thread in threading.enumerate()],
+        "fds": len(os.listdir("/proc/self/fd")),
+        **sio.eio.stats(),
+    }
+    body = json.dumps(about).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+
+app = socketio.WSGIApp(sio, page)
+
+if __name__ == "__main__":
+    from werkzeug.serving import make_server as make_werkzeug
+
+    tls: Any = sys.argv[1] if len(sys.argv) > 1 else None
+    werkzeug = make_werkzeug("127.0.0.1", 0, app, threaded=True, ssl_context=tls and (tls, tls))
+    print(f"http://127.0.0.1:{werkzeug.server_port}", flush=True)  # noqa: T201
+    werkzeug.serve_forever()
