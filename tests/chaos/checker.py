@@ -23,9 +23,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
-from typing import Any
 
 from .history import Line, read
 
@@ -62,7 +61,8 @@ class Hearing:
 
     joined: bool = False
     started: bool = False
-    since: int | None = None
+    # What was asked for by the listens under way: a rev to resume from, or not.
+    asked: deque[int | None] = field(default_factory=deque)
     last: int = 0
     told: set[int] = field(default_factory=set)
     # Spans (first, last] of revs that a fetch stands for.
@@ -207,7 +207,7 @@ class Checker:
         invoked = self.invoked[token]
         resent = len(client.sent.get(token, ())) > 1
         hearing = client.channels.setdefault(invoked["channel"], Hearing())
-        if rev <= hearing.last and not resent:
+        if rev <= hearing.last and hearing.joined and not resent:
             self.fail(
                 "rev-order",
                 line,
@@ -246,6 +246,7 @@ class Checker:
         client.conn = line["conn"]
         for hearing in client.channels.values():
             hearing.joined = False
+            hearing.asked.clear()
 
     def on_leave(self, line: Line) -> None:
         client = self.client(line["c"])
@@ -255,15 +256,16 @@ class Checker:
         client = self.client(line["c"])
         hearing = client.channels.setdefault(line["channel"], Hearing())
         hearing.joined = False
-        hearing.since = None if line["since"] is None else line["since"]["rev"]
+        hearing.asked.append(None if line["since"] is None else line["since"]["rev"])
 
     def on_listened(self, line: Line) -> None:
         client, rev = self.client(line["c"]), line["rev"]
         self.settle(client)
         hearing = client.channels.setdefault(line["channel"], Hearing())
-        hearing.joined = True
+        since = hearing.asked.popleft() if hearing.asked else None
+        hearing.joined = not hearing.asked
         where = f"{client.name} on channel {line['channel']}"
-        if hearing.since is None or line["reset"]:
+        if since is None or line["reset"]:
             if hearing.started:
                 hearing.skipped.append((hearing.last, rev))
             else:
@@ -271,9 +273,9 @@ class Checker:
             hearing.started = True
             hearing.last = rev
             return
-        if rev < hearing.since:
-            self.fail("resume", line, f"{where} resumed from {hearing.since} and came to {rev}")
-        before = hearing.since
+        if rev < since:
+            self.fail("resume", line, f"{where} resumed from {since} and came to {rev}")
+        before = since
         for _, model_id, _, missed in line["missed"]:
             if not before < missed <= rev:
                 self.fail(
@@ -310,7 +312,8 @@ class Checker:
     def told(self, client: Client, channel: str | None, model_id: str, rev: int) -> None:
         hearing = client.channels.setdefault(channel, Hearing())
         hearing.told.add(rev)
-        hearing.last = max(hearing.last, rev)
+        if hearing.joined:
+            hearing.last = max(hearing.last, rev)
         key = (channel, model_id)
         client.known[key] = max(client.known.get(key, 0), rev)
 
@@ -356,7 +359,7 @@ class Checker:
         client, by = self.client(line["c"]), line["by"]
         write = self.writes.get(by) if by is not None else None
         if write is None or not write.rev:
-            return  # a version that was set in advance and then refused, or that never was announced
+            return  # set in advance and then refused, or told to nobody
         if by in client.invoked and by not in client.answered:
             return  # set in advance
         known = client.known.get((line["channel"], line["id"]), 0)
@@ -388,7 +391,9 @@ class Checker:
 
     def on_log(self, line: Line) -> None:
         text = f"{line['message']} {line['traceback'] or ''}"
-        if "leak:" in text or (line["level"] == "WARNING" and not line["traceback"]):
+        ours = line["logger"].startswith(("backboneio", "threads", "tests"))
+        # A WSGI server may well complain of a torn request.
+        if "leak:" in text or not (line["traceback"] or (ours and line["level"] != "WARNING")):
             return
         last = (line["traceback"] or "").strip().rpartition("\n")[2]
         self.fail("server", line, f"{line['logger']} logged {line['message']!r}: {last}")
@@ -434,7 +439,7 @@ class Checker:
 
     def check_delivery(self, end: Line) -> None:
         for name, client in self.clients.items():
-            for channel, hearing in client.channels.items():
+            for channel in client.channels:
                 if not any(
                     line["kind"] == "final" and line["c"] == name and line["channel"] == channel
                     for line in self.lines[-200:]

@@ -110,7 +110,7 @@ class Link:
     def spring(self, data: bytes, up: bool) -> bytes | None:
         """Return what is to be let through, last of all, when a trap waits for this data."""
         trap = self.port.trap
-        if trap == "tear-up" and up or trap == "tear-down" and not up:
+        if trap == ("tear-up" if up else "tear-down"):
             return data[: self.chance.randrange(len(data))]
         if trap == "send-cut" and up:
             return data

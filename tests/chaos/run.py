@@ -72,7 +72,7 @@ class Process:
 
     def __init__(self, name: str, log: Path, *command: str, **options: Any) -> None:
         self.name = name
-        self._log = open(log, "wb")  # noqa: SIM115
+        self._log = open(log, "wb")
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import sys
 import threading
@@ -90,6 +91,8 @@ def main() -> None:
     tell(said="made")
     sys.stdin.readline()  # "drain"
     stuck = [c.name for c in clients if not c.wait(lambda c=c: not c.pending, config["patience"])]
+    if stuck:
+        faulthandler.dump_traceback()  # into the log
     tell(said="drained", stuck=stuck)
     sys.stdin.readline()  # "fence"
     for client in clients:
