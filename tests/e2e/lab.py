@@ -21,7 +21,7 @@ BACKBONE_IO = "/socket.io/backbone.io.js"
 
 #: Connects, and makes a bound collection of every kind that the tests ask for.
 START = """
-  Backbone.io.connect({reconnectionDelay: 50, reconnectionDelayMax: 200});
+  window.socket = Backbone.io.connect({reconnectionDelay: 50, reconnectionDelayMax: 200});
   window.make = function(backend, options) {
     var Collection = Backbone.Collection.extend({
       backend: backend,

@@ -14,6 +14,9 @@ class Proxy:
 
     def __init__(self, target: str) -> None:
         self.up = True
+        #: What happens to WebSockets: "passed", "refused" (with 403, by a company's gateway, say),
+        #: "swallowed" (they open, and nothing comes through) or "closed" (as soon as they open).
+        self.websockets = "passed"
         self.point_to(target)
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -78,8 +81,19 @@ class Proxy:
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
+            upgraded = False
             while data := source.recv(65536):
+                if self.websockets == "refused" and b"Upgrade: websocket" in data:
+                    source.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+                    break
+                if self.websockets != "passed" and data.startswith(b"HTTP/1.1 101 "):
+                    upgraded = True
+                    data = data[: data.index(b"\r\n\r\n") + 4]
+                elif upgraded:
+                    continue
                 sink.sendall(data)
+                if upgraded and self.websockets == "closed":
+                    break
         with self._lock:
             self._open -= {source, sink}
         _close(source)

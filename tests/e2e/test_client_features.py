@@ -110,7 +110,7 @@ def test_a_thousand_collections_come_and_go(lab: Lab, window: Window) -> None:
     )
     (socket,) = lab.live.syncs["messages"].sockets.values()
     wait_until(lambda: list(socket.channels) == [None])
-    callbacks = "Object.values(messages.backend.socket._callbacks).flat().length"
+    callbacks = "Object.values(socket.io.nsps['/messages']._callbacks).flat().length"
     assert page.evaluate(callbacks) <= 10
 
 
@@ -148,7 +148,7 @@ def test_errors_keep_their_attributes(lab: Lab, window: Window) -> None:
 def test_other_origins_are_refused(lab: Lab, window: Window) -> None:
     other = lab.url.replace("127.0.0.1", "localhost")
     script = START.replace("connect({", f"connect('{lab.url}', {{reconnection: false, ")
-    script += "messages.backend.socket.on('connect_error', (e) => { window.refused = e.message; });"
+    script += "socket.on('connect_error', (e) => { window.refused = e.message; });"
     page = lab.open(window, base=other, script=script, tolerate="CORS|WebSocket|ERR_FAILED|400")
     page.wait_for_function("window.refused", timeout=15_000)
     assert page.evaluate("messages.state") == "new"
@@ -164,4 +164,4 @@ def test_long_polling_only(lab: Lab, window: Window, closing: ExitStack) -> None
     other.wait_for_function("messages.texts() === 'by polling'")
     other.evaluate("() => { messages.create({text: 'back'}); }")
     polling.wait_for_function("messages.texts() === 'by polling,back'")
-    assert polling.evaluate("messages.backend.socket.io.engine.transport.name") == "polling"
+    assert polling.evaluate("socket.io.engine.transport.name") == "polling"

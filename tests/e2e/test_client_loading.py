@@ -171,10 +171,6 @@ def test_a_strict_content_security_policy(lab: Lab, window: Window) -> None:
     page = lab.page(headers={"Content-Security-Policy": policy})
     one = window(lab.url + page)  # violations are errors on its console
     other = lab.open(window)
-    for each in (one, other):
-        each.wait_for_selector("html")
     other.wait_for_function("messages.state === 'connected'")
     one.evaluate("() => { messages.create({text: 'within the rules'}); }")
     other.wait_for_function("messages.texts() === 'within the rules'")
-    with pytest.raises(Exception, match="unsafe-eval"):
-        one.evaluate("() => eval('1')")

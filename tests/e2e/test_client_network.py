@@ -1,4 +1,4 @@
-"""The client when connections fail: the choice of transport, queues, order, nothing lost or twice."""
+"""The client when connections fail: choice of transport, queues, order, nothing lost or twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FAILING = r"WebSocket|ERR_|Failed to load resource"
 
 
 def transport(page: Page) -> Any:
-    return page.evaluate("messages.backend.socket.io.engine.transport.name")
+    return page.evaluate("socket.io.engine.transport.name")
 
 
 def test_websocket_comes_first(lab: Lab, window: Window) -> None:
@@ -33,15 +33,12 @@ def test_websocket_comes_first(lab: Lab, window: Window) -> None:
     assert polls == []
 
 
-@pytest.mark.parametrize("obstacle", ["closed at once", "no such thing"])
-def test_long_polling_where_websockets_are_blocked(lab: Lab, window: Window, obstacle: str) -> None:
-    page = window(tolerate=FAILING)
-    if obstacle == "closed at once":
-        page.route_web_socket("**/*", lambda socket: socket.close())
-    else:
-        page.add_init_script("delete window.WebSocket")
-    page.goto(lab.url + lab.page())
-    other = lab.open(window)
+def test_long_polling_where_websockets_are_blocked(
+    lab: Lab, window: Window, proxy: Callable[[str], Proxy]
+) -> None:
+    network = proxy(lab.url)
+    network.websockets = "refused"
+    page, other = lab.open(window, base=network.url, tolerate=FAILING), lab.open(window)
     for each in (page, other):
         each.wait_for_function("messages.state === 'connected'")
     assert transport(page) == "polling"
@@ -49,6 +46,18 @@ def test_long_polling_where_websockets_are_blocked(lab: Lab, window: Window, obs
     other.wait_for_function("messages.texts() === 'around it'")
     other.evaluate("() => { messages.first().save({text: 'and back'}); }")
     page.wait_for_function("messages.texts() === 'and back'")
+
+
+@pytest.mark.parametrize("way", ["swallowed", "closed"])
+def test_long_polling_where_websockets_open_and_nothing_comes_through(
+    lab: Lab, window: Window, proxy: Callable[[str], Proxy], way: str
+) -> None:
+    network = proxy(lab.url)
+    network.websockets = way
+    script = START.replace("connect({", "connect({timeout: 500, ")
+    page = lab.open(window, base=network.url, script=script, tolerate=FAILING)
+    page.wait_for_function("messages.state === 'connected'", timeout=5000)
+    assert transport(page) == "polling"
 
 
 @pytest.mark.parametrize("way", ["cut", "down", "offline"])
@@ -59,8 +68,9 @@ def test_writes_wait_for_the_network_and_keep_their_order(
     page, other = lab.open(window, base=network.url, tolerate=FAILING), lab.open(window)
     for each in (page, other):
         each.wait_for_function("messages.state === 'connected'")
-    page.evaluate("async () => { await messages.create({text: 'first'}, {wait: true}); }")
-    other.wait_for_function("messages.texts() === 'first'")
+    page.evaluate("() => { messages.create({text: 'first'}); }")
+    for each in (page, other):
+        each.wait_for_function("messages.texts() === 'first' && !messages.first().isNew()")
     if way == "offline":
         page.context.set_offline(True)
     elif way == "down":
@@ -69,7 +79,7 @@ def test_writes_wait_for_the_network_and_keep_their_order(
         network.cut()
     if way != "cut":  # which may be over before we look
         page.wait_for_function("messages.state === 'disconnected'")
-    other.evaluate("async () => { await messages.create({text: 'missed'}, {wait: true}); }")
+    lab.backends["messages"].call("create", {"text": "missed"})
     page.evaluate(
         "() => { window.answers = []; for (let i = 0; i < 20; i++) {"
         " messages.create({text: 'w' + i}, {wait: true, success: (m) => answers.push(m.id)});"
