@@ -55,6 +55,7 @@
     current.timeout = given.requestTimeout;
     current.closed = given.autoConnect === false;
     current.start(typeof url === 'string' ? io(url, settings) : io(settings));
+    if (!given.transports) alternate(current.socket.io);
     return current.socket;
   }
 
@@ -63,6 +64,15 @@
   };
   Backbone.io.connect = connect;
   Backbone.io.timeout = 0;
+
+  // Socket.IO falls back where a WebSocket is refused, but not where a proxy lets it
+  // open and nothing comes through. So after an attempt that failed, the next one
+  // begins with the other transport.
+  function alternate(manager) {
+    manager.on('error', function() {
+      manager.opts.transports = manager.opts.transports.slice().reverse();
+    });
+  }
 
   // Helpers
   // -------
