@@ -56,8 +56,28 @@ def test_long_polling_where_websockets_open_and_nothing_comes_through(
     network.websockets = way
     script = START.replace("connect({", "connect({timeout: 500, ")
     page = lab.open(window, base=network.url, script=script, tolerate=FAILING)
-    page.wait_for_function("messages.state === 'connected'", timeout=5000)
+    page.wait_for_function("messages.state === 'connected'")
     assert transport(page) == "polling"
+    network.websockets = "passed"
+    network.down()
+    page.wait_for_function("messages.state === 'disconnected'")
+    network.restore()
+    page.wait_for_function("socket.connected && socket.io.engine.transport.name === 'websocket'")
+
+
+def test_a_server_that_is_away_is_no_reason_for_long_polling(
+    lab: Lab, window: Window, proxy: Callable[[str], Proxy]
+) -> None:
+    network = proxy(lab.url)
+    script = START + "window.errors = 0; socket.io.on('error', () => { errors++; });"
+    page = lab.open(window, base=network.url, script=script, tolerate=FAILING)
+    page.wait_for_function("messages.state === 'connected'")
+    network.down()
+    for errors in (1, 2):
+        page.wait_for_function(f"errors >= {errors}")
+        assert page.evaluate("socket.io.opts.transports[0]") == "websocket"
+    network.restore()
+    page.wait_for_function("messages.state === 'connected'")
 
 
 @pytest.mark.parametrize("way", ["cut", "down", "offline"])
