@@ -66,12 +66,17 @@
   Backbone.io.timeout = 0;
 
   // Socket.IO falls back where a WebSocket is refused, but not where a proxy lets it
-  // open and nothing comes through. So after an attempt that failed, the next one
-  // begins with the other transport.
+  // open and nothing comes through, which ends in a timeout. The next attempt then
+  // begins with the other transport. A server that is away is no reason for that, and
+  // the order holds for one connection only: where long-polling works just halfway
+  // (several workers, no sticky sessions) nobody stays with it.
   function alternate(manager) {
-    manager.on('error', function() {
+    var order = manager.opts.transports;
+    manager.on('error', function(error) {
+      if (error.message !== 'timeout') return;
       manager.opts.transports = manager.opts.transports.slice().reverse();
     });
+    manager.on('close', function() { manager.opts.transports = order; });
   }
 
   // Helpers
