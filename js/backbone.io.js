@@ -420,7 +420,7 @@
     forget: function() {
       this.epoch = null;
       this.rev = this.heard = 0;
-      this.log = {};
+      this.log = new Map();
       this.buffer = [];
     },
 
@@ -667,15 +667,16 @@
       var first = this.oldest(), log = this.log, method = change.method;
       if (!first) return;
       if (method === 'reset') {
-        this.log = {reset: change};
+        log.clear();
+        log.set('reset', change);
       } else if (method === 'create' || method === 'update' || method === 'delete') {
         var id = idOf(first.object, change.model);
-        var key = id == null ? 'rev' + change.rev : ':' + id, old = log[key];
+        var key = id == null ? 'rev' + change.rev : ':' + id, old = log.get(key);
         var model = change.model, merge = old && old.method !== 'delete' && method !== 'delete';
         if (merge) model = extend({}, old.model, model);
         // Deleted and added again, a key goes to the end: the log stays in order.
-        delete log[key];
-        log[key] = {method: merge ? old.method : method, model: model, rev: change.rev};
+        log.delete(key);
+        log.set(key, {method: merge ? old.method : method, model: model, rev: change.rev});
       }
     },
 
@@ -688,19 +689,16 @@
 
     trim: function() {
       var first = this.oldest(), log = this.log;
-      if (!first) return void (this.log = {});
-      for (var key in log) {
-        if (log[key].rev > first.since) return;
-        delete log[key];
+      if (!first) return log.clear();
+      for (var key; log.size; log.delete(key)) {
+        key = log.keys().next().value;
+        if (log.get(key).rev > first.since) return;
       }
     },
 
     later: function(rev) {
-      var log = this.log;
-      if (rev == null) return [];
-      return Object.keys(log).map(function(key) { return log[key]; }).filter(function(change) {
-        return change.rev > rev;
-      });
+      if (rev == null || rev >= this.rev) return [];
+      return Array.from(this.log.values()).filter(function(change) { return change.rev > rev; });
     },
 
     // Lets `act` set or reset a collection with an answer of this `rev`, brought up to

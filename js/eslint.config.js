@@ -18,7 +18,7 @@ module.exports = [
     languageOptions: {
       ecmaVersion: 5,
       sourceType: 'script',
-      globals: globals(['globalThis', 'self', 'define', 'module', 'require', 'crypto', 'setTimeout', 'clearTimeout', 'Promise', 'Set',
+      globals: globals(['globalThis', 'self', 'define', 'module', 'require', 'crypto', 'setTimeout', 'clearTimeout', 'Promise', 'Map', 'Set',
         'WeakMap', 'WeakRef', 'Uint8Array'])
     },
     rules
