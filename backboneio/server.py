@@ -317,7 +317,8 @@ def _install(sio: socketio.Server, served: dict[str, tuple[Sync, SocketIOWire]])
         sio.packet_class = (
             Packet if own_json is engineio_json else type("Packet", (Packet,), {"json": own_json})
         )
-    trigger_event, handle_event = sio._trigger_event, sio._handle_event_internal
+    trigger_event, handle_connect = sio._trigger_event, sio._handle_connect
+    handle_event = sio._handle_event_internal
 
     @functools.wraps(trigger_event)
     def on_trigger(event: str, namespace: str, *args: Any) -> Any:
@@ -336,6 +337,14 @@ def _install(sio: socketio.Server, served: dict[str, tuple[Sync, SocketIOWire]])
             address = sio.manager.eio_sid_from_sid(sid, namespace)
             sync.connect(SyncSocket(sync, wire, sid, address, environ, auth[0] if auth else None))
         return accepted
+
+    @functools.wraps(handle_connect)
+    def on_connect(eio_sid: str, namespace: str | None, data: Any) -> None:
+        handle_connect(eio_sid, namespace, data)
+        # python-socketio says no goodbye for a client that goes while it connects.
+        connection = sio.eio.sockets.get(eio_sid)
+        if connection is None or connection.closing:
+            sio._handle_disconnect(eio_sid, namespace, sio.reason.TRANSPORT_CLOSE)
 
     @functools.wraps(handle_event)
     def on_event(
@@ -357,4 +366,5 @@ def _install(sio: socketio.Server, served: dict[str, tuple[Sync, SocketIOWire]])
         handler(socket, args, ack)
 
     sio._trigger_event = on_trigger
+    sio._handle_connect = on_connect
     sio._handle_event_internal = on_event
