@@ -380,6 +380,39 @@ def test_nothing_is_left_of_clients_that_went(live: Any, messages: Any) -> None:
     assert len(messages.call("read")) == 32
 
 
+def test_nothing_is_left_of_a_client_that_goes_while_it_connects(
+    live: Any, messages: Any, closing: Any
+) -> None:
+    """Another thread hears of the goodbye while the connect handler is still thinking."""
+    url, sio = live()
+    thinking, go_on = threading.Event(), threading.Event()
+    closing.callback(go_on.set)
+
+    @sio.on("connect", namespace="/messages")
+    def on_connect(sid: str, environ: Any) -> None:
+        thinking.set()
+        go_on.wait(15)
+
+    http = requests.Session()
+    address = f"{url}/socket.io/?EIO=4&transport=polling"
+    sid = json.loads(http.get(address, timeout=15).text[1:])["sid"]
+    address = f"{address}&sid={sid}"
+
+    def connect() -> None:
+        requests.post(address, "40/messages,", timeout=15)
+
+    def go() -> None:
+        assert thinking.wait(15)
+        http.post(address, "1", timeout=15)
+        go_on.set()
+
+    together(connect, go)
+    wait_until(lambda: not sio.environ)
+    wait_until(lambda: not _sockets())
+    assert list(sio.manager.get_participants("/messages", None)) == []
+    messages.emit("created", {"id": 1})
+
+
 def test_a_broadcast_goes_on_when_a_client_closes_in_its_middle(
     live: Any, messages: Any, connect: Any
 ) -> None:
