@@ -30,12 +30,21 @@ def frame(text: str) -> bytes:
     return head + b"\0\0\0\0" + payload
 
 
+#: What browsers send besides what is needed; servers keep some of it for every client.
+BROWSER = (
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/140.0.0.0 Safari/537.36\r\nOrigin: http://127.0.0.1\r\nPragma: no-cache\r\n"
+    "Cache-Control: no-cache\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n"
+    "Accept-Language: en-US,en;q=0.9\r\n"
+)
+
+
 def upgrade(path: str) -> bytes:
     """Make the request that opens a WebSocket."""
     key = base64.b64encode(os.urandom(16)).decode()
     return (
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+        f"{BROWSER}Cookie: session={os.urandom(30).hex()}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
     ).encode()
 
 
