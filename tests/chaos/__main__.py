@@ -22,7 +22,10 @@ def main() -> int:
     parser.add_argument("--keep", help="leave the history in this directory; for one run")
     parser.add_argument("--library", default=Settings.library, help="another backbone.io.js")
     args = parser.parse_args()
-    servers, transports = args.server or ["werkzeug", "gthread"], args.transport or [None]
+    servers, transports = (
+        args.server or ["werkzeug", "gthread"],
+        args.transport or ["hub", "threads"],
+    )
     end = time.monotonic() + 60 * (args.minutes or 0)
     seeds = list(args.seed)
     if not seeds and not args.minutes:
@@ -39,7 +42,7 @@ def main() -> int:
         )
         count += 1
         try:
-            print(settings.server, settings.transport or "", run(settings, args.keep), flush=True)  # noqa: T201
+            print(settings.server, settings.transport, run(settings, args.keep), flush=True)  # noqa: T201
         except Failed as failure:
             failed += 1
             print(failure, flush=True)  # noqa: T201

@@ -207,13 +207,14 @@ class Checker:
         invoked = self.invoked[token]
         resent = len(client.sent.get(token, ())) > 1
         hearing = client.channels.setdefault(invoked["channel"], Hearing())
-        if rev <= hearing.last and hearing.joined and not resent:
+        if rev <= hearing.last and not hearing.asked and not resent:
             self.fail(
                 "rev-order",
                 line,
                 f"{client.name} got the ack of {token} with rev {rev} after rev {hearing.last}",
             )
-        self.told(client, invoked["channel"], commits[0]["id"], rev)
+        # While a listen is under way an ack may come before what is older.
+        self.told(client, invoked["channel"], commits[0]["id"], rev, not hearing.asked)
 
     def on_fail(self, line: Line) -> None:
         client, token, error = self.client(line["c"]), line["token"], line["error"]
@@ -263,11 +264,11 @@ class Checker:
         self.settle(client)
         hearing = client.channels.setdefault(line["channel"], Hearing())
         since = hearing.asked.popleft() if hearing.asked else None
-        hearing.joined = not hearing.asked
+        hearing.joined = True
         where = f"{client.name} on channel {line['channel']}"
         if since is None or line["reset"]:
             if hearing.started:
-                hearing.skipped.append((hearing.last, rev))
+                hearing.skipped.append((min(since or 0, hearing.last), rev))
             else:
                 hearing.skipped.append((0, rev))
             hearing.started = True
@@ -307,12 +308,14 @@ class Checker:
                     line,
                     f"{client.name} was told rev {rev} on channel {name} after rev {hearing.last}",
                 )
-            self.told(client, name, line["id"], rev)
+            self.told(client, name, line["id"], rev, True)
 
-    def told(self, client: Client, channel: str | None, model_id: str, rev: int) -> None:
+    def told(
+        self, client: Client, channel: str | None, model_id: str, rev: int, in_order: bool
+    ) -> None:
         hearing = client.channels.setdefault(channel, Hearing())
         hearing.told.add(rev)
-        if hearing.joined:
+        if in_order:
             hearing.last = max(hearing.last, rev)
         key = (channel, model_id)
         client.known[key] = max(client.known.get(key, 0), rev)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import queue
 import threading
 from collections.abc import Callable, Iterable
 from random import Random
@@ -46,7 +47,10 @@ class Channel:
         self.name = name
         self.epoch: str | None = None
         self.seen = 0
-        self.joined = False  # on the present connection; changes before it come with the answer
+        # Both on the present connection. Changes that come before we have joined come again with
+        # the answer; while another answer is due, what came between leaving and listening is too.
+        self.joined = False
+        self.asked = 0
         self.models: dict[str, Model] = {}
         self.revs: dict[str, int] = {}
 
@@ -80,8 +84,23 @@ class Channel:
         return changed
 
 
+class _Queue(queue.Queue[Any]):
+    """What a connection is to send, and None, its end, which is only ever taken by itself.
+
+    python-engineio forgets an end that it takes together with packets, and notices seconds later.
+    """
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        if not block and self.queue and self.queue[0] is None:
+            raise queue.Empty
+        return super().get(block, timeout)
+
+
 class _InOrder(engineio.Client):
     """Handles what arrives where it is read: events and acks keep their order."""
+
+    def create_queue(self, *args: Any, **kwargs: Any) -> _Queue:
+        return _Queue()
 
     def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
         kwargs["run_async"] = False
@@ -211,6 +230,7 @@ class Client:
             self._conn += 1
             self._log("connect", conn=self._conn)
             for channel in self.channels.values():
+                channel.asked = 0
                 self._listen(channel)
             for request in list(self.pending.values()):
                 self._send(request)
@@ -238,10 +258,12 @@ class Client:
         if channel.epoch is not None:
             argument["since"] = {"epoch": channel.epoch, "rev": channel.seen}
         channel.joined = False
+        channel.asked += 1
         self._log("listen", channel=channel.name, since=argument.get("since"))
         self._emit("listen", argument, lambda answer: self._listened(channel, answer))
 
     def _listened(self, channel: Channel, answer: dict[str, Any]) -> None:
+        channel.asked -= 1
         if "error" in answer:
             self._log("refused", channel=channel.name, error=answer["error"])
             return
@@ -321,7 +343,7 @@ class Client:
             assert rev is not None
             self._log("ok", token=token, conn=self._conn, rev=rev, model=result)
             self._apply(channel, request.method, result, rev)
-            if channel.joined:  # else there are older changes to come
+            if not channel.asked:  # else there are older changes to come
                 channel.seen = max(channel.seen, rev)
         if not request.library:
             error = None if err is None else err["error"]["name"]

@@ -33,8 +33,8 @@ class Settings:
     seed: str
     #: "werkzeug", or "gthread" for gunicorn's threaded worker.
     server: str = "werkzeug"
-    #: What WSGIApp is given as ``transport``; None: nothing.
-    transport: str | None = None
+    #: What WSGIApp is given: "hub" or "threads".
+    transport: str = "hub"
     python_clients: int = 16
     node_clients: int = 4
     #: Requests that each client makes.
@@ -147,9 +147,7 @@ class Run:
     def serve(self) -> int:
         """Start the server on a socket that listens already; return its port."""
         settings = self.settings
-        options: dict[str, Any] = {"ping_interval": 2, "ping_timeout": 2}
-        if settings.transport is not None:
-            options["transport"] = settings.transport
+        options = {"transport": settings.transport, "ping_interval": 2, "ping_timeout": 2}
         config = {
             "seed": settings.seed,
             "history": self.history("server"),
