@@ -40,7 +40,7 @@ def post(text: str, room: str, name: str, url: str) -> None:
         headers={"Authorization": f"Bearer {current_app.config['API_TOKEN']}"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=30) as response:
             note = json.load(response)
     except urllib.error.HTTPError as err:
         try:
