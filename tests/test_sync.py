@@ -396,7 +396,9 @@ def test_joining_is_atomic(app: flask.Flask, messages: backboneio.Backend) -> No
     """Nothing falls between the replay and the first live change, and nothing comes twice."""
     limits = backboneio.Limits(max_changes=10**6, max_replay_bytes=10**9)
     backboneio.listen(app, {"messages": messages}, limits=limits)
-    epoch = SyncClient(app, "messages", "room").listen("room")["epoch"]
+    # Telling many takes longer, so that somebody comes in the middle of it.
+    crowd = [SyncClient(app, "messages", "room") for _ in range(20)]
+    epoch = crowd[0].listen("room")["epoch"]
     done = threading.Event()
 
     def write() -> None:
