@@ -165,12 +165,15 @@ class Process:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> int:
-        """Return the resident memory in bytes, after a garbage collection."""
+        """Return the resident memory in bytes, after a garbage collection.
+
+        Pages of files (the programs themselves) do not count: the kernel drops them as it likes.
+        """
         page(self.port, "collect")
         for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Rss:"):
+            if line.startswith("Anonymous:"):
                 return int(line.split()[1]) * 1024
-        raise RuntimeError("no Rss in smaps_rollup")
+        raise RuntimeError("no figure in smaps_rollup")
 
     def threads(self) -> int:
         """Return the number of threads."""
