@@ -194,22 +194,28 @@ class Pool:
         ready = self.ready
         outbox = self._hub.outbox
         batch = time.monotonic()
+        round_left = 0  # tasks to take before looking for new ones
         while not self._stopped:
+            if round_left <= 0 or not ready:
+                # All that were ready have had a turn. Those that want another one (a client that
+                # floods us always does) come after those that have input by now.
+                waiting = not ready
+                if waiting:
+                    me.started = 0.0
+                    if outbox.entries:
+                        outbox.flush(1)
+                if self._polling.acquire(False):
+                    self._poll()
+                    if waiting:
+                        me.started = batch = time.monotonic()
+                        me.fresh = True
+                elif waiting and not self._park(me):
+                    break
+                round_left = len(ready)
+            round_left -= 1
             try:
                 task = ready.popleft()
             except IndexError:
-                me.started = 0.0
-                if outbox.entries:
-                    outbox.flush(1)
-                if self._polling.acquire(False):
-                    try:
-                        self._poll()
-                    except Exception:
-                        logger.exception("error while polling")
-                    me.started = batch = time.monotonic()
-                    me.fresh = True
-                elif not self._park(me):
-                    break
                 continue
             now = time.monotonic()
             if now - batch > FLUSH_SECONDS:
@@ -243,9 +249,7 @@ class Pool:
         """Wait for events, as the holder of _polling, and queue the tasks that they concern."""
         flush = False
         try:
-            if self.ready or self._stopped:
-                return
-            events = self._epoll.poll(-1, 256)
+            events = self._epoll.poll(0 if self.ready or self._stopped else -1, 256)
             self._batches += 1
             links = self._hub.links
             ready = self.ready
@@ -264,8 +268,11 @@ class Pool:
                     task.again = True
                     if task.owner.acquire(False):
                         ready.append(task)
+        except Exception:
+            logger.exception("error while polling")
+            return
         finally:
-            # Not before all is queued: a thread that polls looks at `ready` only once, before.
+            # Not before all is queued: a thread that polls looks at `ready` once, before it waits.
             self._polling.release()
         if not self._watched:
             self._watched = True

@@ -26,5 +26,11 @@ def make_echo() -> Iterator[Callable[..., Echo]]:
 
 @pytest.fixture
 def echo(make_echo: Callable[..., Echo]) -> Echo:
+    """An Engine.IO application with a quick heartbeat and patience."""
+    return make_echo(ping_interval=0.3)
+
+
+@pytest.fixture
+def hasty_echo(make_echo: Callable[..., Echo]) -> Echo:
     """An Engine.IO application with the heartbeat of the official protocol tests."""
     return make_echo(ping_interval=0.3, ping_timeout=0.2)

@@ -19,8 +19,8 @@ HANDSHAKE = {"sid", "upgrades", "pingInterval", "pingTimeout", "maxPayload"}
 
 
 class TestHandshake:
-    def test_polling(self, echo: Echo) -> None:
-        http = Http(echo.url)
+    def test_polling(self, hasty_echo: Echo) -> None:
+        http = Http(hasty_echo.url)
         http.open()
         assert set(http.handshake) == HANDSHAKE
         assert isinstance(http.handshake["sid"], str)
@@ -259,25 +259,25 @@ class TestHeartbeat:
                 assert raw.recv() == "2"
                 raw.send("3")
 
-    def test_polling_timeout(self, echo: Echo) -> None:
-        http = Http(echo.url)
+    def test_polling_timeout(self, hasty_echo: Echo) -> None:
+        http = Http(hasty_echo.url)
         sid = http.open()
-        assert echo.reason(sid) == "ping timeout"
+        assert hasty_echo.reason(sid) == "ping timeout"
         assert http.get()[0] == 400
 
-    def test_websocket_timeout(self, echo: Echo) -> None:
-        with Raw(echo.url) as raw:
+    def test_websocket_timeout(self, hasty_echo: Echo) -> None:
+        with Raw(hasty_echo.url) as raw:
             sid = raw.open()
             assert raw.recv() == "2"
             assert isinstance(raw.recv(), Close)
             raw.send(b"")
-        assert echo.reason(sid) == "ping timeout"
+        assert hasty_echo.reason(sid) == "ping timeout"
 
     def test_whoever_talks_is_alive(self, make_echo: Callable[..., Echo]) -> None:
-        echo = make_echo(ping_interval=0.1, ping_timeout=0.2)
+        echo = make_echo(ping_interval=0.1, ping_timeout=1.0)
         with Raw(echo.url) as raw:
             sid = raw.open()
-            for _ in range(12):
+            for _ in range(30):
                 raw.send("4still here")
                 threading.Event().wait(0.05)
             assert sid in echo.eio.sockets

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from websockets.frames import Close, CloseCode
 
-from backboneio.transport import BadMessage, Limits, Server
+from backboneio.transport import BadMessage, Limits, Server, native
 
 from ..support import PATIENCE, wait_until
 from .support import Echo, Http, Raw, finish_get, masked
@@ -182,31 +182,30 @@ def test_posting_faster_than_handlers_handle(make_echo: Callable[..., Echo]) -> 
 
 
 def test_a_flood_leaves_others_their_turn(make_echo: Callable[..., Echo]) -> None:
-    flooded = []
+    handled: list[str] = []
+    flooding, waiting = threading.Event(), threading.Event()
 
-    class Counting(Echo):
+    class Gated(Echo):
         def on_message(self, sid: str, data: Any) -> None:
-            if data == "flood":
-                flooded.append(sid)
-            else:
-                super().on_message(sid, data)
+            handled.append(data)
+            if len(handled) == 100:
+                flooding.set()
+                assert waiting.wait(PATIENCE)
 
-    echo = make_echo(Counting, threads=1)
-    count = 60_000
+    echo = make_echo(Gated, threads=1)
     with Raw(echo.url) as flooder, Raw(echo.url) as other:
         flooder.open()
-        other.open()
-        flood = masked("4flood") * count
-        sender = threading.Thread(target=flooder.socket.sendall, args=(flood,))
+        sid = other.open()
+        sender = threading.Thread(target=flooder.socket.sendall, args=(masked("4flood") * 20_000,))
         sender.start()
-        wait_until(lambda: flooded)
-        before = len(flooded)
-        for number in range(3):
-            other.send(f"4{number}")
-            assert other.packet() == f"4{number}"
-        assert before <= len(flooded) < count
+        assert flooding.wait(PATIENCE)
+        other.send("4other")
+        link = echo.eio.sockets[sid].source
+        wait_until(lambda: link is not None and native.has_input(link.fd))
+        waiting.set()
         sender.join()
-        wait_until(lambda: len(flooded) == count)
+        wait_until(lambda: len(handled) == 20_001)
+        assert handled.index("other") < 200
 
 
 def test_a_flood_of_pings_to_a_client_that_does_not_read(make_echo: Callable[..., Echo]) -> None:

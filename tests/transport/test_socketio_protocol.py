@@ -16,8 +16,9 @@ from .support import Raw
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    sio = application.make_server(ping_interval=0.3, ping_timeout=0.2, handshake_timeout=1.0)
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    options = getattr(request, "param", {})
+    sio = application.make_server(ping_interval=0.3, **options)
     live = LiveServer(socketio.WSGIApp(sio))
     yield live.url
     live.stop()
@@ -72,6 +73,7 @@ def test_invalid_handshake(connect: Callable[..., Raw]) -> None:
     assert isinstance(connect("4abc").packet(), Close)
 
 
+@pytest.mark.parametrize("url", [{"handshake_timeout": 0.3}], indirect=True)
 def test_no_handshake(connect: Callable[..., Raw]) -> None:
     assert isinstance(connect().packet(), Close)
 
