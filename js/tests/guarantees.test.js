@@ -231,14 +231,88 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
   test('a create that timed out and was dropped by a fetch comes back with its late answer', async () => {
     const a = await bound();
     const held = gate();
-    backend.after = request => (request.method === 'create' ? held.pass() : undefined);
-    a.create({text: 'local'}, {timeout: 20});
+    backend.after = request => (request.method === 'read' ? held.pass() : undefined);
+    const fetched = a.fetch();
+    const model = a.create({text: 'local'}, {timeout: 20});
     await event(a, 'error');
-    a.fetch();
     held.open();
-    await until(() => a.length === 1 && !a.at(0).isNew());
-    await a.fetch();
+    await fetched;
+    assert.equal(a.get(model), undefined);
+    await until(() => a.length === 1);
     assert.deepEqual(content(a), store());
+  });
+
+  test('a create that timed out and was tried again is two', async () => {
+    const a = await bound();
+    const held = gate();
+    backend.after = () => held.pass();
+    const model = a.create({text: 'impatient'}, {timeout: 20});
+    await event(a, 'error');
+    const saved = model.save();
+    held.open();
+    await saved;
+    assert.equal(model.id, 2);
+    assert.deepEqual(content(a), [{id: 1, text: 'impatient'}, {id: 2, text: 'impatient'}]);
+  });
+
+  test('a change is heard once, whatever the server sends', async () => {
+    const a = await bound();
+    const heard = [];
+    a.on('backend:create', row => heard.push(row.id));
+    for (const rev of [1, 2, 2, 1, 3]) backend.io.emit('synced', 'create', {id: rev}, {rev});
+    await until(() => a.get(3));
+    assert.deepEqual(heard, [1, 2, 3]);
+  });
+
+  test('changes that overtake the answer to a listen wait for it', async () => {
+    await bound();
+    const held = gate();
+    backend.emit('create', {id: 1, text: 'before'});
+    backend.joining = () => held.pass();
+    const room = new (window.Backbone.Collection.extend({backend: {name: 'messages', channel: 'room'}}))().bindBackend();
+    await until(() => backend.listens.length === 2);
+    backend.io.emit('synced', 'create', {id: 2, text: 'included'}, {rev: 2});
+    backend.io.emit('synced', 'create', {id: 3, text: 'after'}, {rev: 3});
+    backend.rev = 2;
+    held.open();
+    await event(room, 'backend:connect');
+    assert.deepEqual(texts(room), ['after']);
+  });
+
+  test('nothing that Socket.IO has kept is sent before the page listens again', async () => {
+    const a = await bound();
+    socket.io.engine._hasPingExpired = () => true;
+    a.create({text: 'kept'});
+    assert.equal(backend.requests.length, 0);
+    mock.cut();
+    await event(a, 'sync');
+    assert.equal(backend.requests.length, 1);
+    assert.deepEqual(texts(a), ['kept']);
+  });
+
+  test('another epoch begins to count anew', async () => {
+    const a = await bound();
+    for (let i = 0; i < 5; i++) backend.emit(i ? 'update' : 'create', {id: 1, text: 'rev ' + (i + 1)});
+    await until(() => a.length && a.get(1).get('text') === 'rev 5');
+    backend.epoch = 'e2';
+    backend.rev = 0;
+    mock.cut();
+    await event(a, 'backend:reset');
+    backend.emit('update', {id: 1, text: 'new rev 1'});
+    await until(() => a.get(1).get('text') === 'new rev 1');
+  });
+
+  test('an answer older than what was fetched before is not applied', async () => {
+    backend.rev = 10;
+    backend.models.set(1, {id: 1, text: 'rev 10'});
+    const a = await bound();
+    await a.fetch();
+    backend.rev = 5;
+    backend.models.set(1, {id: 1, text: 'rev 5'});
+    await a.fetch();
+    assert.deepEqual(texts(a), ['rev 10']);
+    await a.get(1).fetch();
+    assert.deepEqual(texts(a), ['rev 10']);
   });
 
   for (const wait of [false, true]) {

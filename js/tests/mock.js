@@ -46,6 +46,7 @@ class MockBackend {
     this.nextId = 1;
     this.event = 'backend';
     this.refuse = null;            // (request) -> error, for listen
+    this.joining = async () => {}; // awaited before a listen is answered
     this.before = async () => {};  // awaited before a request is handled
     this.after = async () => {};   // awaited between handling and answering
     this.handler = null;           // (request, backend) -> result, instead of the store
@@ -56,10 +57,11 @@ class MockBackend {
   connected(socket) {
     socket.data.channels = new Set();
     let turn = Promise.resolve();
-    socket.on('listen', (arg, ack) => {
+    socket.on('listen', async (arg, ack) => {
       const request = arg && typeof arg === 'object' ? arg : {channel: arg};
       const channel = request.channel == null ? null : request.channel;
       this.listens.push(request);
+      await this.joining(request);
       const error = this.refuse && this.refuse(request);
       if (error) return ack({error});
       socket.data.channels.add(channel);
