@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import queue
 import socket
 import sys
 import threading
@@ -58,6 +59,8 @@ class Store:
         self._models: dict[tuple[str, str], dict[str, Any]] = {}
         self._seq = 0
         self._next_id = 1000
+        # New models as they are committed, before anybody is told.
+        self.new: queue.SimpleQueue[tuple[str | None, int] | None] = queue.SimpleQueue()
 
     def __call__(self, req: backboneio.Request, res: backboneio.Response) -> None:
         token = req.options.get("token", "")
@@ -81,6 +84,9 @@ class Store:
             turn = req.turn(model_id)
         with turn:
             model = self.commit(req.channel, req.method, {**req.model, "id": model_id}, token)
+            if req.method == "create" and "id" not in req.model:
+                self.new.put((req.channel, model_id))
+                nap(chance, 0.3, 0.02)
             nap(chance, 0.15, 0.02)
             if shared(model_id):
                 res.end(model, notify=CHANNELS)
@@ -156,6 +162,7 @@ class Writers:
             for work in (self.emit, self.call)
             for number in (1, 2)
         ]
+        self._threads.append(threading.Thread(target=self.guess, daemon=True))
 
     def start(self) -> None:
         for thread in self._threads:
@@ -163,6 +170,7 @@ class Writers:
 
     def stop(self) -> None:
         self._stop.set()
+        self._store.new.put(None)
         for thread in self._threads:
             thread.join()
 
@@ -195,24 +203,34 @@ class Writers:
         count = 0
         while not self._stop.wait(chance.uniform(0.02, 0.3)):
             count += 1
-            token = f"{name}-{count}"
             channel = chance.choice(CHANNELS)
             method = chance.choice(("create", "update", "patch", "patch", "delete"))
             model = {"id": chance.choice(HOT[channel]), "a": count}
-            error = None
-            self._history.add(
-                name, "invoke", token=token, method=method, channel=channel, model=model
-            )
-            try:
-                result = self._backend.call(method, model, {"token": token}, channel=channel)
-                self._history.add(name, "ok", token=token, conn=0, rev=None, model=result)
-            except backboneio.SyncError as err:
-                error = err.name
-                told = {"name": error, "message": err.message}
-                self._history.add(name, "fail", token=token, conn=0, error=told)
-            except RuntimeError:  # what a layer raised reaches server code as it is
-                error = "InternalError"
-            self._history.add(name, "done", token=token, error=error)
+            self.request(name, f"{name}-{count}", method, model, channel)
+
+    def guess(self) -> None:
+        """Change models whose ids nobody can know yet."""
+        count = 0
+        while (new := self._store.new.get()) is not None:
+            count += 1
+            channel, model_id = new
+            self.request("guess", f"guess-{count}", "patch", {"id": model_id, "a": count}, channel)
+
+    def request(
+        self, name: str, token: str, method: str, model: dict[str, Any], channel: str | None
+    ) -> None:
+        error = None
+        self._history.add(name, "invoke", token=token, method=method, channel=channel, model=model)
+        try:
+            result = self._backend.call(method, model, {"token": token}, channel=channel)
+            self._history.add(name, "ok", token=token, conn=0, rev=None, model=result)
+        except backboneio.SyncError as err:
+            error = err.name
+            told = {"name": error, "message": err.message}
+            self._history.add(name, "fail", token=token, conn=0, error=told)
+        except RuntimeError:  # what a layer raised reaches server code as it is
+            error = "InternalError"
+        self._history.add(name, "done", token=token, error=error)
 
 
 class HistoryHandler(logging.Handler):
@@ -237,6 +255,7 @@ class HistoryHandler(logging.Handler):
 def create() -> flask.Flask:
     """Make the application from the configuration in the environment."""
     config = json.loads(os.environ["CHAOS_CONFIG"])
+    sys.setswitchinterval(1e-4)  # fifty times as often as usual, to provoke races
     seed = config["seed"]
     history = History(config["history"])
     logging.getLogger().addHandler(HistoryHandler(history))
