@@ -287,6 +287,8 @@ def create() -> flask.Flask:
                 raise RuntimeError("leak: nobody outside may read this")
         nap(chance, 0.15, 0.03)
         next()
+        if token is not None and req.socket is not None and chance.random() < 0.02:
+            req.socket.leave(req.channel)  # the client listens again when it is told
         nap(chance, 0.05, 0.02)
 
     @backend.listen

@@ -97,6 +97,7 @@ function Client(given) {
   main.io.chaos = this;
   const socket = this.socket = main.io.socket('/items');
   socket.onAny((event, method, model, meta) => {
+    if (event === 'leave') add(client.name, 'taken-out', {channel: method});
     if (event === 'synced') add(client.name, 'event', {
       method, id: String(model.id), by: model.by, rev: meta.rev,
       channel: meta.channel === undefined ? '*' : meta.channel
@@ -108,6 +109,7 @@ function Client(given) {
     collection.on('add change', model => {
       add(client.name, 'view', {channel, id: String(model.id), by: model.get('by') || null});
     });
+    collection.on('backend:leave', () => collection.bindBackend());
     collection.on('remove', model => {
       add(client.name, 'view', {channel, id: String(model.id), by: null});
     });

@@ -210,6 +210,7 @@ class Client:
             )
             socket.on("connect", lambda s=socket: self._up(s), namespace=NAMESPACE)
             socket.on("synced", lambda *a, s=socket: self._synced(s, *a), namespace=NAMESPACE)
+            socket.on("leave", lambda *a, s=socket: self._taken_out(s, *a), namespace=NAMESPACE)
             try:
                 socket.connect(
                     self.url, transports=self.transports, namespaces=[NAMESPACE], wait_timeout=4
@@ -310,6 +311,13 @@ class Client:
                     self._apply(channel, method, model, meta["rev"])
                     channel.seen = max(channel.seen, meta["rev"])
             self.changed.notify_all()
+
+    def _taken_out(self, socket: _Socket, name: str | None, *reason: Any) -> None:
+        """Ask to be let in again."""
+        with self.lock:
+            if socket is self._socket:
+                self._log("taken-out", channel=name)
+                self._listen(self.channels[name])
 
     def _apply(self, channel: Channel, method: str, model: Model, rev: int) -> None:
         if method == "patch":

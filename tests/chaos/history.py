@@ -12,6 +12,7 @@ Every line has ``t`` (nanoseconds of the machine's monotonic clock), ``c`` (who:
 ``connect``     connection number ``conn`` is up; nothing is listened to on it
 ``listen``      the client asks to hear a channel, ``since`` a rev or not
 ``listened``    the answer: epoch, rev, ``missed`` as ``[[method, id, by, rev], ...]`` or ``reset``
+``taken-out``   the server took the client out of a channel
 ``event``       a change came: method, id, by, rev, channel (``"*"``: none was named)
 ``view``        the client's collection now shows the version ``by`` of a model; null: it is gone
 ``final``       a channel's collection when all was calm

@@ -240,6 +240,11 @@ def heard_what_was_not_asked_for(story: Story) -> None:
     story.event(1, "x-1", channel="secret")
 
 
+def heard_after_being_taken_out(story: Story) -> None:
+    story.add("b", "taken-out", channel=None)
+    story.write("a-1", 1)
+
+
 def read_behind_its_rev(story: Story) -> None:
     story.write("a-1", 1)
     story.write("a-2", 2)
@@ -308,6 +313,7 @@ def client_fails(story: Story) -> None:
         ("delivery", told_to_nobody),
         ("delivery", not_replayed),
         ("isolation", heard_what_was_not_asked_for),
+        ("isolation", heard_after_being_taken_out),
         ("stale-read", read_behind_its_rev),
         ("stale-read", read_without_a_model),
         ("old-over-new", older_version_shown),
