@@ -20,7 +20,7 @@ class Answer:
 
     def __init__(self, content: int) -> None:
         self.content = content  # a hash of the request, to recognise an id that is used again
-        self.done = threading.Event()
+        self.done: threading.Event | None = None  # set when it is there; made by who waits for it
         self.arguments: Arguments = ""
         self.time = 0.0
 
@@ -53,16 +53,21 @@ class Answers:
         """
         key = (client, request_id)
         with self._lock:
-            self._trim(time.monotonic())
-            answer = self._given.get(key) or self._running.get(key)
+            if key in self._given:
+                self._trim(time.monotonic())  # it may be too old
+            answer = self._given.get(key)
             if answer is None:
-                self._running[key] = Answer(content)
-                return None
+                answer = self._running.get(key)
+                if answer is None:
+                    self._running[key] = Answer(content)
+                    return None
+                if answer.done is None:
+                    answer.done = threading.Event()
         if answer.content != content:
             raise Conflict(
                 f"id {request_id:.100}: was used for another request; every request needs its own"
             )
-        if not answer.done.wait(self._limits.answer_timeout):
+        if answer.done is not None and not answer.done.wait(self._limits.answer_timeout):
             raise Timeout("the first try of this request is still running")
         return answer.arguments
 
@@ -76,7 +81,9 @@ class Answers:
             self._given[key] = answer
             self._bytes += len(arguments)
             self._trim(answer.time)
-        answer.done.set()
+            done = answer.done
+        if done is not None:
+            done.set()
 
     def __len__(self) -> int:
         return len(self._given)

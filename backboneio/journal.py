@@ -100,7 +100,7 @@ class Journal:
         self._forgotten = 0  # the last rev that was dropped
         self._turns = Turns()
 
-    def append(self, change: Change, queue: Callable[[Change], None]) -> None:
+    def append(self, change: Change, queue: Callable[[Change], object]) -> None:
         """Give *change* the next rev, keep it, and call *queue* with it in the order of revs."""
         with self._lock:
             self.rev += 1

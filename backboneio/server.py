@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
 
 import socketio
 from engineio import exceptions as engineio_exceptions
-from engineio import json as engineio_json
 from engineio import packet as engineio_packet
 from socketio import packet as socketio_packet
 
 from . import encoding, transport
 from .errors import BadRequest
+from .manager import ThreadSafeManager
+from .packets import Event, Malformed, Packet, strict_packet_class
 from .sockets import SyncSocket
 from .sync import Sync
 
 logger = logging.getLogger("backboneio.server")
+
+#: What python-socketio calls handlers for by itself; no client may pretend that it happened.
+_RESERVED_EVENTS = ("connect", "disconnect")
 
 
 class SocketIOWire:
@@ -77,175 +79,6 @@ class SocketIOWire:
 def _gone() -> AbstractContextManager[object]:
     """Let a connection close while something is sent to it: the others are sent it still."""
     return suppress(engineio_exceptions.SocketIsClosedError)
-
-
-class _StrictJSON:
-    """Our JSON, in the form in which python-socketio calls the standard library's."""
-
-    @staticmethod
-    def dumps(value: Any, **_options: Any) -> str:
-        return encoding.dumps(value)
-
-    @staticmethod
-    def loads(text: str | bytes, **_options: Any) -> Any:
-        return encoding.loads(text)
-
-
-class Malformed:
-    """Stands for the arguments of an event that could not be parsed."""
-
-    def __init__(self, message: str) -> None:
-        self.message = message
-
-
-class Packet(socketio_packet.Packet):  # type: ignore[misc]
-    """A Socket.IO packet whose JSON is strict, and whose bad JSON still gets an answer.
-
-    python-socketio drops an event that it cannot parse, and its client waits for ever. Here such an
-    event arrives with its ack id and with :class:`Malformed` in place of its arguments. Whatever
-    else is no Socket.IO packet closes the connection, as the protocol has it.
-    """
-
-    json = _StrictJSON
-    #: Binary attachments that one packet may announce; they are held until all are there.
-    max_attachments = 64
-
-    def decode(self, encoded_packet: str) -> int:
-        """Parse a packet and return how many attachments are to follow."""
-        if not isinstance(encoded_packet, str):
-            raise transport.BadMessage("an attachment without a packet")
-        try:
-            attachments = int(super().decode(encoded_packet) or 0)
-        except (ValueError, RecursionError) as err:
-            # The head (type, namespace, id) is parsed before the JSON, which is what failed.
-            event = _OUR_EVENT.search(encoded_packet, 0, 600)
-            if self.packet_type != socketio_packet.EVENT or event is None:
-                raise transport.BadMessage("malformed packet") from err
-            self._replace_arguments(event[1], err)
-            return 0
-        if attachments > self.max_attachments:
-            raise transport.BadMessage("too many attachments")
-        if not attachments and self.packet_type in _BINARY:
-            # python-socketio would take the client's next message for an attachment.
-            raise transport.BadMessage("a binary packet without attachments")
-        if self.packet_type in (socketio_packet.EVENT, socketio_packet.BINARY_EVENT):
-            data = self.data
-            if not (isinstance(data, list) and data and isinstance(data[0], str)):
-                raise transport.BadMessage("an event is a list that starts with its name")
-        return attachments
-
-    def add_attachment(self, attachment: bytes) -> bool:
-        """Take an attachment, and return whether it was the last one."""
-        try:
-            return bool(super().add_attachment(attachment))
-        except (LookupError, TypeError, RecursionError) as err:  # a placeholder for none of them
-            if self.packet_type == socketio_packet.BINARY_EVENT:
-                self._replace_arguments(str(self.data[0]), err)
-            return True
-
-    def _replace_arguments(self, event: str, err: Exception) -> None:
-        if self.id is None or event not in _OUR_EVENTS:
-            raise transport.BadMessage("malformed packet") from err
-        reason = "nested too deeply" if isinstance(err, RecursionError) else str(err)
-        self.data = [event, Malformed(f"{event}: not the JSON it should be: {reason}")]
-
-
-_BINARY = (socketio_packet.BINARY_EVENT, socketio_packet.BINARY_ACK)
-_OUR_EVENTS = ("sync", "listen", "leave")
-_OUR_EVENT = re.compile(rf'\[\s*"({"|".join(_OUR_EVENTS)})"')
-#: What python-socketio calls handlers for by itself; no client may pretend that it happened.
-_RESERVED_EVENTS = ("connect", "disconnect")
-
-
-class ThreadSafeManager:
-    """Mixed into a client manager, so that clients may come, go and join rooms on many threads.
-
-    python-socketio's managers create and drop rooms in several steps: two clients that enter a room
-    at once, or one that enters as the last one leaves, could lose their membership. They also look
-    through every room for each client that goes; here the rooms of a client are known.
-
-    ``_lock`` protects the manager's dictionaries. It is re-entrant, and nothing is sent under it.
-    """
-
-    _lock: threading.RLock
-    _rooms_of: dict[tuple[str, str], set[str | None]]
-    # Of python-socketio's BaseManager:
-    callbacks: dict[str, Any]
-    pending_connect: dict[str, list[str]]
-    pending_disconnect: dict[str, list[str]]
-
-    @classmethod
-    def guard(cls, manager: Any) -> None:
-        """Make *manager* thread-safe; before it has clients."""
-        if not isinstance(manager, cls):
-            manager._lock = threading.RLock()
-            manager._rooms_of = {}
-            kind = type(manager)
-            manager.__class__ = type(kind.__name__, (cls, kind), {"__module__": kind.__module__})
-
-    def basic_enter_room(
-        self, sid: str, namespace: str, room: str | None, eio_sid: str | None = None
-    ) -> None:
-        """Add a client to a room."""
-        with self._lock:
-            super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)  # type: ignore[misc]
-            self._rooms_of.setdefault((namespace, sid), set()).add(room)
-
-    def basic_leave_room(self, sid: str, namespace: str, room: str | None) -> None:
-        """Remove a client from a room."""
-        with self._lock:
-            super().basic_leave_room(sid, namespace, room)  # type: ignore[misc]
-            rooms = self._rooms_of.get((namespace, sid))
-            if rooms is not None:
-                rooms.discard(room)
-                if not rooms:
-                    del self._rooms_of[namespace, sid]
-
-    def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
-        """Remove a client from all its rooms."""
-        with self._lock:
-            for room in list(self._rooms_of.get((namespace, sid), ())):
-                self.basic_leave_room(sid, namespace, room)
-            # The rest of what super() does, which would look through all rooms first.
-            self.callbacks.pop(sid, None)
-            for pending in (self.pending_connect, self.pending_disconnect):
-                waiting = pending.get(namespace, [])
-                if sid in waiting:
-                    waiting.remove(sid)
-                    if not waiting:
-                        del pending[namespace]
-
-    def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
-        """Return who is in a room, or in one of several, by sid and Engine.IO session."""
-        with self._lock:
-            return iter(list(super().get_participants(namespace, room)))  # type: ignore[misc]
-
-    def get_rooms(self, sid: str, namespace: str) -> list[str]:
-        """Return the rooms of a client."""
-        with self._lock:
-            rooms = self._rooms_of.get((namespace, sid), ())
-            return [room for room in rooms if room is not None]
-
-
-def _locked(name: str) -> Callable[..., Any]:
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self._lock:
-            return getattr(super(ThreadSafeManager, self), name)(*args, **kwargs)
-
-    method.__name__ = name
-    return method
-
-
-for _name in (
-    "pre_connect",
-    "connect",
-    "is_connected",
-    "pre_disconnect",
-    "sid_from_eio_sid",
-    "eio_sid_from_sid",
-    "_generate_ack_id",
-):
-    setattr(ThreadSafeManager, _name, _locked(_name))
 
 
 class HubServer(socketio.Server):  # type: ignore[misc]
@@ -313,28 +146,25 @@ def _install(sio: socketio.Server, served: dict[str, tuple[Sync, SocketIOWire]])
     sio.async_handlers = False
     ThreadSafeManager.guard(sio.manager)
     if sio.packet_class is socketio_packet.Packet:
-        own_json = socketio_packet.Packet.json  # where the option ``json`` is kept, for all servers
-        sio.packet_class = (
-            Packet if own_json is engineio_json else type("Packet", (Packet,), {"json": own_json})
-        )
+        sio.packet_class = strict_packet_class()
     trigger_event, handle_connect = sio._trigger_event, sio._handle_connect
-    handle_event = sio._handle_event_internal
+    handle_event, handle_message = sio._handle_event_internal, sio._handle_eio_message
 
     @functools.wraps(trigger_event)
     def on_trigger(event: str, namespace: str, *args: Any) -> Any:
         found = served.get(namespace)
-        if found is None or event not in ("connect", "disconnect"):
+        if found is None or event not in _RESERVED_EVENTS:
             return trigger_event(event, namespace, *args)
         sync, wire = found
+        address = sio.manager.eio_sid_from_sid(args[0], namespace)
         if event == "disconnect":
             try:
                 return trigger_event(event, namespace, *args)
             finally:
-                sync.disconnect(args[0])
+                sync.disconnect(address)
         accepted = trigger_event(event, namespace, *args)
         if accepted is not False:
             sid, environ, *auth = args
-            address = sio.manager.eio_sid_from_sid(sid, namespace)
             sync.connect(SyncSocket(sync, wire, sid, address, environ, auth[0] if auth else None))
         return accepted
 
@@ -346,25 +176,44 @@ def _install(sio: socketio.Server, served: dict[str, tuple[Sync, SocketIOWire]])
         if connection is None or connection.closing:
             sio._handle_disconnect(eio_sid, namespace, sio.reason.TRANSPORT_CLOSE)
 
+    def ours(eio_sid: str, namespace: str, data: list[Any], ack_id: int | None) -> bool:
+        """Handle an event if it is one of a backend's, and return whether it was."""
+        found = served.get(namespace)
+        socket = None if found is None else found[0].sockets.get(eio_sid)
+        handler = None if found is None else found[0].handlers.get(data[0])
+        if found is None or socket is None or handler is None:
+            return False
+        sync, wire = found
+        sio.logger.info('received event "%s" from %s [%s]', data[0], socket.sid, namespace)
+        ack = None if ack_id is None else partial(wire.ack, eio_sid, ack_id)
+        args = data[1:]
+        if ack is not None and args and isinstance(args[0], Malformed):
+            sync.refuse(ack, BadRequest(args[0].message))
+        else:
+            handler(socket, args, ack)
+        return True
+
+    @functools.wraps(handle_message)
+    def on_message(eio_sid: str, message: str | bytes) -> None:
+        # The short way for nearly all messages: python-socketio's takes several times as long.
+        event = None if eio_sid in sio._binary_packet else Event.of(message)
+        if event is not None and event.namespace in served:
+            data = event.parse()
+            if data is not None and ours(eio_sid, event.namespace, data, event.id):
+                return
+        handle_message(eio_sid, message)
+
     @functools.wraps(handle_event)
     def on_event(
         server: socketio.Server, sid: str, eio_sid: str, data: list[Any], namespace: str, id: Any
     ) -> None:
         if data[0] in _RESERVED_EVENTS:
             raise transport.BadMessage(f"{data[0]!r} is no event for clients to send")
-        found = served.get(namespace)
-        handler = None if found is None else found[0].handlers.get(data[0])
-        socket = None if found is None else found[0].sockets.get(sid)
-        if found is None or handler is None or socket is None:
+        if not ours(eio_sid, namespace, data, id):
             handle_event(server, sid, eio_sid, data, namespace, id)
-            return
-        ack = None if id is None else partial(found[1].ack, eio_sid, id)
-        args = data[1:]
-        if ack is not None and args and isinstance(args[0], Malformed):
-            found[0].refuse(ack, BadRequest(args[0].message))
-            return
-        handler(socket, args, ack)
 
     sio._trigger_event = on_trigger
     sio._handle_connect = on_connect
     sio._handle_event_internal = on_event
+    if isinstance(sio.packet_class, type) and issubclass(sio.packet_class, Packet):
+        sio.eio.on("message", on_message)

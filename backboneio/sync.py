@@ -69,7 +69,7 @@ class Sync:
         self.limits = limits or Limits()
         self.context: Context = context or (lambda environ: nullcontext())
         self.journal = Journal(self.limits)
-        self.sockets: dict[str, SyncSocket] = {}  # by sid; single dictionary operations
+        self.sockets: dict[str, SyncSocket] = {}  # by address; single dictionary operations
         self._answers = Answers(self.limits)
         self._strand = Strand()
         # Only the strand touches these three.
@@ -84,11 +84,11 @@ class Sync:
 
     def connect(self, socket: SyncSocket) -> None:
         """A client has connected to the namespace."""
-        self.sockets[socket.sid] = socket
+        self.sockets[socket.address] = socket
 
-    def disconnect(self, sid: str) -> None:
+    def disconnect(self, address: str) -> None:
         """A client has gone."""
-        socket = self.sockets.pop(sid, None)
+        socket = self.sockets.pop(address, None)
         if socket is not None:
             socket.closed = True
             socket.channels.clear()
@@ -149,7 +149,7 @@ class Sync:
             return
         request_id = req.id
         if request_id is None or req.method == "read":
-            self._handle(req, partial(self._settle, req, rev, ack))
+            self._handle(req, partial(self._settle, socket, req, rev, ack))
             return
         client = socket.client
         content = hash(encoding.dumps([req.method, req.model, req.options, req.channel]))
@@ -166,7 +166,7 @@ class Sync:
             self._answers.give(client, request_id, arguments)
             ack(arguments)
 
-        self._handle(req, partial(self._settle, req, rev, answer))
+        self._handle(req, partial(self._settle, socket, req, rev, answer))
 
     def _parse_sync(self, socket: SyncSocket, args: Sequence[Any]) -> Request:
         """Return the request that a client sent, if it may be one."""
@@ -218,7 +218,7 @@ class Sync:
 
     def publish(self, change: Change) -> None:
         """Put a change of server code into the journal and tell the listeners."""
-        self._publish(change, None)
+        self._publish(change, None, None)
 
     def turn(self, model_id: ModelId) -> AbstractContextManager[object]:
         """Wait for the turn on a model."""
@@ -251,6 +251,7 @@ class Sync:
 
     def _settle(
         self,
+        socket: SyncSocket,
         req: Request,
         rev: int,
         ack: Ack,
@@ -276,7 +277,7 @@ class Sync:
         def answer(rev: int) -> None:
             ack(answer_text(text, rev, epoch))
 
-        self._publish(change, answer)
+        self._publish(change, answer, socket.address)
         self.backend.observe(change)
 
     def refuse(self, ack: Ack, err: BaseException) -> None:
@@ -297,14 +298,18 @@ class Sync:
         self._strand.post(job)
         self._strand.run()
 
-    def _publish(self, change: Change, answer: Callable[[int], None] | None) -> None:
+    def _publish(
+        self, change: Change, answer: Callable[[int], None] | None, origin: str | None
+    ) -> None:
         # The job is queued under the journal's lock, so that jobs have the order of revs.
         self.journal.append(
-            change, lambda change: self._strand.post(partial(self._deliver, change, answer))
+            change, lambda change: self._strand.post(partial(self._deliver, change, answer, origin))
         )
         self._strand.run()
 
-    def _deliver(self, change: Change, answer: Callable[[int], None] | None) -> None:
+    def _deliver(
+        self, change: Change, answer: Callable[[int], None] | None, origin: str | None
+    ) -> None:
         self._delivered = change.rev
         if answer is not None:
             answer(change.rev)
@@ -315,10 +320,8 @@ class Sync:
             audience = self._audiences.get(channel)
             if audience is not None:
                 # The client that caused it got the ack, which stands for its own channel.
-                origin = (
-                    None if channel != change.channel else self.sockets.get(change.origin or "")
-                )
-                audience.send(synced_text(change, (channel,)), origin.address if origin else None)
+                but = origin if channel == change.channel else None
+                audience.send(synced_text(change, (channel,)), but)
 
     def _join(
         self, socket: SyncSocket, channel: str | None, since: tuple[str, int] | None, ack: Ack

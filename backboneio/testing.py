@@ -147,7 +147,7 @@ class SyncClient:
     def disconnect(self) -> None:
         """Close the connection, as when the browser's page is closed."""
         self.connected = False
-        self._sync.disconnect(self.socket.sid)
+        self._sync.disconnect(self.socket.address)
 
     def _ask(self, event: str, argument: Any) -> list[Any]:
         if not self.connected:

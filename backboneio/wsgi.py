@@ -176,7 +176,7 @@ def _contexts(app: object) -> tuple[Context, Callable[[], bool]]:
 
     def context(environ: dict[str, Any] | None) -> AbstractContextManager[object]:
         if environ is not None:
-            return app.request_context(_handshake(environ))
+            return _HandshakeContext(app, _handshake(environ))
         current = flask.current_app
         if current and current._get_current_object() is app:  # type: ignore[attr-defined]
             return nullcontext()
@@ -185,17 +185,30 @@ def _contexts(app: object) -> tuple[Context, Callable[[], bool]]:
     return context, lambda: bool(app.debug)
 
 
+class _HandshakeContext(flask.ctx.RequestContext):
+    """The request context of a layer: there is a request, but no view that it is for."""
+
+    def match_request(self) -> None:
+        """Leave the URL map alone, which knows nothing of the handshake's path."""
+
+
 def _handshake(environ: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of a handshake's environment, for one request context.
 
     Flask keeps the request object in it, and the handshake's body and socket are gone.
     """
-    copied = {key: value for key, value in environ.items() if key not in _GONE}
+    copied = environ.copy()
+    for key in _GONE:
+        copied.pop(key, None)
     copied["wsgi.input"] = io.BytesIO()
     copied["REQUEST_METHOD"] = "GET"
     return copied
 
 
-_GONE = frozenset(
-    ("CONTENT_LENGTH", "CONTENT_TYPE", "werkzeug.request", "werkzeug.socket", "gunicorn.socket")
+_GONE = (
+    "CONTENT_LENGTH",
+    "CONTENT_TYPE",
+    "werkzeug.request",
+    "werkzeug.socket",
+    "gunicorn.socket",
 )
