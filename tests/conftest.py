@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ import flask
 import pytest
 
 import backboneio
+from backboneio.sockets import SyncSocket
 
 from .support import Client, LiveServer, ServerProcess, Wire
 
@@ -22,6 +24,18 @@ def restless() -> Iterator[None]:
     sys.setswitchinterval(interval / 100)
     yield
     sys.setswitchinterval(interval)
+
+
+@pytest.fixture
+def left_behind() -> Callable[[], list[SyncSocket]]:
+    """What is still in memory of the clients that the test has connected."""
+
+    def sockets() -> list[SyncSocket]:
+        gc.collect()
+        return [item for item in gc.get_objects() if isinstance(item, SyncSocket)]
+
+    before = sockets()  # a test that failed keeps its own
+    return lambda: [socket for socket in sockets() if not any(socket is old for old in before)]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import threading
@@ -16,7 +15,6 @@ import socketio.exceptions
 import websockets.exceptions
 
 import backboneio
-from backboneio.sockets import SyncSocket
 
 from .support import Client, Refused, together, wait_until
 
@@ -210,7 +208,7 @@ def test_a_disconnect_handler_is_called(live: Any, connect: Any) -> None:
 
 
 def test_a_disconnect_handler_that_fails_leaves_nothing_behind(
-    live: Any, messages: Any, connect: Any
+    live: Any, messages: Any, connect: Any, left_behind: Any
 ) -> None:
     url, sio = live()
 
@@ -221,17 +219,17 @@ def test_a_disconnect_handler_that_fails_leaves_nothing_behind(
     client = connect(url)
     client.listen()
     client.close()
-    wait_until(lambda: not _sockets())
+    wait_until(lambda: not left_behind())
     messages.emit("created", {"id": 1})
 
 
-def test_the_server_disconnects_a_client(live: Any, connect: Any) -> None:
+def test_the_server_disconnects_a_client(live: Any, connect: Any, left_behind: Any) -> None:
     url, sio = live()
     client = connect(url)
     client.listen()
     sio.disconnect(client.sio.get_sid("/messages"), namespace="/messages")
     assert client.gone.wait(15)
-    wait_until(lambda: not _sockets())
+    wait_until(lambda: not left_behind())
 
 
 def test_a_layer_disconnects_a_client(live: Any, messages: Any, connect: Any) -> None:
@@ -360,12 +358,7 @@ def test_always_connect(live: Any, connect: Any) -> None:
 # Clients that come and go
 
 
-def _sockets() -> list[SyncSocket]:
-    gc.collect()
-    return [item for item in gc.get_objects() if isinstance(item, SyncSocket)]
-
-
-def test_nothing_is_left_of_clients_that_went(live: Any, messages: Any) -> None:
+def test_nothing_is_left_of_clients_that_went(live: Any, messages: Any, left_behind: Any) -> None:
     url, sio = live()
 
     def come_and_go() -> None:
@@ -375,13 +368,13 @@ def test_nothing_is_left_of_clients_that_went(live: Any, messages: Any) -> None:
                 client.sync("create", {})
 
     together(*[come_and_go] * 4)
-    wait_until(lambda: not _sockets())
+    wait_until(lambda: not left_behind())
     wait_until(lambda: not sio.environ)
     assert len(messages.call("read")) == 32
 
 
 def test_nothing_is_left_of_a_client_that_goes_while_it_connects(
-    live: Any, messages: Any, closing: Any
+    live: Any, messages: Any, closing: Any, left_behind: Any
 ) -> None:
     """Another thread hears of the goodbye while the connect handler is still thinking."""
     url, sio = live()
@@ -408,7 +401,7 @@ def test_nothing_is_left_of_a_client_that_goes_while_it_connects(
 
     together(connect, go)
     wait_until(lambda: not sio.environ)
-    wait_until(lambda: not _sockets())
+    wait_until(lambda: not left_behind())
     assert list(sio.manager.get_participants("/messages", None)) == []
     messages.emit("created", {"id": 1})
 
