@@ -11,12 +11,21 @@ import threading
 import urllib.parse
 from typing import Any
 
+from gunicorn import config as gunicorn_config
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import CLIENT, OPEN, Protocol
 
 from backboneio.transport import Server
 
 from ..support import PATIENCE, LiveServer
+
+
+def gunicorn(*arguments: str) -> list[str]:
+    """The command that starts gunicorn on a free port, without the files it may leave behind."""
+    command = ["gunicorn", "--bind", "127.0.0.1:0", "--access-logfile", "-"]
+    if "control_socket_disable" in gunicorn_config.make_settings():
+        command.append("--no-control-socket")
+    return [*command, *arguments]
 
 
 class Raw:

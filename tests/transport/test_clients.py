@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from ..support import PATIENCE, ROOT, ServerProcess, wait_until
-from .support import Raw
+from .support import Raw, gunicorn
 
 NODE = shutil.which("node")
 MODULES = pathlib.Path(os.environ.get("SOCKET_IO_CLIENT", ROOT / "js" / "node_modules"))
@@ -54,12 +54,7 @@ process.on("unhandledRejection", (error) => { console.log(error); process.exit(1
 def test_javascript_client_comes_back_after_a_reload(transports: list[str]) -> None:
     assert NODE is not None, "this test needs Node in the PATH"
     assert (MODULES / "socket.io-client").exists(), "run npm install in js/ first"
-    server = ServerProcess(
-        "gunicorn",
-        *("--bind", "127.0.0.1:0", "-k", "gthread", "--threads", "4"),
-        "--no-control-socket",
-        "tests.transport.app:app",
-    )
+    server = ServerProcess(*gunicorn("-k", "gthread", "--threads", "4", "tests.transport.app:app"))
     client = subprocess.Popen(
         [NODE, "-e", CLIENT, server.url, json.dumps(transports)],
         env={**os.environ, "NODE_PATH": str(MODULES)},
@@ -96,9 +91,7 @@ def test_five_thousand_clients(many_files: int) -> None:
     """They cost little memory and no threads; a page and a broadcast still come at once."""
     assert many_files > 5_500, "raise the hard limit of open files (ulimit -Hn) to run this"
     server = ServerProcess(
-        "gunicorn",
-        *("--bind", "127.0.0.1:0", "-k", "gthread", "--threads", "8", "--no-control-socket"),
-        "tests.transport.app:app",
+        *gunicorn("-k", "gthread", "--threads", "8", "tests.transport.app:app"),
         EIO_OPTIONS=json.dumps({"ping_interval": 300}),
     )
     raws: list[Raw] = []

@@ -27,11 +27,11 @@ from websockets.sync.client import connect as websocket_connect
 
 from ..support import PATIENCE, ServerProcess, wait_until
 from . import app as application
-from .support import Http, Raw, finish_get, masked
+from .support import Http, Raw, finish_get, gunicorn, masked
 
 APP = "tests.transport.app:app"
 PEM = str(pathlib.Path(__file__).with_name("localhost.pem"))
-GUNICORN = ["gunicorn", "--bind", "127.0.0.1:0", "--no-control-socket", "--access-logfile", "-"]
+GUNICORN = gunicorn()
 SERVERS = {
     "werkzeug": ["tests.transport.app"],
     "sync": [*GUNICORN, APP],
@@ -194,8 +194,14 @@ def test_max_requests(start: Callable[..., ServerProcess], kind: str) -> None:
     server = start(*GUNICORN, "-k", kind, "--threads", "2", "--max-requests", "4", APP)
     with Client(server.url, "websocket") as client:
         pid = about(server.url)["pid"]
-        while about(server.url)["pid"] == pid:
-            pass
+
+        def replaced() -> bool:
+            try:
+                return bool(about(server.url)["pid"] != pid)
+            except requests.ConnectionError:  # the old worker has gone with it
+                return False
+
+        wait_until(replaced)
         client.connects.get(timeout=PATIENCE)
         client.check()
     assert "Traceback" not in server.stop()
