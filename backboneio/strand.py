@@ -9,6 +9,9 @@ from collections.abc import Callable
 
 logger = logging.getLogger("backboneio.strand")
 
+#: Jobs that may be queued before a thread that posts more waits for its turn to run them.
+HIGH_WATER = 256
+
 
 class Strand:
     """A queue of jobs that whichever thread finds it idle empties.
@@ -19,28 +22,54 @@ class Strand:
     overlap, state that only jobs touch needs no lock, and no lock is held while they run.
     (Boost.Asio calls this a strand.)
 
+    When more jobs come than one thread can run, those who post them wait and take over from it:
+    nobody is kept for ever with the jobs of others, and the queue stays short.
+
     A job must not block. One that raises is logged; the others are not disturbed.
     """
 
     def __init__(self) -> None:
         self._jobs: deque[Callable[[], object]] = deque()  # append and popleft are atomic
-        self._running = threading.Lock()  # held by the thread that runs jobs; never waited for
+        self._running = threading.Lock()  # held by the thread that runs jobs
+        self._runner = 0  # its ident
+        self._waiting: deque[None] = deque()  # one for every thread that waits to take over
 
     def post(self, job: Callable[[], object]) -> None:
         """Queue *job*. Somebody has to call :meth:`run` soon after."""
         self._jobs.append(job)
 
     def run(self) -> None:
-        """Run what is queued, unless another thread is doing so."""
+        """Run what is queued, unless another thread is doing so and keeps up."""
         # The loop looks again after letting go: a job queued between the last look and the release
         # would otherwise wait for the next call.
-        while self._jobs and self._running.acquire(blocking=False):
+        while self._jobs and self._acquire():
             try:
-                while self._jobs:
-                    job = self._jobs.popleft()
-                    try:
-                        job()
-                    except Exception:
-                        logger.exception("a job failed")
+                self._run_some()
             finally:
+                self._runner = 0
                 self._running.release()
+            if self._waiting:  # somebody takes over, now or soon
+                return
+
+    def _acquire(self) -> bool:
+        if self._running.acquire(blocking=False):
+            self._runner = threading.get_ident()
+            return True
+        if len(self._jobs) < HIGH_WATER or self._runner == threading.get_ident():
+            return False
+        self._waiting.append(None)
+        self._running.acquire()
+        self._runner = threading.get_ident()
+        self._waiting.pop()
+        return True
+
+    def _run_some(self) -> None:
+        """Run all jobs; when others wait to take over, only so many."""
+        ran = 0
+        while self._jobs and not (ran >= HIGH_WATER and self._waiting):
+            job = self._jobs.popleft()
+            ran += 1
+            try:
+                job()
+            except Exception:
+                logger.exception("a job failed")

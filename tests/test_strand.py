@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from backboneio.strand import Strand
+from backboneio.strand import HIGH_WATER, Strand
 
 from .support import together
 
@@ -91,3 +91,32 @@ def test_nobody_waits_for_a_slow_job() -> None:
     go_on.set()
     runner.join(10)
     assert ran == [1]
+
+
+@pytest.mark.usefixtures("restless")
+def test_nobody_is_kept_with_the_jobs_of_others_and_the_queue_stays_short() -> None:
+    strand, done = Strand(), threading.Event()
+    posted: list[None] = []
+    ran: list[None] = []
+    queued: list[int] = []
+
+    def post() -> None:
+        posted.append(None)
+        strand.post(lambda: ran.append(None))
+        strand.run()
+
+    def busy() -> None:
+        while not done.is_set():
+            post()
+            queued.append(len(posted) - len(ran))
+
+    def visitor() -> None:
+        try:
+            for _ in range(300):
+                post()
+        finally:
+            done.set()
+
+    together(visitor, busy, busy, busy)
+    assert len(ran) == len(posted)
+    assert max(queued) < 10 * HIGH_WATER
