@@ -55,17 +55,26 @@ def main() -> None:
 def _measure(cases: dict, name: str, clients: int, seconds: float, number: int) -> None:
     kind = KINDS[name]
     what = f"{clients:,} clients" if clients else "requests"
-    load = os.getloadavg()[0]
     print(f"round {number + 1}: {kind.title}, {what} ", end="", flush=True)
-    started = time.monotonic()
+    started, others = time.monotonic(), _others()
     try:
         found = figures.crowd(kind, clients, seconds) if clients else figures.sync(kind, seconds)
     except Exception as err:  # one server that fails does not end the comparison
         print(f"failed: {err!r}", flush=True)
         return
-    found["load"] = load
+    took = time.monotonic() - started
+    found["others"] = (_others() - others) / took
     cases.setdefault(name, {}).setdefault(str(clients), []).append(found)
-    print(f"({time.monotonic() - started:.0f} s, load {load:.1f})", flush=True)
+    print(f"({took:.0f} s, others used {found['others']:.2f} cores)", flush=True)
+
+
+def _others() -> float:
+    """Return the seconds of CPU that everything but this program and its servers has used."""
+    user, nice, system, _idle, _wait, *rest = (
+        int(ticks) for ticks in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    )
+    everything = (user + nice + system + sum(rest[:3])) / os.sysconf("SC_CLK_TCK")
+    return everything - sum(os.times()[:4])
 
 
 def _cases(options: argparse.Namespace) -> list[Case]:
