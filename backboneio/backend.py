@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 from .errors import HandedError, handed
 from .journal import Change
@@ -75,6 +75,15 @@ class Backend:
 
     # The stack
 
+    @overload
+    def use(self, layer: L, /) -> L: ...
+
+    @overload
+    def use(self, *methods: str) -> Callable[[L], L]: ...
+
+    @overload
+    def use(self, method: str, /, *more: str | L) -> L: ...
+
     def use(self, *args: Any) -> Any:
         """Add a layer: ``use(layer)``, ``use("create", "update", layer)``, or as a decorator.
 
@@ -113,30 +122,30 @@ class Backend:
 
     def create(self, layer: L) -> L:
         """Add a layer for ``create`` requests; also as a decorator."""
-        return self.use("create", layer)  # type: ignore[no-any-return]
+        return self.use("create", layer)
 
     def read(self, layer: L) -> L:
         """Add a layer for ``read`` requests; also as a decorator."""
-        return self.use("read", layer)  # type: ignore[no-any-return]
+        return self.use("read", layer)
 
     def update(self, layer: L) -> L:
         """Add a layer for ``update`` requests; also as a decorator."""
-        return self.use("update", layer)  # type: ignore[no-any-return]
+        return self.use("update", layer)
 
     def patch(self, layer: L) -> L:
         """Add a layer for ``patch`` requests (``{patch: true}``); also as a decorator."""
-        return self.use("patch", layer)  # type: ignore[no-any-return]
+        return self.use("patch", layer)
 
     def delete(self, layer: L) -> L:
         """Add a layer for ``delete`` requests; also as a decorator."""
-        return self.use("delete", layer)  # type: ignore[no-any-return]
+        return self.use("delete", layer)
 
     def listen(self, layer: L) -> L:
         """Add a layer that decides who may hear a channel; also as a decorator.
 
         It sees ``req.method == "listen"`` and ``req.channel``; an error refuses the subscription.
         """
-        return self.use("listen", layer)  # type: ignore[no-any-return]
+        return self.use("listen", layer)
 
     def knows(self, method: str) -> bool:
         """Whether *method* is Backbone's, or some layer was registered for it by name."""
@@ -256,6 +265,12 @@ class Backend:
                 raise err.cause from None
             raise
         return result
+
+    @overload
+    def on(self, event: str, function: L) -> L: ...
+
+    @overload
+    def on(self, event: str) -> Callable[[L], L]: ...
 
     def on(self, event: str, function: L | None = None) -> Any:
         """Observe changes in server code: ``on("created", fn)``, or as a decorator.
