@@ -32,7 +32,7 @@ test: system $(VENV)/.dev lint test-js test-pythons
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict backboneio
+	$(BIN)/mypy --strict backboneio example_flask
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -393,8 +393,8 @@
 
   // One channel of a backend as this page hears it, shared by all collections and
   // models that use it; it is what `collection.backend` holds. `name` and `channel`
-  // are those given, `connected` tells whether changes come in at present, `socket`
-  // is that of the backend and `event` the prefix of its events.
+  // are those given, `connected` tells whether changes come in at present, and
+  // `event` is the prefix of its events.
   //
   // `state` is idle, listening, ready, refused (by the server's stack) or left (the
   // server took us out). `rev` is the newest change seen, `heard` the newest one that
