@@ -25,6 +25,8 @@ from .history import History
 #: Ids of models that every channel shows. All others belong to the channel they were made in.
 SHARED = ("all-1", "all-2", "all-3")
 FENCE = "fence"
+#: Clients that the server takes out of channels.
+UNWELCOME = ("py1", "py6", "py11", "js0", "js3")
 CHANNELS = (None, "side")
 SECRET = "secret"
 #: The hot models of each channel. Some ids are in both: they are different models.
@@ -287,7 +289,8 @@ def create() -> flask.Flask:
                 raise RuntimeError("leak: nobody outside may read this")
         nap(chance, 0.15, 0.03)
         next()
-        if token is not None and req.socket is not None and chance.random() < 0.02:
+        unwelcome = token is not None and token.partition("-")[0] in UNWELCOME
+        if unwelcome and req.socket is not None and chance.random() < 0.06:
             req.socket.leave(req.channel)  # the client listens again when it is told
         nap(chance, 0.05, 0.02)
 

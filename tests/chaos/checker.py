@@ -98,6 +98,12 @@ class Checker:
         self.meaning: dict[int, tuple[str, str | None]] = {}
         self.invoked: dict[str, Line] = {}
         self.stores: dict[str | None, Line] = {}
+        self.finals: set[tuple[str, str | None]] = set()
+        self.handled: set[str] = set()
+        # Requests of clients that were ever taken out of a channel.
+        self.unwelcome: set[str] = set()
+        # The place of every request among those of its client.
+        self.order: dict[str, int] = {}
         # The changes of each model in the order of commits, by (channel, id).
         self.changes: dict[tuple[str | None, str], list[Write]] = defaultdict(list)
 
@@ -123,10 +129,16 @@ class Checker:
     # First: which rev each write got, from whoever was told.
 
     def learn(self) -> None:
+        places: dict[str, int] = defaultdict(int)
+        out: set[str] = set()
         for line in self.lines:
             kind = line["kind"]
             if kind == "invoke":
                 self.invoked[line["token"]] = line
+                self.order[line["token"]] = places[line["c"]]
+                places[line["c"]] += 1
+            elif kind == "taken-out":
+                out.add(line["c"])
             elif kind == "commit":
                 write = self.write(line["token"])
                 write.commits.append(line)
@@ -142,6 +154,7 @@ class Checker:
             elif kind == "ok" and "model" in line and line["rev"] is not None:
                 model = line["model"]
                 self.mean(line, line["rev"], str(model["id"]), model.get("by"))
+        self.unwelcome = {token for token, line in self.invoked.items() if line["c"] in out}
 
     def write(self, token: str) -> Write:
         return self.writes.setdefault(token, Write(token))
@@ -173,11 +186,13 @@ class Checker:
     def on_handled(self, line: Line) -> None:
         # The server may be quicker than the client's own note, so this goes by the whole history.
         order = self.order.get(line["token"])
-        if order is None or line["token"] in self.seen:
+        if order is None or line["token"] in self.handled:
             return
-        self.seen.add(line["token"])
+        self.handled.add(line["token"])
         client = self.client(self.invoked[line["token"]]["c"])
-        if order < client.handled:
+        # A request that was refused for want of a channel, and whose refusal was lost, may be
+        # handled when it is sent again: after those that came later and were not refused.
+        if order < client.handled and line["token"] not in self.unwelcome:
             self.fail(
                 "order-in",
                 line,
@@ -232,7 +247,8 @@ class Checker:
         if any(text in str(error) for text in LEAK):
             self.fail("errors", line, f"{token} was told what nobody outside may know: {error}")
         commits = self.write(token).commits
-        if commits and name not in UNCERTAIN:
+        lost = name == "Forbidden" and client.taken_out and len(client.sent[token]) > 1
+        if commits and name not in UNCERTAIN and not lost:
             self.fail("once", line, f"{token} was refused ({name}), and committed all the same")
 
     def on_done(self, line: Line) -> None:
@@ -388,6 +404,7 @@ class Checker:
             )
 
     def on_final(self, line: Line) -> None:
+        self.finals.add((line["c"], line["channel"]))
         store = self.stores.get(line["channel"])
         if store is None:
             return
@@ -456,10 +473,7 @@ class Checker:
     def check_delivery(self, end: Line) -> None:
         for name, client in self.clients.items():
             for channel in client.channels:
-                if not any(
-                    line["kind"] == "final" and line["c"] == name and line["channel"] == channel
-                    for line in self.lines[-200:]
-                ):
+                if (name, channel) not in self.finals:
                     self.fail("converged", end, f"{name} did not come to the end on {channel}")
         for (channel, model_id), writes in self.changes.items():
             for write in writes:
@@ -481,25 +495,6 @@ class Checker:
                             f"{name} was never told rev {write.rev} on channel {channel}: "
                             f"{write.token}, {commit['method']} of model {model_id}",
                         )
-
-    # Looked up while going through
-
-    @property
-    def order(self) -> dict[str, int]:
-        """The place of every request among those of its client."""
-        if not hasattr(self, "_order"):
-            places: dict[str, int] = defaultdict(int)
-            self._order: dict[str, int] = {}
-            for token, line in self.invoked.items():
-                self._order[token] = places[line["c"]]
-                places[line["c"]] += 1
-        return self._order
-
-    @property
-    def seen(self) -> set[str]:
-        if not hasattr(self, "_seen"):
-            self._seen: set[str] = set()
-        return self._seen
 
 
 def report(violations: list[Violation], lines: list[Line], most: int = 12) -> str:

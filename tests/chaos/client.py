@@ -47,6 +47,7 @@ class Channel:
         self.name = name
         self.epoch: str | None = None
         self.seen = 0
+        self.stale = False  # until all is fetched, changes are not enough
         # Both on the present connection. Changes that come before we have joined come again with
         # the answer; while another answer is due, what came between leaving and listening is too.
         self.joined = False
@@ -156,6 +157,7 @@ class Client:
         self._chance = Random(f"{seed}/{name}/connect")
         self._socket: _Socket | None = None  # while connected
         self._conn = 0
+        self._fetches = 0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._stay_connected, name=name, daemon=True)
         self._thread.start()
@@ -282,11 +284,13 @@ class Client:
         for method, model, meta in missed:
             self._apply(channel, method, model, meta["rev"])
         if answer.get("reset") or channel.epoch is None:
-            request = Request(
-                f"{self.name}-fetch-{self._conn}-{channel.name}", "read", channel.name, {}
-            )
-            request.library = True
+            channel.stale = True
+        if channel.stale:
+            self._fetches += 1
+            token = f"{self.name}-fetch-{self._fetches}"
+            request = Request(token, "read", channel.name, {})
             request.message["options"] = {}
+            request.library = True
             self.request(request)
         channel.epoch = answer["epoch"]
         channel.seen = answer["rev"]
@@ -359,6 +363,7 @@ class Client:
 
     def _fetched(self, channel: Channel, rows: list[Model], rev: int, whole: bool) -> None:
         if whole:
+            channel.stale = False
             for key, model in channel.fill(rows, rev):
                 self._log("view", channel=channel.name, id=key, by=model and model.get("by"))
         else:

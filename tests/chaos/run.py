@@ -51,8 +51,8 @@ class Settings:
 
     def limits(self) -> dict[str, Any]:
         """The server's limits: sometimes the journal holds so little that clients have to reset."""
-        small = Random(f"{self.seed}/limits").random() < 0.4
-        return {"max_changes": 60 if small else 10_000}
+        small = Random(f"{self.seed}/limits").random() < 0.5
+        return {"max_changes": 40 if small else 10_000}
 
     def channels(self, number: int) -> list[str | None]:
         """The channels that a client hears."""
