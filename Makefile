@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PORT ?= 5000
+MINUTES ?= 5
 VENV := .venv
 BIN := $(VENV)/bin
 # What an environment is made from: when one of these is newer, it is brought up to date.
@@ -16,7 +17,8 @@ help:
 	@echo "make test    install everything, lint, and run all tests"
 	@echo "make lint    ruff and mypy alone; make format applies ruff's format"
 	@echo "make build   the sdist and the wheel, in dist/"
-	@echo "make bench   the benchmarks; make chaos the tests under faults"
+	@echo "make chaos   try to break the guarantees for MINUTES=$(MINUTES), with random seeds"
+	@echo "make bench   measure this project beside its peers"
 	@echo "make clean   remove whatever make has made"
 
 demo: $(VENV)/.demo
@@ -52,7 +54,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
 
 chaos: $(VENV)/.dev
-	$(BIN)/python -m pytest -m chaos
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
 
 clean:
 	rm -rf .venv .venv-3.* build dist *.egg-info backboneio/client js/node_modules

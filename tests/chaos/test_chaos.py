@@ -1,15 +1,10 @@
-"""Short chaos runs: seeds that stay, and one that is new every time."""
+"""Short chaos runs with seeds that stay; ``make chaos`` takes new ones, for minutes."""
 
 from __future__ import annotations
-
-import secrets
 
 import pytest
 
 from .run import Settings, run
-
-#: In the name of the test, and in its failure.
-RANDOM = secrets.token_hex(4)
 
 
 @pytest.mark.chaos
@@ -19,7 +14,7 @@ RANDOM = secrets.token_hex(4)
     [
         ("1", "hub", "gthread"),
         ("2", "threads", "werkzeug"),
-        (RANDOM, "hub", "werkzeug"),
+        ("3", "hub", "werkzeug"),
     ],
 )
 def test_guarantees_hold(seed: str, transport: str, server: str) -> None:
