@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -298,6 +299,7 @@ def test_descriptors_and_threads_return_to_where_they_were(
         wait_until(lambda: not echo.eio.sockets and not echo.eio.hub.links)
 
     def settled() -> tuple[int, int]:
+        gc.collect()  # the test's own clients
         wait_until(lambda: not [t for t in threading.enumerate() if "process_request" in t.name])
         return len(os.listdir(fds)), len(hub_threads())
 
