@@ -457,6 +457,7 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     backend.after = () => held.pass();
     a.get(1).save({text: 'two'}, {wait: true, timeout: 20});
     await event(a, 'error');
+    await until(() => backend.requests.some(r => r.method === 'update'));
     mock.cut();
     await until(() => a.get(1).get('text') === 'two');
     assert.equal(backend.requests.filter(r => r.method === 'update').length, 1);
