@@ -41,8 +41,8 @@ class Blocking(Echo):
         super().stop()
 
 
-def hub_threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("backboneio-")]
+def hub_threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("backboneio-")]
 
 
 def test_messages_of_a_client_are_handled_one_at_a_time_and_in_order(
@@ -274,6 +274,11 @@ def test_descriptors_and_threads_return_to_where_they_were(
     make_echo: Callable[..., Echo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backboneio.transport.pool.RETIRE", 0.3)  # seconds instead of many
+    others = set(hub_threads())  # of tests before this one
+
+    def threads() -> int:
+        return len(set(hub_threads()) - others)
+
     echo = make_echo(close_timeout=0.2)
     fds = f"/proc/{os.getpid()}/fd"
 
@@ -301,11 +306,11 @@ def test_descriptors_and_threads_return_to_where_they_were(
     def settled() -> tuple[int, int]:
         gc.collect()  # the test's own clients
         wait_until(lambda: not [t for t in threading.enumerate() if "process_request" in t.name])
-        return len(os.listdir(fds)), len(hub_threads())
+        return len(os.listdir(fds)), threads()
 
     round_of_clients()
     echo.eio.hub.outbox.wake_writer()  # which is started once, and stays
-    wait_until(lambda: len(hub_threads()) == 3)  # one that polls, the timer, the writer
+    wait_until(lambda: threads() == 3)  # one that polls, the timer, the writer
     before = settled()
     for _ in range(20):
         round_of_clients()
