@@ -289,8 +289,9 @@ def create() -> flask.Flask:
                 raise RuntimeError("leak: nobody outside may read this")
         nap(chance, 0.15, 0.03)
         next()
-        unwelcome = token is not None and token.partition("-")[0] in UNWELCOME
-        if unwelcome and req.socket is not None and chance.random() < 0.06:
+        client = None if token is None else token.partition("-")[0]
+        if client in UNWELCOME and req.socket is not None and chance.random() < 0.06:
+            history.add("server", "taking-out", client=client, channel=req.channel)
             req.socket.leave(req.channel)  # the client listens again when it is told
         nap(chance, 0.05, 0.02)
 

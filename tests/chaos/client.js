@@ -110,6 +110,10 @@ function Client(given) {
       add(client.name, 'view', {channel, id: String(model.id), by: model.get('by') || null});
     });
     collection.on('backend:leave', () => collection.bindBackend());
+    collection.on('error', (object, answer) => {
+      const name = answer && answer.error && answer.error.name;
+      if (name === 'Forbidden') setTimeout(() => collection.bindBackend().fetch(), 50);
+    });
     collection.on('remove', model => {
       add(client.name, 'view', {channel, id: String(model.id), by: null});
     });

@@ -269,6 +269,7 @@ class Client:
         channel.asked -= 1
         if "error" in answer:
             self._log("refused", channel=channel.name, error=answer["error"])
+            self._ask_again_soon(channel)
             return
         missed = answer.get("missed", [])
         self._log(
@@ -317,11 +318,30 @@ class Client:
             self.changed.notify_all()
 
     def _taken_out(self, socket: _Socket, name: str | None, *reason: Any) -> None:
-        """Ask to be let in again."""
+        """Ask to be let in again, after a moment in which nothing may be heard."""
         with self.lock:
-            if socket is self._socket:
-                self._log("taken-out", channel=name)
-                self._listen(self.channels[name])
+            if socket is not self._socket:
+                return
+            self._log("taken-out", channel=name)
+            channel = self.channels[name]
+            channel.joined = False
+            self._ask_again_soon(channel)
+
+    def _ask_again_soon(self, channel: Channel) -> None:
+        socket = self._socket
+
+        def ask() -> None:
+            with self.lock:
+                if (
+                    self._socket is not None
+                    and socket is self._socket
+                    and not (channel.joined or channel.asked)
+                ):
+                    self._listen(channel)
+
+        timer = threading.Timer(0.05, ask)
+        timer.daemon = True
+        timer.start()
 
     def _apply(self, channel: Channel, method: str, model: Model, rev: int) -> None:
         if method == "patch":

@@ -17,6 +17,7 @@ Every line has ``t`` (nanoseconds of the machine's monotonic clock), ``c`` (who:
 ``view``        the client's collection now shows the version ``by`` of a model; null: it is gone
 ``final``       a channel's collection when all was calm
 ``handled``     the server's stack began with the request ``token``
+``taking-out``  the application takes ``client`` out of a channel
 ``commit``      the store changed: seq, token, method, id, channels (who should hear), model
 ``store``       what a channel's collection should be, when all was calm
 ``log``         the server logged an error or a warning
