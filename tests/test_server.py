@@ -335,7 +335,6 @@ def test_a_json_module_of_your_own(live: Any, messages: Any, connect: Any) -> No
 
 
 def test_another_serializer(live: Any, messages: Any, connect: Any) -> None:
-    pytest.importorskip("msgpack")
     url, _ = live(serializer="msgpack")
     client = connect(url, serializer="msgpack")
     other = connect(url, serializer="msgpack")
