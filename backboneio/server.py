@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import functools
+import io
 import logging
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qs
 
+import engineio
 import socketio
 from engineio import exceptions as engineio_exceptions
 from engineio import packet as engineio_packet
+from engineio import payload as engineio_payload
 from socketio import packet as socketio_packet
 
 from . import encoding, transport
@@ -88,6 +92,52 @@ class HubServer(socketio.Server):  # type: ignore[misc]
         return transport.Server
 
 
+class _ThreadsEngine(engineio.Server):  # type: ignore[misc]
+    def handle_request(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Handle an HTTP request; a torn one, which python-engineio takes for a whole one, here."""
+        if environ.get("REQUEST_METHOD") == "POST":
+            with suppress(ValueError):
+                length = int(environ.get("CONTENT_LENGTH") or 0)
+                if length <= self.max_http_buffer_size:
+                    body = _read(environ["wsgi.input"], length)
+                    environ["wsgi.input"] = io.BytesIO(body)
+                    if len(body) < length:
+                        return self._refuse_torn(environ, start_response)
+        return super().handle_request(environ, start_response)
+
+    def _refuse_torn(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        """End the session: what got lost is sent again in the next one."""
+        sid = parse_qs(environ.get("QUERY_STRING", "")).get("sid", [""])[0]
+        session = self.sockets.get(sid)
+        if session is not None:
+            session.close(wait=False, reason=self.reason.TRANSPORT_ERROR)
+            self.sockets.pop(sid, None)
+        start_response("400 BAD REQUEST", [("Content-Type", "text/plain")])
+        return [b"incomplete body"]
+
+
+def _read(stream: Any, length: int) -> bytes:
+    try:
+        body: bytes = stream.read(length)
+    except OSError:
+        return b""
+    return body
+
+
+class ThreadsServer(socketio.Server):  # type: ignore[misc]
+    """A ``socketio.Server`` on python-engineio's threads."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # python-engineio drops a polling client's message of more than 16 packets and says "OK".
+        # A page that was offline sends all its requests at once.
+        polled = engineio_payload.Payload
+        polled.max_decode_packets = max(polled.max_decode_packets, transport.Limits().max_packets)
+
+    def _engineio_server_class(self) -> type[engineio.Server]:
+        return _ThreadsEngine
+
+
 def make_server(transport_name: str = "auto", **options: Any) -> socketio.Server:
     """Return a ``socketio.Server`` for blocking handlers on threads.
 
@@ -107,7 +157,7 @@ def make_server(transport_name: str = "auto", **options: Any) -> socketio.Server
     if transport_name == "threads" or problem is not None:
         if problem is not None:
             logger.warning("python-engineio's threads serve the clients: %s", problem)
-        return socketio.Server(**options)
+        return ThreadsServer(**options)
     return HubServer(**options)
 
 
