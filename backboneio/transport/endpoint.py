@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from . import handover, polling, websocket
 from .http import CORS, Headers, Refused, bad_request, cookie_header, small_environ
 from .polling import ParkedPoll, WaitingPoll
-from .session import Packet, Session, frame_of
+from .sending import Packet, frame_of
+from .session import Session
 
 if TYPE_CHECKING:
     from .server import Server

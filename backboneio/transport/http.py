@@ -69,14 +69,14 @@ class CORS:
             return []
         headers: Headers = []
         origin = environ.get("HTTP_ORIGIN")
-        if origin:
+        if origin and origin.isprintable():
             origins = self._origins(environ)
             if origins is None or origin in origins:
                 headers = [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
         if environ["REQUEST_METHOD"] == "OPTIONS":
             headers.append(("Access-Control-Allow-Methods", "OPTIONS, GET, POST"))
         requested = environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
-        if requested:
+        if requested and requested.isprintable():  # no line break gets into our own response
             headers.append(("Access-Control-Allow-Headers", requested))
         if self._credentials:
             headers.append(("Access-Control-Allow-Credentials", "true"))

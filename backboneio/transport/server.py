@@ -20,7 +20,8 @@ from .frames import CloseCode
 from .http import CORS, Headers, Origins
 from .hub import Hub, why_not
 from .limits import Limits
-from .session import Session, frame_of
+from .sending import frame_of
+from .session import Session
 
 Environ = dict[str, Any]
 #: Seconds at shutdown for clients to close their side.

@@ -8,37 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 from . import native
 from .frames import BINARY, CLOSE, PING, PONG, TEXT, Close, CloseCode, FrameError, server_frame
-from .polling import ParkedPoll, Poll
-from .pool import Task, Worker
+from .polling import ParkedPoll
+from .pool import Worker
+from .sending import Packet, Sender, frame_of
 
 if TYPE_CHECKING:
     from .server import Server
     from .websocket import WebSocket
-
-Packet = str | bytes
 
 
 class BadMessage(Exception):
     """Raised by a message handler to close the connection of a client that breaks the protocol."""
 
 
-def frame_of(packet: Packet) -> bytes:
-    """The WebSocket frame of an Engine.IO packet."""
-    if isinstance(packet, str):
-        return server_frame(TEXT, packet.encode("utf-8"))
-    return server_frame(BINARY, packet)
-
-
 _PING = frame_of("2")
 
 
-class Session(Task):
+class Session(Sender):
     """What python-engineio calls a socket.
 
     Three parties use a session. Its owner (whoever holds Task.owner: a pool thread in a turn, or
     the WSGI thread until it is open) reads and calls handlers. The thread that flushes the outbox
-    writes. Any thread may call end(), which leaves a note for the owner. Attributes say whose they
-    are; the flags are written by one party and only looked at by the others.
+    writes; what it does is in Sender. Any thread may call end(), which leaves a note for the owner.
+    Flags are written by one party and only looked at by the others.
     """
 
     __slots__ = (
@@ -47,26 +39,15 @@ class Session(Task):
         "_greeted",
         "_heard",
         "_pinged_at",
-        "backlog",
-        "backlog_bytes",
-        "closed",
         "closing",
         "connected",
         "inbox",
-        "pieces",
-        "poll",
-        "polling",
-        "probe",
-        "server",
         "sid",
-        "sink",
-        "source",
         "upgrading",
     )
 
     def __init__(self, server: Server, sid: str) -> None:
-        super().__init__()
-        self.server = server
+        super().__init__(server)
         self.sid = sid
         #: the application's data for this session (get_session, save_session)
         self._data: dict[str, Any] | None = None
@@ -74,22 +55,10 @@ class Session(Task):
         self._doom: tuple[str, int | None, bool] | None = None
         self.connected = False
         self.closing = False
-        self.closed = False
-        # The owner's
-        self.source: WebSocket | None = None
-        self.probe: WebSocket | None = None
         self.upgrading = False
         self._greeted = False
         #: packets that were posted and not handled yet; posting threads append, under Outbox.lock
         self.inbox: deque[Packet] | None = None
-        # The flushing thread's
-        self.sink: WebSocket | None = None
-        self.pieces: list[Any] | None = None
-        self.backlog: list[Packet] | None = None
-        self.backlog_bytes = 0
-        self.poll: Poll | None = None
-        #: a GET is being answered or parked
-        self.polling = False
         # The heartbeat's
         self._pinged_at = 0.0
         self._heard = False
@@ -377,7 +346,7 @@ class Session(Task):
                 self._on_control(probe, opcode, payload)
             elif opcode == TEXT and payload == b"2probe" and not self.upgrading:
                 self.upgrading = True
-                outbox.call(self._probed, probe)
+                outbox.call(self.probed, probe)
             elif opcode == TEXT and payload == b"5" and self.upgrading:
                 self.probe = None
                 self.source = probe
@@ -407,90 +376,5 @@ class Session(Task):
         self._data = None
         self.inbox = None
         hub = self.server.hub
-        hub.outbox.call(self._detach, code, farewell)
+        hub.outbox.call(self.detach, code, farewell)
         hub.wake()
-
-    # The thread that flushes the outbox
-
-    def carry(self, link: WebSocket, head: bytes | None = None) -> None:
-        """Send by WebSocket from now on; `head` answers a handshake that has not been answered."""
-        backlog, self.backlog, self.backlog_bytes = self.backlog or [], None, 0
-        frames = b"".join(map(frame_of, backlog))
-        if head is None:
-            if frames:
-                link.write(frames)
-        else:
-            link.attach(head + frames)
-        self.sink = link
-        self._release_poll()
-
-    def hold(self, packets: list[Packet]) -> None:
-        """Send by answering a poll, or keep the packets until there is one."""
-        if self.closed:
-            return
-        backlog = self.backlog
-        limits = self.server.limits
-        if backlog is None:
-            self.backlog = backlog = []
-        waiting = self.backlog_bytes
-        size = sum(map(len, packets))
-        if self.poll is None and len(backlog) + len(packets) > 1:
-            over = waiting + size > limits.max_backlog
-            if over or len(backlog) + len(packets) > limits.max_backlog_packets:
-                self.server.hub.drops += 1
-                self.end(self.server.reason.TRANSPORT_ERROR)
-                return
-        backlog += packets
-        self.backlog_bytes = waiting + size
-        poll = self.poll
-        if poll is not None:
-            self.poll = None
-            self.polling = False
-            if not poll.respond(self.take()):
-                self.end(self.server.reason.TRANSPORT_ERROR)
-
-    def take(self) -> list[Packet]:
-        """Take packets for one answer, as many as go into it."""
-        backlog = self.backlog
-        if not backlog:
-            return []
-        limits = self.server.limits
-        count = size = 0
-        for packet in backlog:
-            size += len(packet)
-            if count and (size > limits.max_message or count >= limits.max_packets):
-                break
-            count += 1
-        taken = backlog[:count]
-        del backlog[:count]
-        self.backlog_bytes = sum(map(len, backlog))
-        if not backlog:
-            self.backlog = None
-        return taken
-
-    def _probed(self, probe: WebSocket) -> None:
-        probe.write(frame_of("3probe"))
-        # The client sends its "5" when no poll is under way any more.
-        self._release_poll()
-
-    def _release_poll(self) -> None:
-        poll = self.poll
-        if poll is not None:
-            self.poll = None
-            self.polling = False
-            poll.respond(self.take() or ["6"])
-
-    def _detach(self, code: int | None, farewell: bool) -> None:
-        if self.probe is not None:
-            self.probe.leave(code)
-        sink, poll = self.sink, self.poll
-        if sink is not None:
-            if farewell:
-                sink.write(frame_of("1"))
-            sink.leave(code)
-        elif poll is not None:
-            self.poll = None
-            poll.respond([*self.take(), "1" if farewell else "6"])
-        self.sink = self.source = self.probe = None
-        self.backlog = None
-        self.polling = False
