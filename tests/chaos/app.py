@@ -288,6 +288,8 @@ def create() -> flask.Flask:
             if luck < 0.03:
                 raise RuntimeError("leak: nobody outside may read this")
         nap(chance, 0.15, 0.03)
+        if chance.random() < 0.02:
+            time.sleep(0.3)  # long enough to be cut off, come back and ask again
         next()
         client = None if token is None else token.partition("-")[0]
         if client in UNWELCOME and req.socket is not None and chance.random() < 0.06:

@@ -37,11 +37,11 @@ FAULTS = {
     "tear-up": 3,
     "tear-down": 3,
     "lose-ack": 5,
-    "send-cut": 4,
+    "send-cut": 5,
     "pause": 3,
     "stall": 1,
     "slow": 2,
-    "refuse": 1.5,
+    "refuse": 3,
 }
 
 

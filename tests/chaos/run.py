@@ -39,7 +39,7 @@ class Settings:
     node_clients: int = 4
     #: Requests that each client makes.
     requests: int = 100
-    faults_per_second: float = 20.0
+    faults_per_second: float = 25.0
     #: Seconds that anything may take once all is calm.
     patience: float = 30.0
     #: Seconds that the clients may take to make their requests.
@@ -52,7 +52,7 @@ class Settings:
     def limits(self) -> dict[str, Any]:
         """The server's limits: sometimes the journal holds so little that clients have to reset."""
         small = Random(f"{self.seed}/limits").random() < 0.5
-        return {"max_changes": 40 if small else 10_000}
+        return {"max_changes": 25 if small else 10_000}
 
     def channels(self, number: int) -> list[str | None]:
         """The channels that a client hears."""

@@ -18,4 +18,4 @@ from .run import Settings, run
     ],
 )
 def test_guarantees_hold(seed: str, transport: str, server: str) -> None:
-    run(Settings(seed, transport=transport, server=server, requests=50))
+    run(Settings(seed, transport=transport, server=server, requests=80))
