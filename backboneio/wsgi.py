@@ -11,6 +11,8 @@ from typing import Any
 
 import flask
 import socketio
+from flask.sessions import SessionMixin
+from werkzeug.local import LocalProxy
 
 from . import server
 from .backend import Backend
@@ -176,7 +178,7 @@ def _contexts(app: object) -> tuple[Context, Callable[[], bool]]:
 
     def context(environ: dict[str, Any] | None) -> AbstractContextManager[object]:
         if environ is not None:
-            return _HandshakeContext(app, _handshake(environ))
+            return _HandshakeContext(app, environ)
         current = flask.current_app
         if current and current._get_current_object() is app:  # type: ignore[attr-defined]
             return nullcontext()
@@ -186,29 +188,73 @@ def _contexts(app: object) -> tuple[Context, Callable[[], bool]]:
 
 
 class _HandshakeContext(flask.ctx.RequestContext):
-    """The request context of a layer: there is a request, but no view that it is for."""
+    """The request context of a layer: there is a request, but no view that it is for.
+
+    One is made for every sync request, so it leaves to later what Flask does at once: the session
+    is opened when a layer first asks for it. And it makes only once for a connection what
+    ``url_for`` needs.
+    """
+
+    def __init__(self, app: flask.Flask, handshake: dict[str, Any]) -> None:
+        # Flask keeps the request object in its environment, and the handshake's body and socket
+        # are gone.
+        environ = handshake.copy()
+        for key in _GONE:
+            environ.pop(key, None)
+        environ["wsgi.input"] = io.BytesIO()
+        environ["REQUEST_METHOD"] = "GET"
+        request = app.request_class(environ)
+        request.json_module = app.json
+        url_adapter = handshake.get(_URL_ADAPTER)
+        if url_adapter is None or url_adapter.map is not app.url_map:
+            url_adapter = flask.ctx.RequestContext(app, environ, request).url_adapter
+            handshake[_URL_ADAPTER] = url_adapter
+        # All that RequestContext.__init__ sets; it would make the URL adapter anew.
+        self.app = app
+        self.request = request
+        self.url_adapter = url_adapter
+        self.flashes = None
+        self._session: Any = LocalProxy(_HandshakeSession(app, request))
+        self._after_request_functions = []
+        self._cv_tokens = []
+
+    @property
+    def session(self) -> SessionMixin:
+        """The session, which is not open yet."""
+        session: SessionMixin = self._session
+        return session
 
     def match_request(self) -> None:
         """Leave the URL map alone, which knows nothing of the handshake's path."""
 
 
-def _handshake(environ: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of a handshake's environment, for one request context.
+class _HandshakeSession:
+    """Opens the session of one request context, once."""
 
-    Flask keeps the request object in it, and the handshake's body and socket are gone.
-    """
-    copied = environ.copy()
-    for key in _GONE:
-        copied.pop(key, None)
-    copied["wsgi.input"] = io.BytesIO()
-    copied["REQUEST_METHOD"] = "GET"
-    return copied
+    __slots__ = ("_app", "_opened", "_request")
+
+    def __init__(self, app: flask.Flask, request: flask.Request) -> None:
+        self._app = app
+        self._request = request
+        self._opened: SessionMixin | None = None
+
+    def __call__(self) -> SessionMixin:
+        if self._opened is None:
+            interface = self._app.session_interface
+            opened = interface.open_session(self._app, self._request)
+            self._opened = interface.make_null_session(self._app) if opened is None else opened
+        return self._opened
 
 
+#: Where a handshake's environment keeps what ``url_for`` needs.
+_URL_ADAPTER = "backboneio.url_adapter"
+
+#: What Flask would take for the request's own, and is the handshake's.
 _GONE = (
     "CONTENT_LENGTH",
     "CONTENT_TYPE",
     "werkzeug.request",
     "werkzeug.socket",
     "gunicorn.socket",
+    _URL_ADAPTER,
 )

@@ -255,6 +255,82 @@ def test_a_scoped_database_session_lives_for_one_request(app: flask.Flask, messa
     assert [type(exc) for _, exc in removed] == [type(None), type(None), type(refused.value)]
 
 
+def test_a_session_is_opened_when_a_layer_asks_for_it(app: flask.Flask, messages: Any) -> None:
+    opened: list[Any] = []
+
+    class Counted(flask.sessions.SecureCookieSessionInterface):
+        def open_session(self, app: flask.Flask, request: flask.Request) -> Any:
+            opened.append(request)
+            return super().open_session(app, request)
+
+    app.session_interface = Counted()
+
+    @messages.use("who")
+    def who(req: Any, res: Any) -> None:
+        assert isinstance(flask.session, flask.sessions.SecureCookieSession)
+        assert flask.request is not None
+        res.end([flask.session.get("user"), dict(flask.session), bool(flask.session)])
+
+    backboneio.listen(app, {"messages": messages})
+    browser = app.test_client()
+    with browser.session_transaction() as session:
+        session["user"] = "ada"
+    client = SyncClient(app, "messages", flask_test_client=browser)
+    opened.clear()
+    client.create({"id": 1})
+    assert not opened
+    for times in (1, 2):  # once a request, and anew for the next one
+        assert client.sync("who") == ["ada", {"user": "ada"}, True]
+        assert len(opened) == times
+    assert opened[0] is not opened[1]
+
+
+def test_without_a_secret_key_the_session_is_empty_and_cannot_be_changed(messages: Any) -> None:
+    app = flask.Flask("keyless")
+
+    @messages.use("look")
+    def look(req: Any, res: Any) -> None:
+        with pytest.raises(RuntimeError, match="secret key"):
+            flask.session["user"] = "ada"
+        res.end(dict(flask.session))
+
+    backboneio.listen(app, {"messages": messages})
+    assert SyncClient(app, "messages").sync("look") == {}
+
+
+def test_url_for_in_a_layer_is_that_of_the_handshake(app: flask.Flask, messages: Any) -> None:
+    app.add_url_rule("/notes/<int:number>", "note", lambda number: "")
+
+    @messages.use("link")
+    def link(req: Any, res: Any) -> None:
+        res.end([flask.url_for("note", number=7), flask.url_for("note", number=7, _external=True)])
+
+    backboneio.listen(app, {"messages": messages})
+    for host in ("example.org:8080", "example.net"):
+        client = SyncClient(app, "messages", headers={"Host": host})
+        for _ in range(2):
+            assert client.sync("link") == ["/notes/7", f"http://{host}/notes/7"]
+
+
+def test_two_applications_on_one_connection_keep_their_urls(serve: Any, wire: Any) -> None:
+    sio = socketio.Server(async_mode="threading")
+    for name in ("one", "two"):
+        app = flask.Flask(name)
+        app.add_url_rule(f"/{name}", "page", lambda: "")
+        backend = backboneio.create_backend()
+        backend.create(lambda req, res: res.end(flask.url_for("page")))
+        backboneio.setup_sync(sio, {name: backend}, app=app)
+    page = wire(serve(socketio.WSGIApp(sio)).url, "one")
+    page.raw("0/two,")
+    assert page.recv().startswith("0/two,")
+    for _ in range(2):
+        for name in ("one", "two"):
+            page.raw(f'2/{name},1["listen",null]')
+            assert '"epoch"' in page.recv()
+            page.raw(f'2/{name},1["sync",{{"method":"create","model":{{}}}}]')
+            assert f'null,"/{name}"' in page.recv()
+
+
 def test_a_context_never_leaks_into_the_thread(app: flask.Flask, messages: Any) -> None:
     messages.use("break", lambda req, res: 1 / 0)
     backboneio.listen(app, {"messages": messages})
