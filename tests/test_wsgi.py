@@ -313,14 +313,17 @@ def test_url_for_in_a_layer_is_that_of_the_handshake(app: flask.Flask, messages:
 
 
 def test_two_applications_on_one_connection_keep_their_urls(serve: Any, wire: Any) -> None:
-    sio = socketio.Server(async_mode="threading")
-    for name in ("one", "two"):
+    def make(name: str) -> tuple[flask.Flask, backboneio.Backend]:
         app = flask.Flask(name)
         app.add_url_rule(f"/{name}", "page", lambda: "")
         backend = backboneio.create_backend()
         backend.create(lambda req, res: res.end(flask.url_for("page")))
-        backboneio.setup_sync(sio, {name: backend}, app=app)
-    page = wire(serve(socketio.WSGIApp(sio)).url, "one")
+        return app, backend
+
+    (one, ones), (two, twos) = make("one"), make("two")
+    sio = backboneio.listen(one, {"one": ones})
+    backboneio.setup_sync(sio, {"two": twos}, app=two)
+    page = wire(serve(one).url, "one")
     page.raw("0/two,")
     assert page.recv().startswith("0/two,")
     for _ in range(2):
