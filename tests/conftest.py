@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import gc
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import flask
 import pytest
+import socketio
 
 import backboneio
 from backboneio.sockets import SyncSocket
 
 from .support import Client, LiveServer, ServerProcess, Wire
+
+
+@pytest.fixture(autouse=True)
+def ended(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """End the threads of the Socket.IO servers that a test has made, so that no other has them."""
+    made: weakref.WeakSet[socketio.Server] = weakref.WeakSet()
+    init = socketio.Server.__init__
+
+    def remember(self: socketio.Server, *args: Any, **options: Any) -> None:
+        init(self, *args, **options)
+        made.add(self)
+
+    monkeypatch.setattr(socketio.Server, "__init__", remember)
+    yield
+    for server in list(made):
+        server.shutdown()
 
 
 @pytest.fixture
