@@ -263,8 +263,8 @@ class Endpoint:
                     session.polling = False
                     raise Refused("503 Service Unavailable", "Too many open files") from None
                 poll = ParkedPoll(hub, fd, session, headers, encoding)
+                session.poll = poll  # before it can be reported, once, that the client is gone
                 hub.register(poll)
-                session.poll = poll
             else:
                 session.polling = False
                 packets = session.take() or ["6"]

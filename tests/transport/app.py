@@ -50,6 +50,13 @@ def make_server(**options: Any) -> SocketIO:
         sio.on("message", message, namespace=namespace)
         sio.on("message-with-ack", lambda sid, *args: args, namespace=namespace)
         sio.on(
+            "end",
+            lambda sid, namespace=namespace: sio.eio.disconnect(
+                sio.manager.eio_sid_from_sid(sid, namespace)
+            ),
+            namespace=namespace,
+        )
+        sio.on(
             "broadcast",
             lambda sid, data, namespace=namespace: sio.emit("news", data, namespace=namespace),
             namespace=namespace,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
+import pathlib
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -13,12 +15,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from websockets.frames import Close, CloseCode
+from websockets.frames import Close, CloseCode, Opcode
 
 from backboneio.transport import Server, why_not
+from backboneio.transport.pool import RETIRE
 
-from ..support import PATIENCE, ROOT, wait_until
-from .support import Echo, Http, Raw, masked
+from ..support import PATIENCE, ROOT, ServerProcess, wait_until
+from .support import Echo, Http, Raw, finish_get, masked
 
 
 class Blocking(Echo):
@@ -43,6 +46,18 @@ class Blocking(Echo):
 
 def hub_threads() -> list[threading.Thread]:
     return [t for t in threading.enumerate() if t.name.startswith("backboneio-")]
+
+
+def run(code: str, *arguments: str) -> None:
+    """Run a program of its own."""
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
 
 
 def test_messages_of_a_client_are_handled_one_at_a_time_and_in_order(
@@ -271,51 +286,56 @@ def test_stats(make_echo: Callable[..., Echo]) -> None:
 
 
 def test_descriptors_and_threads_return_to_where_they_were(
-    make_echo: Callable[..., Echo], monkeypatch: pytest.MonkeyPatch
+    serve_process: Callable[..., ServerProcess],
 ) -> None:
-    monkeypatch.setattr("backboneio.transport.pool.RETIRE", 0.3)  # seconds instead of many
-    others = set(hub_threads())  # of tests before this one
+    options = {"ping_interval": 0.2, "ping_timeout": 100, "close_timeout": 0.2}
+    server = serve_process("tests.transport.app", EIO_OPTIONS=json.dumps(options))
+    process = pathlib.Path(f"/proc/{server.process.pid}")
 
-    def threads() -> int:
-        return len(set(hub_threads()) - others)
+    def figures() -> tuple[int, int]:
+        return len(os.listdir(process / "fd")), len(os.listdir(process / "task"))
 
-    echo = make_echo(close_timeout=0.2)
-    fds = f"/proc/{os.getpid()}/fd"
+    def settle() -> None:
+        wait_until(lambda: figures() == served, RETIRE + PATIENCE)
 
-    def round_of_clients() -> None:
-        for number in range(50):
-            raw = Raw(echo.url)
-            raw.open()
-            if number % 5 == 0:
-                raw.send("1")
-            elif number % 5 == 1:
-                raw.socket.sendall(masked(Close(1000, "").serialize(), 8))  # type: ignore[arg-type]
-            elif number % 5 == 2:
-                raw.socket.sendall(masked("4half a frame")[:7])
-            elif number % 5 == 3:
-                http = Http(echo.url)
-                sid = http.open()
-                poll = http.start_get()
-                wait_until(lambda sid=sid: echo.eio.sockets[sid].poll is not None)
-                poll.close()
-            else:
-                echo.eio.disconnect(raw.sid)
-            raw.close()
-        wait_until(lambda: not echo.eio.sockets and not echo.eio.hub.links)
+    def client(number: int) -> None:
+        raw = Raw(server.url, path="/socket.io/")
+        raw.open()
+        kind = number % 7
+        if kind == 0:
+            raw.send("1")
+        elif kind == 1:
+            raw.socket.sendall(masked(Close(1000, "").serialize(), Opcode.CLOSE))
+            assert raw.packet() == Close(CloseCode.NORMAL_CLOSURE, "")
+        elif kind == 2:
+            raw.socket.sendall(masked("4half a frame")[:7])
+        elif kind == 3:  # a reset
+            raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif kind == 4:
+            raw.send("40")
+            raw.send('42["end"]')  # the server closes
+            while raw.packet() is not None:
+                pass
+        else:
+            http = Http(server.url, "/socket.io/")
+            http.open()
+            poll = http.start_get()
+            if kind == 5:
+                assert http.post("1") == (200, "ok")
+                finish_get(poll)
+            poll.close()
+        raw.close()
 
-    def settled() -> tuple[int, int]:
-        gc.collect()  # the test's own clients
-        wait_until(lambda: not [t for t in threading.enumerate() if "process_request" in t.name])
-        return len(os.listdir(fds)), threads()
-
-    round_of_clients()
-    echo.eio.hub.outbox.wake_writer()  # which is started once, and stays
-    wait_until(lambda: threads() == 3)  # one that polls, the timer, the writer
-    before = settled()
-    for _ in range(20):
-        round_of_clients()
-    wait_until(lambda: settled()[0] <= before[0])
-    wait_until(lambda: settled()[1] <= before[1])
+    fds, threads = figures()
+    # The epoll, and what interrupts it; one thread that polls, the timer, the writer.
+    served = fds + 2, threads + 3
+    with Raw(server.url, path="/socket.io/") as raw:
+        assert [raw.recv()[0], raw.recv()] == ["0", "2"]  # the writer is started once, and stays
+    settle()
+    for number in range(1_000):
+        client(number)
+    settle()
+    assert json.loads(Http(server.url, "/about").request("GET", "")[1])["connections"] == 0
 
 
 def test_shutdown_says_goodbye_and_ends_all_threads(make_echo: Callable[..., Echo]) -> None:
@@ -404,17 +424,13 @@ if not first:
     kept.close()
     echo.stop()
 serve().stop()
-print("fine")
 """
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_forks(when: str) -> None:
     code = FORKING.format(root=str(ROOT))
-    result = subprocess.run(
-        [sys.executable, "-c", code, when], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert result.stdout == "fine\n", result.stderr
+    run(code, when)
 
 
 def test_clients_are_told_when_the_process_ends() -> None:
