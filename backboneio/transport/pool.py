@@ -15,6 +15,7 @@ import os
 import select
 import threading
 import time
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,9 @@ class Pool:
         self._limit = hub.limits.threads
         self._epoll = select.epoll()
         self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        # Whoever may still write to it holds the pool. (An epoll closes itself like that.)
+        self._close_eventfd = weakref.finalize(self, os.close, self._eventfd)
+        self._close_eventfd.atexit = False
         self._epoll.register(self._eventfd, select.EPOLLIN | select.EPOLLET)
         self.ready: deque[Task] = deque()
         self.workers: list[Worker] = []
@@ -166,7 +170,7 @@ class Pool:
     def close(self) -> None:
         """Close the file descriptors. In a forked child that leaves the parent's epoll alone."""
         self._epoll.close()
-        os.close(self._eventfd)
+        self._close_eventfd()
 
     # The pool's threads
 

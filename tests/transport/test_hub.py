@@ -338,6 +338,27 @@ def test_descriptors_and_threads_return_to_where_they_were(
     assert json.loads(Http(server.url, "/about").request("GET", "")[1])["connections"] == 0
 
 
+def test_a_server_that_was_shut_down_leaves_no_descriptors() -> None:
+    code = f"""
+import gc, os, sys
+sys.path.insert(0, {str(ROOT)!r})
+from tests.support import wait_until
+from tests.transport.support import Echo, Raw
+counts = []
+for _ in range(5):
+    echo = Echo()
+    with Raw(echo.url) as raw:
+        raw.open(); raw.send("4hello"); assert raw.packet() == "4hello"
+    echo.stop()
+    wait_until(lambda: len(os.listdir("/proc/self/task")) == 1)
+    del echo
+    gc.collect()
+    counts.append(len(os.listdir("/proc/self/fd")))
+assert len(set(counts)) == 1, counts
+"""
+    run(code)
+
+
 def test_shutdown_says_goodbye_and_ends_all_threads(make_echo: Callable[..., Echo]) -> None:
     others = set(hub_threads())
     echo = make_echo()
