@@ -119,7 +119,12 @@ class _OrderedEngine(engineio.Client):
         return super()._trigger_event(event, *args, **kwargs)
 
 
-class _OrderedClient(socketio.Client):
+class OrderedClient(socketio.Client):
+    """python-socketio's client, but for the threads that it starts for every single message.
+
+    They may come in another order, and an attachment before its packet.
+    """
+
     def _engineio_client_class(self) -> Any:
         return _OrderedEngine
 
@@ -141,7 +146,7 @@ class Client:
         self.namespace = f"/{backend}"
         self.inbox: queue.Queue[tuple[Any, ...]] = queue.Queue()
         self.gone = threading.Event()
-        self.sio = _OrderedClient(reconnection=False, **options)
+        self.sio = OrderedClient(reconnection=False, **options)
         self.sio.on("*", lambda *event: self.inbox.put(event), namespace=self.namespace)
         self.sio.on("disconnect", lambda *reason: self.gone.set(), namespace=self.namespace)
         self.sio.connect(
