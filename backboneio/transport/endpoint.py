@@ -238,69 +238,59 @@ class Endpoint:
     ) -> Iterable[bytes]:
         """Answer a GET: at once when there is something to say, else when there is."""
         server, hub = self._server, self._server.hub
+        sock = handover.find(environ)
+        waiting: WaitingPoll | None = None
+        ended: handover.Ended | None = None
         hub.outbox.flush()
         with hub.outbox.exclusive():
-            if session.polling:
+            if session.poll is not None:
                 session.end(server.reason.TRANSPORT_ERROR, farewell=True)
                 raise bad_request("Overlapping polls")
-            packets = session.take() or (["6"] if session.upgrading else [])
-            session.polling = not packets
-        if packets:
-            return self._reply(environ, start_response, polling.encode_payload(packets))
-        sock = handover.find(environ)
-        if not handover.takeable(sock):
-            return self._wait(session, environ, start_response)
-        headers = [*_TEXT, *self._cors.headers(environ)]
-        encoding = polling.choose_encoding(
-            environ.get("HTTP_ACCEPT_ENCODING", ""), server.http_compression
-        )
-        ended = None
-        with hub.outbox.exclusive():
-            if not session.backlog and not session.closed:
-                try:
-                    fd, _ahead, ended = handover.take(environ, sock)
-                except OSError:
-                    session.polling = False
-                    raise Refused("503 Service Unavailable", "Too many open files") from None
-                poll = ParkedPoll(hub, fd, session, headers, encoding)
-                session.poll = poll  # before it can be reported, once, that the client is gone
-                hub.register(poll)
-            else:
-                session.polling = False
-                packets = session.take() or ["6"]
+            packets = session.due()
+            if not packets:
+                if handover.takeable(sock):
+                    ended = self._park(session, environ, sock)
+                else:
+                    session.poll = waiting = WaitingPoll()
         if ended is not None:
             return self._gone(start_response, "200 OK", ended)
+        if waiting is not None:
+            packets = self._wait(session, waiting)
         return self._reply(environ, start_response, polling.encode_payload(packets))
 
-    def _wait(
-        self, session: Session, environ: Environ, start_response: StartResponse
-    ) -> Iterable[bytes]:
+    def _park(self, session: Session, environ: Environ, sock: socket.socket) -> handover.Ended:
+        """Move a poll's connection to the hub, which answers it."""
+        hub = self._server.hub
+        headers = [*_TEXT, *self._cors.headers(environ)]
+        encoding = polling.choose_encoding(
+            environ.get("HTTP_ACCEPT_ENCODING", ""), self._server.http_compression
+        )
+        try:
+            fd, _ahead, ended = handover.take(environ, sock)
+        except OSError as err:
+            raise Refused("503 Service Unavailable", "Too many open files") from err
+        poll = ParkedPoll(hub, fd, session, headers, encoding)
+        session.poll = poll  # before it can be reported, once, that the client is gone
+        hub.register(poll)
+        return ended
+
+    def _wait(self, session: Session, poll: WaitingPoll) -> list[Packet]:
         """Wait in this thread, for a bounded time: threads are few."""
-        limits, outbox = self._server.limits, self._server.hub.outbox
-        poll = WaitingPoll()
-        packets: list[Packet] | None = None
-        with outbox.exclusive():
-            if session.backlog or session.closed:
-                packets = session.take() or ["6"]
-                session.polling = False
-            else:
-                session.poll = poll
-        if packets is None:
+        limits = self._server.limits
+        with self._count_lock:
+            self._waiting += 1
+            patient = self._waiting <= limits.waiting_polls
+        try:
+            packets = poll.wait(limits.poll_wait if patient else limits.short_poll_wait)
+        finally:
             with self._count_lock:
-                self._waiting += 1
-                patient = self._waiting <= limits.waiting_polls
-            try:
-                packets = poll.wait(limits.poll_wait if patient else limits.short_poll_wait)
-            finally:
-                with self._count_lock:
-                    self._waiting -= 1
+                self._waiting -= 1
         if packets is None:
-            with outbox.exclusive():
+            with self._server.hub.outbox.exclusive():
                 if session.poll is poll:
                     session.poll = None
-                    session.polling = False
             packets = poll.wait(0) or ["6"]
-        return self._reply(environ, start_response, polling.encode_payload(packets))
+        return packets
 
     def _post(
         self, session: Session, environ: Environ, start_response: StartResponse

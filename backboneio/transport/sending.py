@@ -31,11 +31,11 @@ class Sender(Task):
         "closed",
         "pieces",
         "poll",
-        "polling",
         "probe",
         "server",
         "sink",
         "source",
+        "upgrading",
     )
 
     def __init__(self, server: Server) -> None:
@@ -46,14 +46,15 @@ class Sender(Task):
         #: the WebSocket to read from, and one that may become it; the owner's
         self.source: WebSocket | None = None
         self.probe: WebSocket | None = None
+        #: the probe has been answered; the owner's
+        self.upgrading = False
         #: what a round of the outbox has for this session
         self.pieces: list[Any] | None = None
         #: packets that wait for a poll, or for the WebSocket to open
         self.backlog: list[Packet] | None = None
         self.backlog_bytes = 0
+        #: the GET that waits for them
         self.poll: Poll | None = None
-        #: a GET is being answered or parked
-        self.polling = False
         self.closed = False
 
     def end(self, reason: str, code: int | None = None, farewell: bool = False) -> None:
@@ -93,9 +94,13 @@ class Sender(Task):
         poll = self.poll
         if poll is not None:
             self.poll = None
-            self.polling = False
             if not poll.respond(self.take()):
                 self.end(self.server.reason.TRANSPORT_ERROR)
+
+    def due(self) -> list[Packet]:
+        """Take what a poll is to be answered with at once; empty: it may wait."""
+        moving = self.upgrading or self.sink is not None or self.closed
+        return self.take() or (["6"] if moving else [])
 
     def take(self) -> list[Packet]:
         """Take packets for one answer, as many as go into it."""
@@ -126,7 +131,6 @@ class Sender(Task):
         poll = self.poll
         if poll is not None:
             self.poll = None
-            self.polling = False
             poll.respond(self.take() or ["6"])
 
     def detach(self, code: int | None, farewell: bool) -> None:
@@ -143,4 +147,3 @@ class Sender(Task):
             poll.respond([*self.take(), "1" if farewell else "6"])
         self.sink = self.source = self.probe = None
         self.backlog = None
-        self.polling = False

@@ -43,7 +43,6 @@ class Session(Sender):
         "connected",
         "inbox",
         "sid",
-        "upgrading",
     )
 
     def __init__(self, server: Server, sid: str) -> None:
@@ -55,7 +54,6 @@ class Session(Sender):
         self._doom: tuple[str, int | None, bool] | None = None
         self.connected = False
         self.closing = False
-        self.upgrading = False
         self._greeted = False
         #: packets that were posted and not handled yet; posting threads append, under Outbox.lock
         self.inbox: deque[Packet] | None = None
@@ -316,7 +314,6 @@ class Session(Sender):
             with self.server.hub.outbox.exclusive():
                 if self.poll is poll and poll.given_up(worker):
                     self.poll = None
-                    self.polling = False
                     poll.close()
                     self.end(self.server.reason.TRANSPORT_CLOSE)
         return False

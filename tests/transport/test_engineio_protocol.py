@@ -452,6 +452,35 @@ class TestUpgrade:
         assert received == [f"4{number}" for number in range(3000)]
 
 
+    def test_what_was_posted_just_before_is_handled_first(
+        self, make_echo: Callable[..., Echo], restless: None
+    ) -> None:
+        echo = make_echo()
+        for _ in range(100):
+            http = Http(echo.url)
+            sid = http.open()
+            with Raw(echo.url, f"EIO=4&transport=websocket&sid={sid}") as raw:
+                raw.send("2probe")
+                assert raw.recv() == "3probe"
+                posted = [http.post(f"4{number}")[1] for number in range(5)]
+                raw.socket.sendall(masked("5") + masked("45"))
+                assert posted == ["ok"] * 5
+                assert [raw.recv() for _ in range(6)] == [f"4{number}" for number in range(6)]
+
+    def test_a_poll_that_begins_meanwhile_is_answered(
+        self, make_echo: Callable[..., Echo], restless: None
+    ) -> None:
+        echo = make_echo()
+        for _ in range(100):
+            http = Http(echo.url)
+            sid = http.open()
+            with Raw(echo.url, f"EIO=4&transport=websocket&sid={sid}") as raw:
+                poll = http.start_get()
+                raw.send("2probe")
+                assert raw.recv() == "3probe"
+                assert finish_get(poll) == (200, "6")
+
+
 class TestHttp:
     def test_same_origin_by_default(self, echo: Echo) -> None:
         http = Http(echo.url)
