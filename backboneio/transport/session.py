@@ -184,10 +184,12 @@ class Session(Sender):
         more = False
         if self._doom is None:
             try:
-                if self.source is not None:
+                if self.inbox:
+                    more = self._read_posted(worker)
+                elif self.source is not None:
                     more = self._read(self.source, worker)
                 else:
-                    more = self._read_polling(worker)
+                    more = self._look_around(worker)
             except FrameError as err:
                 self.server.logger.info("%s: %s", self.sid, err)
                 self.end(self.server.reason.TRANSPORT_ERROR, err.code)
@@ -200,7 +202,10 @@ class Session(Sender):
         return more
 
     def _read(self, link: WebSocket, worker: Worker) -> bool:
-        """Read frames until there are no more, or the turn is over."""
+        """Read frames until there are no more, or the turn is over.
+
+        Those of a probe, too: it becomes the source, or is dropped, on the way.
+        """
         limits = self.server.limits
         left = limits.turn_messages
         deadline = 0.0
@@ -208,7 +213,12 @@ class Session(Sender):
         while True:
             found = reader.next()
             if found is not None:
-                self._on_frame(link, found[0], found[1], worker)
+                if link is self.source:
+                    self._on_frame(link, found[0], found[1], worker)
+                else:
+                    self._on_probe(link, found[0], found[1])
+                    if link is not self.probe:
+                        return True
                 if self._doom is not None:
                     return False
             elif not link.readable:
@@ -220,7 +230,10 @@ class Session(Sender):
                 if data is None:
                     return False
                 if not data:
-                    self.end(self.server.reason.TRANSPORT_CLOSE)
+                    if link is self.source:
+                        self.end(self.server.reason.TRANSPORT_CLOSE)
+                    else:
+                        self._drop_probe(link, None)
                     return False
                 worker.bytes_in += len(data)
                 self._heard = True
@@ -286,29 +299,29 @@ class Session(Sender):
         except BaseException:  # a SystemExit must not end the thread
             self.server.logger.exception("message handler error")
 
-    def _read_polling(self, worker: Worker) -> bool:
-        """Handle what was posted and what a probe sends; notice a poll that was given up."""
+    def _read_posted(self, worker: Worker) -> bool:
+        """Handle what was posted, which came before whatever an upgraded connection has."""
         limits = self.server.limits
         left = limits.turn_messages
         deadline = time.monotonic() + limits.turn_seconds
         inbox = self.inbox
-        while inbox:
-            packet = inbox.popleft()
+        while inbox and left > 0 and time.monotonic() <= deadline:
             self._heard = True
-            self._on_packet(packet, worker)
+            self._on_packet(inbox.popleft(), worker)
             if self._doom is not None:
                 return False
             left -= 1
-            if left <= 0 or time.monotonic() > deadline:
-                return True
+        return True
+
+    def _look_around(self, worker: Worker) -> bool:
+        """Read what a probe sends; notice a poll that was given up."""
+        more = False
         probe = self.probe
         if probe is not None:
             try:
-                self._read_probe(probe, worker)
-            except (FrameError, UnicodeDecodeError):
-                self._drop_probe(probe, CloseCode.PROTOCOL_ERROR)
-            if self.source is not None:
-                return True  # now read on as a WebSocket
+                more = self._read(probe, worker)
+            except FrameError as err:
+                self._drop_probe(probe, err.code)
         poll = self.poll
         if isinstance(poll, ParkedPoll) and poll.readable:
             with self.server.hub.outbox.exclusive():
@@ -316,47 +329,26 @@ class Session(Sender):
                     self.poll = None
                     poll.close()
                     self.end(self.server.reason.TRANSPORT_CLOSE)
-        return False
+        return more
 
-    def _read_probe(self, probe: WebSocket, worker: Worker) -> None:
+    def _on_probe(self, probe: WebSocket, opcode: int, payload: bytes) -> None:
         """Go through an upgrade: "2probe", "3probe", "5"."""
         outbox = self.server.hub.outbox
-        while True:
-            found = probe.reader.next()
-            if found is None:
-                if not probe.readable:
-                    return
-                probe.readable = False
-                data = worker.receive(probe.fd)
-                if data is None:
-                    return
-                if not data:
-                    self._drop_probe(probe, None)
-                    return
-                worker.bytes_in += len(data)
-                if probe.hangup or len(data) == native.RECEIVE_SIZE:
-                    probe.readable = True
-                probe.reader.feed(data)
-                continue
-            opcode, payload = found
-            if opcode not in (TEXT, BINARY, CLOSE):
-                self._on_control(probe, opcode, payload)
-            elif opcode == TEXT and payload == b"2probe" and not self.upgrading:
-                self.upgrading = True
-                outbox.call(self.probed, probe)
-            elif opcode == TEXT and payload == b"5" and self.upgrading:
-                self.probe = None
-                self.source = probe
-                self.upgrading = False
-                outbox.call(self.carry, probe)
-                self.server.hub.wake()
-                return
-            else:
-                self._drop_probe(
-                    probe, CloseCode.NORMAL_CLOSURE if opcode == CLOSE else CloseCode.PROTOCOL_ERROR
-                )
-                return
+        if opcode not in (TEXT, BINARY, CLOSE):
+            self._on_control(probe, opcode, payload)
+        elif opcode == TEXT and payload == b"2probe" and not self.upgrading:
+            self.upgrading = True
+            outbox.call(self.probed, probe)
             self.server.hub.wake()
+        elif opcode == TEXT and payload == b"5" and self.upgrading:
+            self.probe = None
+            self.source = probe
+            self.upgrading = False
+            outbox.call(self.carry, probe)
+            self.server.hub.wake()
+        else:
+            code = CloseCode.NORMAL_CLOSURE if opcode == CLOSE else CloseCode.PROTOCOL_ERROR
+            self._drop_probe(probe, code)
 
     def _drop_probe(self, probe: WebSocket, code: int | None) -> None:
         self.probe = None
