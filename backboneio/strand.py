@@ -58,9 +58,11 @@ class Strand:
         if len(self._jobs) < HIGH_WATER or self._runner == threading.get_ident():
             return False
         self._waiting.append(None)
-        self._running.acquire()
+        try:
+            self._running.acquire()
+        finally:  # a signal's handler may raise, in the main thread
+            self._waiting.pop()
         self._runner = threading.get_ident()
-        self._waiting.pop()
         return True
 
     def _run_some(self) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
+import time
+from typing import Any
 
 import pytest
 
@@ -120,3 +124,43 @@ def test_nobody_is_kept_with_the_jobs_of_others_and_the_queue_stays_short() -> N
     together(visitor, busy, busy, busy)
     assert len(ran) == len(posted)
     assert max(queued) < 10 * HIGH_WATER
+
+
+def test_who_is_interrupted_while_waiting_leaves_nothing_behind() -> None:
+    strand, ran = Strand(), []
+    begun, ready, interrupted = threading.Event(), threading.Event(), threading.Event()
+    main = threading.main_thread().ident or 0
+
+    def interrupt(number: int, frame: Any) -> None:
+        interrupted.set()
+        raise InterruptedError
+
+    def slow() -> None:
+        begun.set()
+        ready.wait(10)
+        while sys._current_frames()[main].f_globals["__name__"] != Strand.__module__:
+            time.sleep(0.01)
+        signal.pthread_kill(main, signal.SIGUSR1)
+        interrupted.wait(10)
+
+    def post(jobs: int) -> None:
+        for _ in range(jobs):
+            strand.post(lambda: ran.append(None))
+
+    strand.post(slow)
+    runner = threading.Thread(target=strand.run)
+    runner.start()
+    begun.wait(10)
+    post(HIGH_WATER)
+    previous = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(InterruptedError):
+            ready.set()
+            strand.run()
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    runner.join(10)
+    assert len(ran) == HIGH_WATER
+    post(3 * HIGH_WATER)
+    strand.run()  # does all, for nobody waits to take over
+    assert len(ran) == 4 * HIGH_WATER
