@@ -148,15 +148,22 @@ def error_object(err: BaseException, debug: bool = False) -> dict[str, Any]:
         error: dict[str, Any] = {
             **_public_attributes(shown.attributes),
             "name": shown.name,
-            "message": str(shown.message),  # somebody may have given it an exception
+            "message": _text(shown.message),  # somebody may have given it an exception
         }
     elif debug:
-        error = {"name": type(err).__name__, "message": str(err)}
+        error = {"name": type(err).__name__, "message": _text(err)}
     else:
         error = {"name": "InternalError", "message": "the server could not handle the request"}
     if debug:
         error["stack"] = "".join(traceback.format_exception(err))
     return {"error": error}
+
+
+def _text(message: object) -> str:
+    try:
+        return str(message)
+    except Exception:  # whoever waits for the error is not to wait for ever
+        return f"a {type(message).__name__} that has no text"
 
 
 def _public_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -131,6 +131,27 @@ def test_an_unexpected_exception_is_logged_and_shown_without_details(
     assert "in fail" in caught.value.attributes["stack"]
 
 
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_exception_without_text_is_shown_too(
+    app: flask.Flask, messages: Any, debug: bool
+) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise LookupError
+
+    @messages.use
+    def layer(req: Any, res: Any) -> None:
+        raise Mute if req.method == "create" else backboneio.BadRequest(Mute())  # type: ignore[arg-type]
+
+    backboneio.listen(app, {"messages": messages}, debug=debug)
+    client = SyncClient(app, "messages", listen=False)
+    client.socket.join(None)
+    with pytest.raises(backboneio.SyncError, match="Mute that has no text" if debug else "server"):
+        client.create({})
+    with pytest.raises(backboneio.BadRequest, match="Mute that has no text"):
+        client.update({})
+
+
 def test_an_error_meant_for_clients_is_not_logged(
     app: flask.Flask, messages: backboneio.Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
