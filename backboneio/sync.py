@@ -266,7 +266,7 @@ class Sync:
             return
         try:
             change = self.backend.change(req, result, text, notify)
-        except Exception as unannounced:  # a layer has put into req.model what is not JSON
+        except BaseException as unannounced:  # a layer has put into req.model what is not JSON
             self.refuse(ack, unannounced)
             raise
         epoch = self.journal.epoch

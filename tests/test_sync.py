@@ -519,7 +519,9 @@ def test_a_request_without_id_is_done_each_time(open_page: Any) -> None:
     assert len(client.read()) == 2
 
 
-@pytest.mark.parametrize("how", ["exit", "interrupt", "raise", "unanswered", "teardown"])
+@pytest.mark.parametrize(
+    "how", ["exit", "interrupt", "raise", "unanswered", "teardown", "exit in publish"]
+)
 def test_a_request_that_breaks_is_answered_and_can_be_asked_again(
     app: flask.Flask, messages: Any, how: str
 ) -> None:
@@ -533,6 +535,13 @@ def test_a_request_that_breaks_is_answered_and_can_be_asked_again(
             raise KeyboardInterrupt
         if how == "raise":
             raise LookupError
+
+        if how == "exit in publish":
+            res.end({})
+
+    @messages.publish
+    def publish(change: backboneio.Change) -> None:
+        raise SystemExit(1)
 
     @app.teardown_request
     def teardown(exc: Any) -> None:
@@ -552,7 +561,7 @@ def test_a_request_that_breaks_is_answered_and_can_be_asked_again(
                 client.socket, [{"method": "create", "model": {}, "id": "r1"}], answers.append
             )
         except (SystemExit, KeyboardInterrupt):
-            assert how in ("exit", "interrupt")
+            assert how in ("exit", "interrupt", "exit in publish")
         assert len(answers) == 1
         assert "InternalError" in answers[0]
 
