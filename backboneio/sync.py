@@ -15,6 +15,7 @@ from .errors import BadRequest, Forbidden, SyncError, client_error, error_object
 from .journal import Change, Journal, hears
 from .limits import Limits
 from .protocol import (
+    SyncArguments,
     answer_text,
     change_text,
     parse_channel,
@@ -90,8 +91,8 @@ class Sync:
         """A client has gone."""
         socket = self.sockets.pop(address, None)
         if socket is not None:
+            # Its channels stay: what it has sent still counts, and no refusal is to be remembered.
             socket.closed = True
-            socket.channels.clear()
             self.in_order(partial(self._forget, socket))
 
     # What clients send. Each takes the event's arguments, and the ack or None.
@@ -141,36 +142,44 @@ class Sync:
         if ack is None:
             self._complain(socket, "sync")
             return
+        try:
+            sent = parse_sync(args, self.limits, self.backend.id_attribute)
+            answer = self._claim(socket, sent, ack)
+        except SyncError as err:
+            self.refuse(ack, err)
+            return
+        if answer is None:
+            return
         rev = self.journal.rev  # before the store is read
         try:
-            req = self._parse_sync(socket, args)
+            req = self._admit(socket, sent)
         except SyncError as err:
-            self.refuse(ack, err)
+            self.refuse(answer, err)
             return
-        request_id = req.id
-        if request_id is None or req.method == "read":
-            self._handle(req, partial(self._settle, socket, req, rev, ack))
-            return
-        client = socket.client
-        content = hash(encoding.dumps([req.method, req.model, req.options, req.channel]))
-        try:
-            known = self._answers.claim(client, request_id, content)
-        except SyncError as err:
-            self.refuse(ack, err)
-            return
+        self._handle(req, partial(self._settle, socket, req, rev, answer))
+
+    def _claim(self, socket: SyncSocket, sent: SyncArguments, ack: Ack) -> Ack | None:
+        """Return what answers a request, or None when it was seen before and is answered.
+
+        Whatever may turn out otherwise when it is sent again is decided only after this, so that
+        a refusal is remembered like any answer.
+        """
+        if sent.id is None or sent.method == "read":
+            return ack
+        client, request_id = socket.client, sent.id
+        known = self._answers.claim(client, request_id, hash(encoding.dumps(list(sent))))
         if known is not None:
             self.in_order(partial(ack, known))
-            return
+            return None
 
         def answer(arguments: str) -> None:
             self._answers.give(client, request_id, arguments)
             ack(arguments)
 
-        self._handle(req, partial(self._settle, socket, req, rev, answer))
+        return answer
 
-    def _parse_sync(self, socket: SyncSocket, args: Sequence[Any]) -> Request:
+    def _admit(self, socket: SyncSocket, sent: SyncArguments) -> Request:
         """Return the request that a client sent, if it may be one."""
-        sent = parse_sync(args, self.limits, self.backend.id_attribute)
         if sent.method == "listen" or not self.backend.knows(sent.method):
             raise BadRequest(f"method: the backend {self.name!r} has no method {sent.method!r}")
         channel = sent.channel

@@ -466,6 +466,39 @@ def test_an_error_is_answered_again_too(messages: Any, open_page: Any) -> None:
         messages.call("create", {"id": "x"}) if not client.read() else None
 
 
+def test_a_refusal_is_answered_again_too(open_page: Any) -> None:
+    """Else a request whose refusal was lost would be done after others that came later."""
+    client = open_page("room")
+    client.listen("room", client=CLIENT)
+    created = client.create({"n": 0})
+    client.socket.leave("room")
+    with pytest.raises(backboneio.Forbidden):
+        client.sync("update", {**created, "n": 1}, id="r1")
+    client.listen("room")
+    client.sync("update", {**created, "n": 2}, id="r2")
+    with pytest.raises(backboneio.Forbidden):
+        client.sync("update", {**created, "n": 1}, id="r1")
+    assert client.read() == [{**created, "n": 2}]
+
+
+def test_a_request_under_way_as_its_client_goes_is_not_refused(
+    app: flask.Flask, messages: backboneio.Backend
+) -> None:
+    """It will be sent again, and the refusal would be remembered."""
+    messages.use(backboneio.middleware.memory_store())
+    wsgi = backboneio.WSGIApp(app, {"messages": messages})
+    client, answers = SyncClient(wsgi, "messages"), []
+    client.listen(client=CLIENT)
+    request = {"method": "create", "model": {"a": 1}, "options": {}, "channel": None, "id": "r1"}
+    client.disconnect()
+    wsgi.syncs["messages"].sync(client.socket, [request], answers.append)
+    assert len(answers) == 1
+    back = SyncClient(wsgi, "messages")
+    back.listen(client=CLIENT)
+    created = back.sync("create", {"a": 1}, id="r1")
+    assert back.read() == [created]
+
+
 def test_a_request_sent_again_while_the_first_runs_waits_for_its_answer(
     app: flask.Flask, messages: Any
 ) -> None:
