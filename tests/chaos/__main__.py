@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import signal
 import sys
 import time
 
@@ -26,6 +27,7 @@ def main() -> int:
         args.server or ["werkzeug", "gthread"],
         args.transport or ["hub", "threads"],
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the processes of a run end with it
     end = time.monotonic() + 60 * (args.minutes or 0)
     seeds = list(args.seed)
     if not seeds and not args.minutes:
