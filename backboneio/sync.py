@@ -211,7 +211,7 @@ class Sync:
             socket=socket,
             id=request_id,
             id_attribute=self.backend.id_attribute,
-            turn=self.journal.turn,
+            turn=self.backend.turn,
         )
 
     def stats(self) -> dict[str, int]:
@@ -243,7 +243,7 @@ class Sync:
             with self.context(req.socket.environ):
                 model_id = self.backend.model_id(req)
                 if model_id is not None and takes_turn(req.method):
-                    with self.journal.turn(model_id):
+                    with self.backend.turn(model_id):
                         self.backend.handle(req, res)
                 else:
                     self.backend.handle(req, res)

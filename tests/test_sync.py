@@ -810,6 +810,29 @@ def test_two_applications_with_one_backend_do_not_hear_each_other(
     assert len(two.received) == 1
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_writers_of_two_applications_take_turns(messages: backboneio.Backend, first: int) -> None:
+    limits = backboneio.Limits(turn_timeout=0.01)
+    one, other = (
+        SyncClient(
+            backboneio.WSGIApp(flask.Flask(name), {"messages": messages}, limits=limits), "messages"
+        )
+        for name in ("one", "two")
+    )
+    if first:
+        one, other = other, one
+
+    @messages.update
+    def layer(req: Any, res: Any, next: Any) -> None:
+        if req.model["n"] == 1:
+            with pytest.raises(backboneio.Conflict):
+                together(lambda: other.update({"id": 1, "n": 2}))
+        next()
+
+    assert one.update({"id": 1, "n": 1}) == {"id": 1, "n": 1}
+    assert other.update({"id": 1, "n": 2}) == {"id": 1, "n": 2}
+
+
 def test_an_application_that_is_gone_is_forgotten(messages: backboneio.Backend) -> None:
     app = flask.Flask("one")
     wsgi = backboneio.WSGIApp(app, {"messages": messages})
