@@ -63,6 +63,8 @@ class Socket:
     def leave(self, channel: str | None, err: SyncError | None = None) -> None:
         """Take the client out of *channel*: it hears nothing more of it, and is told so.
 
+        So is one that layers are just about to let in.
+
         :param err: the reason, which the collections in the browser trigger as ``error``.
         """
         raise NotImplementedError

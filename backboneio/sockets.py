@@ -34,6 +34,20 @@ class Wire(Protocol):
         """Close a client's connection to the namespace."""
 
 
+class Membership:
+    """A client's place in one channel, for as long as it is in :attr:`SyncSocket.channels`.
+
+    It is there before the stack has accepted the client, so that ``leave`` finds it meanwhile.
+
+    :ivar accepted: whether the client may hear the channel.
+    """
+
+    __slots__ = ("accepted",)
+
+    def __init__(self, accepted: bool) -> None:
+        self.accepted = accepted
+
+
 class SyncSocket(Socket):
     """A client of one :class:`Sync`.
 
@@ -69,18 +83,19 @@ class SyncSocket(Socket):
         self.address = address
         self.environ = environ
         self.auth = auth
-        self.channels: dict[str | None, None] = {}
+        self.channels: dict[str | None, Membership] = {}
         self.client = sid  # what request ids are remembered under
         self.closed = False
 
     def emit(self, event: str, *args: Any) -> None:
         """Send an event of your own."""
         text = encoding.dumps([event, *args])
-        self.sync.in_order(partial(self.wire.send, (self.address,), text))
+        if not self.closed:
+            self.sync.in_order(partial(self.wire.send, (self.address,), text))
 
     def join(self, channel: str | None) -> None:
         """Let the client hear *channel*."""
-        self.channels[channel] = None
+        self.channels[channel] = Membership(accepted=True)
         self.sync.in_order(partial(self.sync.enter, self, channel))
 
     def leave(self, channel: str | None, err: SyncError | None = None) -> None:
@@ -88,6 +103,11 @@ class SyncSocket(Socket):
         if channel in self.channels:
             self.sync.remove(self, channel)
             self.emit("leave", channel, *([] if err is None else [error_object(err)]))
+
+    def may_hear(self, channel: str | None) -> bool:
+        """Whether the client was accepted in *channel*, and is still there."""
+        membership = self.channels.get(channel)
+        return membership is not None and membership.accepted and not self.closed
 
     def disconnect(self) -> None:
         """Close the connection."""

@@ -24,7 +24,7 @@ from .protocol import (
     synced_text,
 )
 from .request import ModelId, Notify, Request, Response, Settle
-from .sockets import Audience, SyncSocket
+from .sockets import Audience, Membership, SyncSocket
 from .strand import Strand
 
 logger = logging.getLogger("backboneio.sync")
@@ -112,11 +112,12 @@ class Sync:
             return
         if client is not None:
             socket.client = client
+        membership = socket.channels.pop(channel, None) or Membership(accepted=False)
+        socket.channels[channel] = membership  # now the last one listened to
 
         def settle(err: BaseException | None, result: Any, text: str, notify: Notify) -> None:
             if err is None:
-                socket.channels.pop(channel, None)
-                socket.channels[channel] = None  # now the last one listened to
+                membership.accepted = True
                 self.in_order(partial(self._join, socket, channel, since, ack))
             else:
                 # Somebody who may not hear any more (logged out, say) ceases to.
@@ -183,7 +184,8 @@ class Sync:
         if sent.method == "listen" or not self.backend.knows(sent.method):
             raise BadRequest(f"method: the backend {self.name!r} has no method {sent.method!r}")
         channel = sent.channel
-        listened = list(socket.channels)  # at once: server code may change them meanwhile
+        memberships = list(socket.channels.items())  # at once: server code may change them
+        listened = [channel for channel, membership in memberships if membership.accepted]
         if not sent.names_channel:
             if not listened:
                 raise Forbidden("channel: listen to one first")
@@ -367,7 +369,7 @@ class Sync:
 
     def enter(self, socket: SyncSocket, channel: str | None) -> bool:
         """Let *socket* hear *channel*, unless it left or went away meanwhile."""
-        if socket.closed or channel not in socket.channels:
+        if not socket.may_hear(channel):
             return False
         hearing = self._hearing.get(socket)
         if hearing is None:
@@ -387,7 +389,7 @@ class Sync:
         hearing = self._hearing.get(socket)
         if hearing is None or channel not in hearing:
             return
-        if channel in socket.channels and not socket.closed:  # it has listened again meanwhile
+        if socket.may_hear(channel):  # it has listened again meanwhile
             return
         hearing.discard(channel)
         audience = self._audiences[channel]

@@ -201,6 +201,51 @@ def test_who_is_refused_later_ceases_to_hear(app: flask.Flask, messages: Any) ->
     assert client.received == []
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_who_is_taken_out_while_layers_decide_stays_out(
+    app: flask.Flask, messages: Any, again: bool
+) -> None:
+    """Whoever takes a permission away and then calls leave() need not fear an older decision."""
+    revoke = threading.Event()
+
+    @messages.listen
+    def guard(req: Any, res: Any, next: Any) -> None:
+        if revoke.is_set():  # this one was still allowed
+            together(lambda: req.socket.leave("room"))
+            messages.emit("created", {"id": 1}, channel="room")
+        next()
+
+    backboneio.listen(app, {"messages": messages})
+    client = SyncClient(app, "messages", "room", listen=again)
+    revoke.set()
+    with pytest.raises(backboneio.Forbidden, match="left while"):
+        client.listen("room")
+    messages.emit("created", {"id": 2}, channel="room")
+    assert client.received == []
+    assert client.events == [["leave", "room"]]
+    with pytest.raises(backboneio.Forbidden, match="listen"):
+        client.read()
+
+
+def test_who_is_not_accepted_yet_may_neither_hear_nor_ask(app: flask.Flask, messages: Any) -> None:
+    @messages.listen
+    def guard(req: Any, res: Any, next: Any) -> None:
+        messages.emit("created", {"id": 1}, channel="secret")
+        messages.emit("created", {"id": 2})
+        for channel in ({"channel": "secret"}, {}):
+            request = {"method": "read", "model": {}, **channel}
+            wsgi.syncs["messages"].sync(req.socket, [request], answers.append)
+        next(backboneio.Forbidden("no"))
+
+    wsgi = backboneio.WSGIApp(app, {"messages": messages})
+    client, answers = SyncClient(wsgi, "messages", listen=False), []
+    with pytest.raises(backboneio.Forbidden, match="no"):
+        client.listen("secret")
+    assert client.received == []
+    assert len(answers) == 2
+    assert all("Forbidden" in answer for answer in answers)
+
+
 def test_a_listen_layer_sees_the_channel_and_no_model(app: flask.Flask, messages: Any) -> None:
     seen = []
 
