@@ -6,14 +6,13 @@ import functools
 import io
 import logging
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
 import engineio
 import socketio
-from engineio import exceptions as engineio_exceptions
 from engineio import packet as engineio_packet
 from engineio import payload as engineio_payload
 from socketio import packet as socketio_packet
@@ -48,8 +47,7 @@ class SocketIOWire:
                 socketio_packet.EVENT, namespace=self._namespace, data=encoding.loads(text)
             )
             for address in addresses:
-                with _gone():
-                    self._sio._send_packet(address, packet)
+                self._sio._send_packet(address, packet)
             return
         message = f"{socketio_packet.EVENT}{self._namespace},{text}"
         if self._send_many is not None:
@@ -57,8 +55,7 @@ class SocketIOWire:
             return
         frame = engineio_packet.Packet(engineio_packet.MESSAGE, message)
         for address in addresses:
-            with _gone():
-                self._sio.eio.send_packet(address, frame)
+            self._sio.eio.send_packet(address, frame)
 
     def ack(self, address: str, ack_id: int, text: str) -> None:
         """Answer a client's event; *text* is the JSON of the list of the ack's arguments."""
@@ -69,20 +66,27 @@ class SocketIOWire:
                 id=ack_id,
                 data=encoding.loads(text),
             )
-            with _gone():
-                self._sio._send_packet(address, packet)
+            self._sio._send_packet(address, packet)
             return
-        with _gone():
-            self._sio.eio.send(address, f"{socketio_packet.ACK}{self._namespace},{ack_id}{text}")
+        self._sio.eio.send(address, f"{socketio_packet.ACK}{self._namespace},{ack_id}{text}")
 
     def disconnect(self, sid: str) -> None:
         """Close a client's connection to the namespace."""
         self._sio.disconnect(sid, namespace=self._namespace)
 
 
-def _gone() -> AbstractContextManager[object]:
-    """Let a connection close while something is sent to it: the others are sent it still."""
-    return suppress(engineio_exceptions.SocketIsClosedError)
+def _queue_packet(
+    sockets: Mapping[str, engineio.Socket], sid: str, packet: engineio_packet.Packet
+) -> None:
+    """Queue a packet for a client of python-engineio, and do nothing else.
+
+    Its own ``send_packet`` looks whether the client has been silent for too long and then calls the
+    disconnect handlers right there; they are the application's, and may take their time. Its
+    service task finds such clients as well.
+    """
+    session = sockets.get(sid)
+    if session is not None and not session.closed:
+        session.queue.put(packet)
 
 
 class HubServer(socketio.Server):  # type: ignore[misc]
@@ -262,6 +266,8 @@ def _install(sio: socketio.Server, served: dict[str, tuple[Sync, SocketIOWire]])
         if not ours(eio_sid, namespace, data, id):
             handle_event(server, sid, eio_sid, data, namespace, id)
 
+    if not isinstance(sio.eio, transport.Server):
+        sio.eio.send_packet = partial(_queue_packet, sio.eio.sockets)
     sio._trigger_event = on_trigger
     sio._handle_connect = on_connect
     sio._handle_event_internal = on_event

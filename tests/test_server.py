@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from typing import Any
 
 import flask
@@ -15,6 +16,7 @@ import socketio.exceptions
 import websockets.exceptions
 
 import backboneio
+from backboneio.testing import SyncClient
 
 from .support import Client, Refused, together, wait_until
 
@@ -221,6 +223,28 @@ def test_a_disconnect_handler_that_fails_leaves_nothing_behind(
     client.close()
     wait_until(lambda: not left_behind())
     messages.emit("created", {"id": 1})
+
+
+def test_a_disconnect_handler_may_take_its_time(
+    live: Any, app: flask.Flask, messages: Any, wire: Any
+) -> None:
+    """Nobody waits for it: neither who changes a model, nor who hears of it."""
+    # Without python-engineio's monitor nobody but a sender could notice so soon that one is gone.
+    url, sio = live(ping_interval=1, ping_timeout=0.05, monitor_clients=False)
+    go_on = threading.Event()
+    sio.on("disconnect", lambda sid, reason: go_on.wait(60), namespace="/messages")
+    silent, listener = wire(url), SyncClient(app, "messages")
+    silent.ask('["listen",null]')
+    while silent.recv_frame() != "2":
+        pass
+    time.sleep(0.1)  # now its answer is overdue
+    sender = threading.Thread(target=messages.emit, args=("created", {"id": 1}))
+    sender.start()
+    try:
+        wait_until(lambda: listener.received and not sender.is_alive())
+    finally:
+        go_on.set()
+        sender.join()
 
 
 def test_the_server_disconnects_a_client(live: Any, connect: Any, left_behind: Any) -> None:
