@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from websockets.frames import Close, CloseCode, Opcode
 
-from ..support import wait_until
+from ..support import together, wait_until
 from .support import Echo, Http, Raw, finish_get, masked
 
 HANDSHAKE = {"sid", "upgrades", "pingInterval", "pingTimeout", "maxPayload"}
@@ -421,6 +421,24 @@ class TestUpgrade:
         assert http.handshake["upgrades"] == []
         with Raw(echo.url, f"EIO=4&transport=websocket&sid={sid}") as raw:
             assert raw.status == 400
+
+    @pytest.mark.usefixtures("restless")
+    def test_what_was_posted_at_the_last_moment_is_handled(
+        self, make_echo: Callable[..., Echo]
+    ) -> None:
+        echo = make_echo()
+        for _ in range(100):
+            http = Http(echo.url)
+            sid = http.open()
+            with Raw(echo.url, f"EIO=4&transport=websocket&sid={sid}") as raw:
+                raw.send("2probe")
+                assert raw.recv() == "3probe"
+                _, (status, _) = together(
+                    lambda raw=raw: raw.send("5"),  # type: ignore[misc]
+                    lambda http=http: http.post("4hello"),  # type: ignore[misc]
+                )
+                if status == 200:
+                    assert raw.recv() == "4hello"
 
     def test_nothing_is_lost_or_doubled_on_the_way(self, make_echo: Callable[..., Echo]) -> None:
         echo = make_echo()
