@@ -348,24 +348,28 @@ class Sync:
             "epoch": self.journal.epoch,
             "rev": rev,
         }
-        missed: list[str] | None = None
-        if since is not None:
-            epoch, seen = since
-            changes = self.journal.since(seen, rev) if epoch == self.journal.epoch else None
-            if changes is not None:
-                missed = [
-                    change_text(change, None if change.channels is None else (channel,))
-                    for change in changes
-                    if hears(change, channel)
-                ]
-                if sum(map(len, missed)) > self.limits.max_replay_bytes:
-                    missed = None
-            if missed is None:
-                accepted["reset"] = True
+        missed = None if since is None else self._missed(channel, *since)
+        if since is not None and missed is None:
+            accepted["reset"] = True
         text = encoding.dumps(accepted)
         if missed is not None:
             text = f'{text[:-1]},"missed":[{",".join(missed)}]}}'
         ack(f"[{text}]")
+
+    def _missed(self, channel: str | None, epoch: str, seen: int) -> list[str] | None:
+        """Return what was sent after rev *seen*; None when it is too much, or not known."""
+        changes = self.journal.since(seen, self._delivered) if epoch == self.journal.epoch else None
+        if changes is None:
+            return None
+        missed, size = [], 0
+        for change in changes:
+            if hears(change, channel):
+                text = change_text(change, None if change.channels is None else (channel,))
+                size += len(text)
+                if size > self.limits.max_replay_bytes:
+                    return None
+                missed.append(text)
+        return missed
 
     def enter(self, socket: SyncSocket, channel: str | None) -> bool:
         """Let *socket* hear *channel*, unless it left or went away meanwhile."""
