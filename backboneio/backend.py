@@ -49,6 +49,30 @@ class _Registered(NamedTuple):
         return self.methods is None or method in self.methods
 
 
+class _Stack:
+    """The layers as they are between two registrations."""
+
+    __slots__ = ("_serving", "layers")
+
+    def __init__(self, layers: tuple[_Registered, ...]) -> None:
+        self.layers = layers
+        self._serving: dict[str, tuple[_Registered, ...]] = {}
+
+    def knows(self, method: str) -> bool:
+        return method in CRUD or any(
+            layer.methods is not None and method in layer.methods for layer in self.layers
+        )
+
+    def serving(self, method: str) -> tuple[_Registered, ...]:
+        """Return the layers for *method*; worked out once."""
+        layers = self._serving.get(method)
+        if layers is None:
+            layers = tuple(layer for layer in self.layers if layer.serves(method))
+            if self.knows(method) or method == "listen":  # names a client made up are not kept
+                self._serving[method] = layers
+        return layers
+
+
 class Backend:
     """A stack of middleware layers that handles the sync requests of one resource.
 
@@ -67,8 +91,7 @@ class Backend:
         # These are replaced as a whole and never changed: reading them needs no lock. Replacing
         # them takes ``_registering``, so that of two layers added at once none is lost.
         self._registering = threading.Lock()
-        self._stack: tuple[_Registered, ...] = ()
-        self._applying: dict[str, tuple[_Registered, ...]] = {}
+        self._stack = _Stack(())
         self._observers: dict[str, tuple[Callable[[Any], object], ...]] = {}
         self._publisher: Callable[[Change], Iterable[str | None] | str | None] | None = None
         self._attachments: tuple[weakref.ref[Any], ...] = ()  # oldest first
@@ -116,8 +139,7 @@ class Backend:
             if isinstance(declared, str) and not self._id_attribute_is_known:
                 self.id_attribute = declared
                 self._id_attribute_is_known = True
-            self._stack = (*self._stack, registered)
-            self._applying = {}
+            self._stack = _Stack((*self._stack.layers, registered))
         return layer
 
     def create(self, layer: L) -> L:
@@ -149,9 +171,7 @@ class Backend:
 
     def knows(self, method: str) -> bool:
         """Whether *method* is Backbone's, or some layer was registered for it by name."""
-        return method in CRUD or any(
-            layer.methods is not None and method in layer.methods for layer in self._stack
-        )
+        return self._stack.knows(method)
 
     def handle(self, req: Request, res: Response) -> None:
         """Run *req* through the stack, on this thread.
@@ -163,18 +183,7 @@ class Backend:
 
         :raises Exception: the error that no layer took.
         """
-        stack = self._stack
-        layers = self._applying.get(req.method)
-        if layers is None:
-            layers = tuple(layer for layer in stack if layer.serves(req.method))
-            if (
-                self.knows(req.method) or req.method == "listen"
-            ):  # names a client made up are not kept
-                applying = self._applying
-                applying[req.method] = layers
-                if self._stack is not stack:  # a layer was added meanwhile
-                    applying.pop(req.method, None)
-        _Descent(layers, req, res).go(0, None)
+        _Descent(self._stack.serving(req.method), req, res).go(0, None)
 
     # Server code
 

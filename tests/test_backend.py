@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import queue
 import threading
 from typing import Any
 from unittest.mock import Mock
@@ -217,6 +218,46 @@ def test_an_error_that_is_first_counts(messages: backboneio.Backend) -> None:
 
 
 @pytest.mark.usefixtures("restless")
+def test_a_layer_serves_every_request_that_begins_after_it_was_added(
+    messages: backboneio.Backend,
+) -> None:
+    """Also while another thread is still working out which layers a method has."""
+    paused: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    go_on: queue.SimpleQueue[None] = queue.SimpleQueue()
+    seen = []
+
+    class Method(str):
+        """Lets one thread pause wherever a dictionary asks for the hash."""
+
+        def __hash__(self) -> int:
+            if threading.current_thread() is other:
+                paused.put(True)
+                go_on.get(timeout=10)
+            return super().__hash__()
+
+    def call() -> None:
+        messages.call(Method("create"))
+        paused.put(False)
+
+    def layer(req: Any, res: Any, next: Any) -> None:
+        seen.append(threading.current_thread())
+        next()
+
+    other = threading.Thread(target=call)
+    other.start()
+    assert paused.get(timeout=10)
+    messages.use(layer)
+    number = 0
+    while True:
+        messages.call("create")
+        number += 1
+        assert seen.count(threading.current_thread()) == number
+        go_on.put(None)
+        if not paused.get(timeout=10):
+            break
+    other.join()
+
+
 def test_one_of_many_threads_gives_the_answer(messages: backboneio.Backend) -> None:
     @messages.use
     def layer(req: Any, res: Any) -> None:

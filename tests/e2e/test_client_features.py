@@ -129,15 +129,14 @@ def test_a_tab_that_leaves_closes_its_socket(lab: Lab, window: Window, leave: st
 
 
 def test_errors_keep_their_attributes(lab: Lab, window: Window) -> None:
-    def refuse(req: Any, res: Any, next: Any) -> None:
+    @lab.backends["tasks"].update
+    def refuse(err: Any, req: Any, res: Any, next: Any) -> None:  # the store has no such model
         raise backboneio.Invalid("no", {"text": ["too dull"]}, code=42)
 
-    lab.backends["tasks"]._stack = ()  # before the store, which would answer
-    lab.backends["tasks"].use("create", refuse)
     page = lab.open(window, script=START + "window.tasks = make('tasks');")
     error = page.evaluate(
-        "() => new Promise((done) => tasks.create({text: 'x', f() {}}, {wait: true,"
-        " error: (model, response) => done(response)}))"
+        "() => new Promise((done) => new tasks.model({id: 7}, {collection: tasks})"
+        ".save({text: 'x', f() {}}, {wait: true, error: (model, response) => done(response)}))"
     )
     assert error == {
         "error": {"name": "Invalid", "message": "no", "fields": {"text": ["too dull"]}, "code": 42}
