@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import secrets
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -82,8 +84,9 @@ class Journal:
     """The changes of one backend, numbered in the order in which they were appended.
 
     The number (``rev``) grows by one with every change; ``epoch`` names the journal's lifetime, so
-    that a client which has seen a journal that is gone is told to start anew. Bounded by count,
-    age and bytes (:class:`Limits`).
+    that a client which has seen a journal that is gone is told to start anew. In a forked process
+    it is another one: servers that load an application first and fork then start all their workers
+    with the same journal. Bounded by count, age and bytes (:class:`Limits`).
 
     ``_lock`` protects ``rev``, ``_changes``, ``_bytes`` and ``_forgotten``. It is taken inside
     turns, never around them, and nothing but memory is touched under it: *append*'s callback is
@@ -92,13 +95,18 @@ class Journal:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        self.epoch = secrets.token_urlsafe(9)
+        self.begin_epoch()
         self.rev = 0
         self._lock = threading.Lock()
         self._changes: deque[Change] = deque()  # with the revs _forgotten + 1 ... rev
         self._bytes = 0
         self._forgotten = 0  # the last rev that was dropped
         self._turns = Turns()
+        _journals.add(self)
+
+    def begin_epoch(self) -> None:
+        """Count as another journal from now on."""
+        self.epoch = secrets.token_urlsafe(9)
 
     def append(self, change: Change, queue: Callable[[Change], object]) -> None:
         """Give *change* the next rev, keep it, and call *queue* with it in the order of revs."""
@@ -151,6 +159,18 @@ class Journal:
             dropped = changes.popleft()
             self._bytes -= len(dropped.text)
             self._forgotten = dropped.rev
+
+
+_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for journal in _journals:
+        journal.begin_epoch()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Turns:

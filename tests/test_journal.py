@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from backboneio import Conflict, Limits
 from backboneio.journal import Change, Journal, hears
 
-from .support import together
+from .support import ROOT, together
 
 
 def fill(journal: Journal, *models: Any) -> None:
@@ -32,6 +34,29 @@ def test_revs_grow_by_one_and_epochs_differ() -> None:
     assert revs(journal.since(1, 2)) == [2]
     assert revs(journal.since(3, 3)) == []
     assert len({Journal().epoch for _ in range(50)}) == 50
+
+
+FORKING = """
+import os
+from backboneio.journal import Journal
+journal = Journal()
+print(journal.epoch, flush=True)
+for _ in range(2):
+    if os.fork() == 0:
+        print(journal.epoch, flush=True)
+        os._exit(0)
+    os.wait()
+print(journal.epoch, flush=True)
+"""
+
+
+def test_a_forked_process_counts_anew() -> None:
+    """A worker that takes over from another one, with the journal as it was loaded."""
+    command = [sys.executable, "-c", FORKING]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    parent, *children, still = result.stdout.split()
+    assert still == parent
+    assert len({parent, *children}) == 3
 
 
 def test_a_rev_from_the_future_was_never_seen() -> None:
