@@ -7,8 +7,9 @@ tears, stalls and slows their connections. Everybody writes down what he does an
 (``history.py``). When all is calm again the checker (``checker.py``) reads the lot and names the
 first step that broke a guarantee.
 
-The seed decides every client's requests, the server's delays and errors, and the faults. It does
-not decide how threads interleave, so a seed makes a failure likely to come again, not certain.
+The seed decides every client's requests (those in JavaScript pick among the models that they show),
+the server's delays and errors, and the faults. It does not decide how threads interleave, so a seed
+makes a failure likely to come again, not certain.
 
     python -m tests.chaos --seed 7            # one run
     python -m tests.chaos --minutes 5         # runs with random seeds
