@@ -93,17 +93,18 @@ class HandedError(SyncError):
 
     def __init__(self, cause: object) -> None:
         self.cause = cause
+        self._name = "Error"
+        message, attributes = cause, {}
         if isinstance(cause, BaseException):
             self._name = type(cause).__name__
-            super().__init__(str(cause), **_public_attributes(vars(cause)))
+            attributes = _public_attributes(vars(cause))
             self.__cause__ = cause
         elif isinstance(cause, Mapping):
             attributes = {str(key): value for key, value in cause.items()}
             self._name = str(attributes.pop("name", "Error"))
-            super().__init__(str(attributes.pop("message", "")), **attributes)
-        else:
-            self._name = "Error"
-            super().__init__(str(cause))
+            message = attributes.pop("message", "")
+        super().__init__(str(message))
+        self.attributes = attributes  # may be called what parameters of ours are called
 
     @property
     def name(self) -> str:

@@ -24,6 +24,15 @@ FAMILY = [
 ]
 
 
+class Told(Exception):
+    """An exception with attributes, as other libraries have them."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = 3
+
+
 @pytest.mark.parametrize("kind", FAMILY)
 def test_the_family_is_shown_by_name_message_and_attributes(kind: Any) -> None:
     assert issubclass(kind, backboneio.SyncError)
@@ -65,6 +74,8 @@ def test_attributes_cannot_fake_name_and_message() -> None:
         ({"a": 1}, {"name": "Error", "message": "", "a": 1}),
         (7, {"name": "Error", "message": "7"}),
         (ValueError("v"), {"name": "ValueError", "message": "v"}),
+        (Told("t"), {"name": "Told", "message": "t", "code": 3}),
+        ({"message": "m", "self": 1}, {"name": "Error", "message": "m", "self": 1}),
         (
             werkzeug.exceptions.NotFound(),
             {
