@@ -6,6 +6,8 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
+from werkzeug.exceptions import HTTPException
+
 from . import encoding
 
 
@@ -120,11 +122,10 @@ def client_error(err: BaseException) -> SyncError | None:
     """
     if isinstance(err, SyncError):
         return err
-    code, description = getattr(err, "code", None), getattr(err, "description", None)
-    if isinstance(code, int) and isinstance(description, str):
-        shown = HandedError(description)
-        shown._name = type(err).__name__
-        shown.attributes = {"code": code}
+    if isinstance(err, HTTPException) and err.code is not None:
+        shown = HandedError(err)
+        shown.message = err.description or ""
+        shown.attributes = {"code": err.code}
         return shown
     return None
 

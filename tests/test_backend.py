@@ -11,6 +11,7 @@ from unittest.mock import Mock
 
 import flask
 import pytest
+import werkzeug.exceptions
 
 import backboneio
 from backboneio.testing import SyncClient
@@ -502,9 +503,8 @@ def test_call_announces_as_a_client_would(app: flask.Flask, messages: backboneio
     assert [change.method for change in nowhere.received] == ["create"]
 
 
-def test_call_raises_what_the_stack_raised(messages: backboneio.Backend) -> None:
-    own = LookupError("mine")
-
+@pytest.mark.parametrize("own", [LookupError("mine"), werkzeug.exceptions.Forbidden("mine")])
+def test_call_raises_what_the_stack_raised(messages: backboneio.Backend, own: Exception) -> None:
     @messages.use("raise")
     def raises(req: Any, res: Any) -> None:
         raise own
@@ -513,7 +513,7 @@ def test_call_raises_what_the_stack_raised(messages: backboneio.Backend) -> None
     messages.use("error", lambda req, res: res.error(own))
     messages.use("text", lambda req, res: res.error("only words"))
     for method in ("raise", "hand", "error"):
-        with pytest.raises(LookupError) as caught:
+        with pytest.raises(type(own)) as caught:
             messages.call(method)
         assert caught.value is own
     with pytest.raises(backboneio.SyncError, match="only words"):

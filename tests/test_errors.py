@@ -119,6 +119,23 @@ def test_flask_abort_is_shown_by_code_and_description(
     assert caught.value.attributes == {"code": 403}
 
 
+def test_an_exception_is_no_http_exception_for_looking_like_one(
+    app: flask.Flask, messages: backboneio.Backend
+) -> None:
+    class DatabaseError(Exception):
+        code = 1045
+        description = "access denied for the user root"
+
+    @messages.use("create")
+    def fail(req: Any, res: Any) -> None:
+        raise DatabaseError
+
+    backboneio.listen(app, {"messages": messages})
+    with pytest.raises(backboneio.SyncError) as caught:
+        SyncClient(app, "messages").create({})
+    assert (caught.value.name, caught.value.attributes) == ("InternalError", {})
+
+
 def test_an_unexpected_exception_is_logged_and_shown_without_details(
     app: flask.Flask, messages: backboneio.Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
