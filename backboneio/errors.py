@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from werkzeug.exceptions import HTTPException
 
 from . import encoding
+
+logger = logging.getLogger("backboneio.errors")
 
 
 class SyncError(Exception):
@@ -145,27 +148,31 @@ def error_object(err: BaseException, debug: bool = False) -> dict[str, Any]:
     An exception that is not meant for clients is an ``InternalError`` without any detail, unless
     *debug* is on: then message and stack are those of the exception.
     """
+    try:
+        return {"error": _shown(err, debug)}
+    except Exception:  # of its own __str__, say; whoever waits gets an answer all the same
+        logger.exception("a %s cannot be shown", type(err).__name__)
+        return {"error": dict(_INTERNAL)}
+
+
+_INTERNAL = {"name": "InternalError", "message": "the server could not handle the request"}
+
+
+def _shown(err: BaseException, debug: bool) -> dict[str, Any]:
     shown = client_error(err)
     if shown is not None:
         error: dict[str, Any] = {
             **_public_attributes(shown.attributes),
             "name": shown.name,
-            "message": _text(shown.message),  # somebody may have given it an exception
+            "message": str(shown.message),  # somebody may have given it an exception
         }
     elif debug:
-        error = {"name": type(err).__name__, "message": _text(err)}
+        error = {"name": type(err).__name__, "message": str(err)}
     else:
-        error = {"name": "InternalError", "message": "the server could not handle the request"}
+        error = dict(_INTERNAL)
     if debug:
         error["stack"] = "".join(traceback.format_exception(err))
-    return {"error": error}
-
-
-def _text(message: object) -> str:
-    try:
-        return str(message)
-    except Exception:  # whoever waits for the error is not to wait for ever
-        return f"a {type(message).__name__} that has no text"
+    return error
 
 
 def _public_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -159,25 +159,31 @@ def test_an_unexpected_exception_is_logged_and_shown_without_details(
     assert "in fail" in caught.value.attributes["stack"]
 
 
-@pytest.mark.parametrize("debug", [False, True])
-def test_an_exception_without_text_is_shown_too(
-    app: flask.Flask, messages: Any, debug: bool
+@pytest.mark.parametrize("kind", [Exception, backboneio.SyncError])
+def test_an_error_that_cannot_be_shown_is_answered_too(
+    app: flask.Flask,
+    messages: backboneio.Backend,
+    caplog: pytest.LogCaptureFixture,
+    kind: type[Exception],
 ) -> None:
-    class Mute(Exception):
+    class Mute(kind):  # type: ignore[misc, valid-type]
         def __str__(self) -> str:
-            raise LookupError
+            raise UnicodeError("no words")
 
-    @messages.use
-    def layer(req: Any, res: Any) -> None:
-        raise Mute if req.method == "create" else backboneio.BadRequest(Mute())  # type: ignore[arg-type]
+        name = property(__str__)
 
-    backboneio.listen(app, {"messages": messages}, debug=debug)
-    client = SyncClient(app, "messages", listen=False)
-    client.socket.join(None)
-    with pytest.raises(backboneio.SyncError, match="Mute that has no text" if debug else "server"):
-        client.create({})
-    with pytest.raises(backboneio.BadRequest, match="Mute that has no text"):
-        client.update({})
+    @messages.use("create")
+    def fail(req: Any, res: Any) -> None:
+        raise Mute
+
+    app.debug = True
+    backboneio.listen(app, {"messages": messages})
+    client = SyncClient(app, "messages")
+    for _ in range(2):  # under the same id: the answer of the first
+        with pytest.raises(backboneio.SyncError, match="could not handle") as caught:
+            client.sync("create", {}, id="1")
+        assert caught.value.name == "InternalError"
+    assert caplog.text.count("a Mute cannot be shown") == 1
 
 
 def test_an_error_meant_for_clients_is_not_logged(
