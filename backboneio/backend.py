@@ -418,15 +418,20 @@ def _announced(req: Request, result: Any) -> Any:
 def _parameters(layer: Layer) -> tuple[bool, bool]:
     """Return (takes an error, takes next), from the number of positional parameters of *layer*."""
     try:
-        parameters = inspect.signature(layer).parameters.values()
+        # Of the layer itself, and not of a function of another shape that it wraps,
+        signature = inspect.signature(layer, follow_wrapped=False)
+        if _takes_any_number(signature):  # unless it hands on whatever it is given.
+            signature = inspect.signature(layer)
     except (TypeError, ValueError):  # a builtin without a signature
         return False, True
+    parameters = signature.parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = sum(p.default is p.empty for p in positional)
-    most = 3 if any(p.kind is p.VAR_POSITIONAL for p in parameters) else 0
-    most = max(most, len(positional))
+    any_number = _takes_any_number(signature)
+    most = max(3, len(positional)) if any_number else len(positional)
     must = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    if not must:
+    # A function that needs nothing is rather one that returns a layer, and was not called.
+    if not must and (required or any_number):
         if required == 4:
             return True, True
         if required <= 3 <= most:
@@ -435,8 +440,12 @@ def _parameters(layer: Layer) -> tuple[bool, bool]:
             return False, False
     raise TypeError(
         f"{getattr(layer, '__name__', layer)} is not a layer: it takes (req, res), "
-        f"(req, res, next) or (err, req, res, next), not {inspect.signature(layer)}"
+        f"(req, res, next) or (err, req, res, next), not {signature}"
     )
+
+
+def _takes_any_number(signature: inspect.Signature) -> bool:
+    return any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
 
 
 class _Descent:

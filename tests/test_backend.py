@@ -128,6 +128,44 @@ def test_any_callable_of_three_is_a_layer(messages: backboneio.Backend, layer: A
     assert messages.call("read", {"id": 1}) == {"id": 1}
 
 
+def _hand_on(layer: Any) -> Any:
+    @functools.wraps(layer)
+    def wrapper(*args: Any) -> Any:
+        return layer(*args)
+
+    return wrapper
+
+
+def _with_next(layer: Any) -> Any:
+    @functools.wraps(layer)
+    def wrapper(req: Any, res: Any, next: Any) -> None:
+        layer(req, res)
+
+    return wrapper
+
+
+class _Wrapped:
+    @_hand_on
+    def method(self, req: Any, res: Any) -> None:
+        res.end("the layer's")
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        _Wrapped().method,
+        _hand_on(lambda req, res: res.end("the layer's")),
+        _with_next(lambda req, res: res.end("the layer's")),
+    ],
+    ids=["method", "any-number", "other-shape"],
+)
+def test_a_wrapped_layer_is_called_as_its_wrapper_wants(
+    messages: backboneio.Backend, layer: Any
+) -> None:
+    messages.use(layer)
+    assert messages.call("read") == "the layer's"
+
+
 @pytest.mark.parametrize(
     "layer",
     [
@@ -135,8 +173,10 @@ def test_any_callable_of_three_is_a_layer(messages: backboneio.Backend, layer: A
         lambda req: None,
         lambda a, b, c, d, e: None,
         lambda req, res, *, must: None,
+        backboneio.middleware.logger,
+        lambda rate=10, per=60: lambda req, res, next: next(),
     ],
-    ids=["none", "one", "five", "keyword-only"],
+    ids=["none", "one", "five", "keyword-only", "logger", "factory"],
 )
 def test_a_layer_of_another_shape_is_refused_where_it_is_written(
     messages: backboneio.Backend, layer: Any
