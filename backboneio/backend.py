@@ -59,8 +59,9 @@ class _Stack:
         self._serving: dict[str, tuple[_Registered, ...]] = {}
 
     def knows(self, method: str) -> bool:
-        return method in CRUD or any(
-            layer.methods is not None and method in layer.methods for layer in self.layers
+        return method in CRUD or (
+            method != "listen"
+            and any(layer.methods is not None and method in layer.methods for layer in self.layers)
         )
 
     def serving(self, method: str) -> tuple[_Registered, ...]:
@@ -68,7 +69,7 @@ class _Stack:
         layers = self._serving.get(method)
         if layers is None:
             layers = tuple(layer for layer in self.layers if layer.serves(method))
-            if self.knows(method) or method == "listen":  # names a client made up are not kept
+            if self.knows(method) or method == "listen":  # a name made up is not kept
                 self._serving[method] = layers
         return layers
 
@@ -170,7 +171,7 @@ class Backend:
         return self.use("listen", layer)
 
     def knows(self, method: str) -> bool:
-        """Whether *method* is Backbone's, or some layer was registered for it by name."""
+        """Whether *method* may be asked for: it is Backbone's, or a layer was registered for it."""
         return self._stack.knows(method)
 
     def handle(self, req: Request, res: Response) -> None:
@@ -205,8 +206,7 @@ class Backend:
                 raise TypeError(f"'reset' takes a list of models or None, not {model!r:.100}")
         elif not isinstance(model, Mapping):
             raise TypeError(f"{event!r} takes the model, a dict, not {model!r:.100}")
-        if channel is not None and not isinstance(channel, str):
-            raise TypeError(f"a channel is a string, not {channel!r:.100}")
+        _check_channel(channel)
         for attachment in self._attached():
             audience = None if channel is None else (channel,)
             attachment.publish(Change.of(method, model, channels=audience, channel=channel))
@@ -225,12 +225,20 @@ class Backend:
         ``req.socket`` is None in the layers. Inside a Flask application context the stack runs in
         that one; elsewhere it gets one of the application that the backend is attached to.
 
+        :param model: a dict, of which the layers get a copy; default ``{}``.
         :param channel: the channel of the request; with None a change is announced to everyone.
         :returns: what a layer gave to ``res.end``.
+        :raises ValueError: for a method that is not Backbone's and that no layer is registered for.
+        :raises TypeError: for a model, options or a channel of another type.
         :raises Exception: what a layer raised, or handed to ``next(err)`` or ``res.error(err)``;
             a :class:`SyncError` for what was handed on and is no exception.
         """
-        model = {} if model is None else dict(model)
+        if not self.knows(method):
+            raise ValueError(f"there is no method {method!r:.100}: no layer is registered for it")
+        for name, given in (("model", model), ("options", options)):
+            if given is not None and not isinstance(given, Mapping):
+                raise TypeError(f"{name} has to be a dict, not {given!r:.100}")
+        _check_channel(channel)
         attached = self._attached()
         settled: list[tuple[BaseException | None, Any]] = []
 
@@ -249,8 +257,8 @@ class Backend:
 
         req = Request(
             method,
-            model,
-            None if options is None else dict(options),
+            dict(model or {}),
+            dict(options or {}),
             backend=attached[0].name if attached else "",
             channel=channel,
             id_attribute=self.id_attribute,
@@ -401,6 +409,11 @@ def unanswered(req: Request) -> RuntimeError:
         f"no layer answered {req.method!r}: one that does not call next() has to call "
         "res.end() or res.error() before it returns"
     )
+
+
+def _check_channel(channel: object) -> None:
+    if channel is not None and not isinstance(channel, str):
+        raise TypeError(f"a channel is a string, not {channel!r:.100}")
 
 
 def _announced(req: Request, result: Any) -> Any:

@@ -181,7 +181,7 @@ class Sync:
 
     def _admit(self, socket: SyncSocket, sent: SyncArguments) -> Request:
         """Return the request that a client sent, if it may be one."""
-        if sent.method == "listen" or not self.backend.knows(sent.method):
+        if not self.backend.knows(sent.method):
             raise BadRequest(f"method: the backend {self.name!r} has no method {sent.method!r}")
         channel = sent.channel
         memberships = list(socket.channels.items())  # at once: server code may change them

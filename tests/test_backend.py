@@ -29,6 +29,7 @@ def test_a_layer_for_everything_sees_every_request(messages: backboneio.Backend)
         seen.append(req.method)
         next()
 
+    messages.use("archive", lambda req, res, next: next())
     for method in ("create", "read", "update", "patch", "delete", "archive"):
         messages.call(method, {"id": 1})
     assert seen == ["create", "read", "update", "patch", "delete", "archive"]
@@ -558,6 +559,32 @@ def test_call_raises_what_the_stack_raised(messages: backboneio.Backend, own: Ex
         assert caught.value is own
     with pytest.raises(backboneio.SyncError, match="only words"):
         messages.call("text")
+
+
+@pytest.mark.parametrize("method", ["created", "archive", "listen", "", None, 7])
+def test_a_method_that_no_layer_names_cannot_be_called(
+    messages: backboneio.Backend, method: Any
+) -> None:
+    messages.use(lambda req, res: res.end({}))
+    messages.listen(lambda req, res: res.end({}))
+    with pytest.raises(ValueError, match="no layer is registered for it"):
+        messages.call(method)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"model": [{"id": 1}]}, "model has to be a dict"),
+        ({"model": "text"}, "model has to be a dict"),
+        ({"options": [1]}, "options has to be a dict"),
+        ({"channel": 7}, "a channel is a string"),
+    ],
+)
+def test_what_cannot_be_called_with(
+    messages: backboneio.Backend, arguments: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(TypeError, match=named):
+        messages.call("create", **arguments)
 
 
 def test_call_leaves_the_given_model_alone(messages: backboneio.Backend) -> None:
