@@ -195,7 +195,7 @@ class Backend:
         :param model: the model as it is now, a dict with its id. For ``"reset"`` the list of all
             models, or None to make every collection fetch anew.
         :param channel: tell the listeners of this channel only; None tells everyone on the backend.
-        :raises ValueError: for any other event.
+        :raises ValueError: for any other event, and for NaN.
         :raises TypeError: for a model that is not a dict or cannot be JSON.
         """
         method = EVENTS.get(event)
@@ -207,10 +207,8 @@ class Backend:
         elif not isinstance(model, Mapping):
             raise TypeError(f"{event!r} takes the model, a dict, not {model!r:.100}")
         _check_channel(channel)
-        for attachment in self._attached():
-            audience = None if channel is None else (channel,)
-            attachment.publish(Change.of(method, model, channels=audience, channel=channel))
-        self._observe(method, model)
+        audience = None if channel is None else (channel,)
+        self._announce(Change.of(method, model, channels=audience, channel=channel))
 
     def call(
         self,
@@ -250,9 +248,7 @@ class Backend:
                     settled.append((unannounced, None))
                     return
                 if change is not None:
-                    for attachment in attached:
-                        attachment.publish(change.copy())
-                    self.observe(change)
+                    self._announce(change)
             settled.append((err, result))
 
         req = Request(
@@ -342,6 +338,12 @@ class Backend:
         found = (reference() for reference in self._attachments)
         return [attachment for attachment in found if attachment is not None]
 
+    def _announce(self, change: Change) -> None:
+        """Tell of a change that server code has made, wherever the backend is attached."""
+        for attachment in self._attached():
+            attachment.publish(change.copy())
+        self.observe(change)
+
     def model_id(self, req: Request) -> ModelId | None:
         """The id of the request's model, or None."""
         return req.model.get(req.id_attribute)
@@ -382,15 +384,11 @@ class Backend:
 
     def observe(self, change: Change) -> None:
         """Call the observers of *change*."""
-        if self._observers:
-            self._observe(change.method, change.model)
-
-    def _observe(self, method: str, model: Any) -> None:
-        for function in self._observers.get(_EVENT_OF.get(method, ""), ()):
+        for function in self._observers.get(_EVENT_OF.get(change.method, ""), ()):
             try:
-                function(model)
+                function(change.model)
             except Exception:
-                logger.exception("an observer of %r failed", method)
+                logger.exception("an observer of %r failed", change.method)
 
 
 def create_backend(id_attribute: str | None = None) -> Backend:

@@ -487,12 +487,14 @@ def test_an_unknown_event_is_refused(messages: backboneio.Backend, event: Any) -
         ("reset", {"id": 1}, None),
         ("reset", "all", None),
         ("created", {"id": 1}, 7),
+        ("created", {"id": 1, "tags": {"a"}}, None),
+        ("created", {"id": 1, "size": float("nan")}, None),
     ],
 )
 def test_what_cannot_be_emitted_is_refused(
     messages: backboneio.Backend, event: str, model: Any, channel: Any
 ) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises((TypeError, ValueError)):
         messages.emit(event, model, channel=channel)
 
 
@@ -635,6 +637,22 @@ def test_observers_hear_of_calls_emits_and_clients(
     messages.emit("reset")
     client.read()
     assert heard == [("created", 1), ("updated", 2), ("deleted", 3), ("reset", None)]
+
+
+def test_observers_get_a_model_of_their_own(messages: backboneio.Backend) -> None:
+    heard = []
+
+    @messages.on("created")
+    @messages.on("created")
+    def change(model: Any) -> None:
+        heard.append(model.copy())
+        model["text"] = "changed"
+
+    model = {"id": 1, "text": "hi"}
+    messages.emit("created", model)
+    assert model == {"id": 1, "text": "hi"}
+    assert messages.call("create", model) == model
+    assert heard == [model] * 4
 
 
 def test_a_failing_observer_disturbs_nobody(
