@@ -38,6 +38,9 @@ class Attachment(Protocol):
     def context(self, environ: dict[str, Any] | None) -> AbstractContextManager[object]:
         """The application context that a stack runs in."""
 
+    def is_current(self) -> bool:
+        """Whether this thread is in a context of the application."""
+
 
 class _Registered(NamedTuple):
     function: Layer
@@ -220,8 +223,9 @@ class Backend:
     ) -> Any:
         """Run a sync request from server code: the same stack, turns and announcements.
 
-        ``req.socket`` is None in the layers. Inside a Flask application context the stack runs in
-        that one; elsewhere it gets one of the application that the backend is attached to.
+        ``req.socket`` is None in the layers. Inside a context of a Flask application that the
+        backend is attached to the stack runs in that one; elsewhere it gets one of the application
+        that the backend was attached to last.
 
         :param model: a dict, of which the layers get a copy; default ``{}``.
         :param channel: the channel of the request; with None a change is announced to everyone.
@@ -238,6 +242,9 @@ class Backend:
                 raise TypeError(f"{name} has to be a dict, not {given!r:.100}")
         _check_channel(channel)
         attached = self._attached()
+        # An application that came earlier may be gone but for the garbage collection.
+        last = attached[-1] if attached else None
+        within = next((one for one in attached if one.is_current()), last)
         settled: list[tuple[BaseException | None, Any]] = []
 
         def settle(err: BaseException | None, result: Any, text: str, notify: Notify) -> None:
@@ -255,15 +262,15 @@ class Backend:
             method,
             dict(model or {}),
             dict(options or {}),
-            backend=attached[0].name if attached else "",
+            backend="" if within is None else within.name,
             channel=channel,
             id_attribute=self.id_attribute,
             turn=self.turn,
         )
         try:
             with ExitStack() as stack:
-                for attachment in attached[:1]:
-                    stack.enter_context(attachment.context(None))
+                if within is not None:
+                    stack.enter_context(within.context(None))
                 key = self.model_id(req)
                 if key is not None and takes_turn(method):
                     stack.enter_context(self.turn(key))

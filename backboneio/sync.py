@@ -51,6 +51,7 @@ class Sync:
     :param event: the prefix of the events in the browser.
     :param debug: tells whether clients see the messages and stacks of unexpected exceptions.
     :param context: the application context that stacks run in.
+    :param is_current: tells whether this thread is in such a context.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Sync:
         debug: Callable[[], bool] = bool,
         limits: Limits | None = None,
         context: Context | None = None,
+        is_current: Callable[[], bool] = bool,
     ) -> None:
         self.backend = backend
         self.name = name
@@ -69,6 +71,7 @@ class Sync:
         self.debug = debug
         self.limits = limits or Limits()
         self.context: Context = context or (lambda environ: nullcontext())
+        self.is_current = is_current
         self.journal = Journal(self.limits)
         self.sockets: dict[str, SyncSocket] = {}  # by address; single dictionary operations
         self._answers = Answers(self.limits)

@@ -18,7 +18,7 @@ from . import server
 from .backend import Backend
 from .client_files import ClientFiles
 from .limits import Limits
-from .sync import Context, Sync
+from .sync import Sync
 
 WSGICallable = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -142,11 +142,17 @@ def setup_sync(
     :returns: what serves each backend, by name.
     """
     _check(backends, event)
-    context, debugging = _contexts(app)
-    if debug is not None:
-        debugging = bool(debug).__bool__
+    application = _Application(app)
     syncs = {
-        name: Sync(backend, name, event=event, debug=debugging, limits=limits, context=context)
+        name: Sync(
+            backend,
+            name,
+            event=event,
+            debug=application.debug if debug is None else bool(debug).__bool__,
+            limits=limits,
+            context=application.context,
+            is_current=application.is_current,
+        )
         for name, backend in backends.items()
     }
     server.attach(sio, syncs)
@@ -171,20 +177,28 @@ def _check(backends: Mapping[str, Backend], event: str) -> None:
         )
 
 
-def _contexts(app: object) -> tuple[Context, Callable[[], bool]]:
-    """Return what makes the context of a stack, and whether to show details of errors now."""
-    if not isinstance(app, flask.Flask):
-        return (lambda environ: nullcontext()), (lambda: False)
+class _Application:
+    """What stacks need of the application that they run in, if it is Flask's."""
 
-    def context(environ: dict[str, Any] | None) -> AbstractContextManager[object]:
-        if environ is not None:
-            return _HandshakeContext(app, environ)
+    def __init__(self, app: object) -> None:
+        self._app = app if isinstance(app, flask.Flask) else None
+
+    def is_current(self) -> bool:
+        """Whether this thread is in a context of the application."""
         current = flask.current_app
-        if current and current._get_current_object() is app:  # type: ignore[attr-defined]
-            return nullcontext()
-        return app.app_context()
+        return bool(current) and current._get_current_object() is self._app  # type: ignore[attr-defined]
 
-    return context, lambda: bool(app.debug)
+    def context(self, environ: dict[str, Any] | None) -> AbstractContextManager[object]:
+        """Return the context for a stack: a handshake's, or for server code the current one."""
+        if self._app is None:
+            return nullcontext()
+        if environ is not None:
+            return _HandshakeContext(self._app, environ)
+        return nullcontext() if self.is_current() else self._app.app_context()
+
+    def debug(self) -> bool:
+        """Whether the application is in debug mode now."""
+        return self._app is not None and bool(self._app.debug)
 
 
 class _HandshakeContext(flask.ctx.RequestContext):

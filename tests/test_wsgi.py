@@ -174,6 +174,47 @@ def test_a_call_in_the_context_of_another_application(messages: Any, look: dict[
     assert look["app"] == "tests"
 
 
+@pytest.fixture
+def another(messages: Any, look: dict[str, Any]) -> flask.Flask:
+    """Another application that the same backend is attached to, after the first."""
+    another = flask.Flask("another")
+    another.secret_key = "for tests"
+    backboneio.listen(another, {"others": messages})
+    messages.use("where", lambda req, res: res.end([req.backend, look["app"]], notify=False))
+    return another
+
+
+def test_a_call_runs_in_the_application_that_it_was_made_in(
+    app: flask.Flask, messages: Any, another: flask.Flask
+) -> None:
+    expected = {app: ["messages", "tests"], another: ["others", "another"]}
+    for one, where in expected.items():
+        one.add_url_rule("/where", view_func=lambda: messages.call("where"))
+        assert one.test_client().get("/where").json == where
+        with one.app_context():
+            assert messages.call("where") == where
+        client = SyncClient(one, where[0])
+        messages.use("ask", lambda req, res: res.end(messages.call("where"), notify=False))
+        assert client.sync("ask") == where
+    # Elsewhere in the last one: in tests those before may be of tests that are over.
+    assert messages.call("where") == ["others", "another"]
+
+
+def test_clients_of_several_applications_do_not_hear_each_other(
+    app: flask.Flask, messages: Any, another: flask.Flask
+) -> None:
+    here, there = SyncClient(app, "messages"), SyncClient(another, "others")
+    ears = [SyncClient(app, "messages"), SyncClient(another, "others")]
+    here.create({"id": "here"})
+    there.create({"id": "there"})
+    assert [[model["id"] for _, model, _ in ear.received] for ear in ears] == [["here"], ["there"]]
+    messages.emit("created", {"id": "emitted"})  # server code tells all
+    with app.app_context():
+        messages.call("create", {"id": "called"})
+    for ear in ears:
+        assert [model["id"] for _, model, _ in ear.received[1:]] == ["emitted", "called"]
+
+
 def test_without_flask_there_is_no_context(messages: Any) -> None:
     @messages.use
     def layer(req: Any, res: Any, next: Any) -> None:
