@@ -41,7 +41,8 @@ class WSGIApp:
     :param event: the prefix of the events in the browser: ``backend:create`` and so on.
     :param debug: whether clients see messages and stacks of unexpected exceptions; by default what
         the Flask application's ``debug`` is when they happen, else False.
-    :param path: where to answer, relative to the application's root.
+    :param path: where to answer, relative to the application's root; ``"/"`` leaves nothing to
+        *app*.
     :param limits: see :class:`Limits`.
     :param transport: ``"hub"``, the epoll hub that makes clients cost memory and not threads;
         ``"threads"``, python-engineio's threading mode; ``"auto"``, the hub where it can serve.
@@ -72,7 +73,7 @@ class WSGIApp:
         # A Flask object's __call__ would come back here: app.wsgi_app is about to be this object.
         self.app: Any = app
         self._wrapped: WSGICallable = app.wsgi_app if isinstance(app, flask.Flask) else app
-        self.prefix = f"/{path.strip('/')}/"
+        self.prefix = re.sub("/+", "/", f"/{path}/")
         self._files = ClientFiles()
         self.sio = server.make_server(transport, **socketio_options)
         self.syncs = setup_sync(
@@ -140,7 +141,10 @@ def setup_sync(
 
     :param app: the Flask application whose context the layers run in, if there is one.
     :returns: what serves each backend, by name.
+    :raises TypeError: for any other server, an asynchronous one for instance.
     """
+    if not isinstance(sio, socketio.Server):
+        raise TypeError(f"setup_sync() takes a socketio.Server, not {sio!r:.100}")
     _check(backends, event)
     application = _Application(app)
     syncs = {

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 from typing import Any
+from urllib.request import urlopen
 
 import bottle
 import flask
 import flask_login
 import pytest
 import socketio
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client as HTTP
 
 import backboneio
@@ -48,6 +50,17 @@ def test_another_path(app: flask.Flask, messages: Any) -> None:
     http = app.test_client()
     assert '"sid"' in http.get("/deep/live/?EIO=4&transport=polling").text
     assert http.get("/socket.io/?EIO=4&transport=polling").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["", "/"])
+def test_mounted_as_a_whole(messages: Any, serve: Any, connect: Any, path: str) -> None:
+    live = backboneio.WSGIApp(lambda environ, start: [], {"messages": messages}, path=path)
+    page = flask.Flask("page")
+    url = serve(DispatcherMiddleware(page, {"/live": live})).url
+    client = connect(url, path="live/")
+    client.listen()
+    assert client.sync("create", {"id": 1}) == {"id": 1}
+    assert urlopen(f"{url}/live/backbone.io.js").status == 200
 
 
 def test_several_backends_keep_apart(app: flask.Flask) -> None:
@@ -513,3 +526,9 @@ def test_a_socketio_server_that_exists_already(
     client.listen()
     assert client.sync("app") == "tests"
     assert connect(server.url, "numbers").ask("double", 21) == [42]
+
+
+@pytest.mark.parametrize("sio", [None, "socketio", socketio.AsyncServer(async_mode="asgi")])
+def test_another_server_is_refused(messages: Any, sio: Any) -> None:
+    with pytest.raises(TypeError, match=r"takes a socketio\.Server"):
+        backboneio.setup_sync(sio, {"messages": messages})
