@@ -13,6 +13,7 @@ import flask_login
 import pytest
 import socketio
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import Client as HTTP
 
 import backboneio
@@ -61,6 +62,32 @@ def test_mounted_as_a_whole(messages: Any, serve: Any, connect: Any, path: str) 
     client.listen()
     assert client.sync("create", {"id": 1}) == {"id": 1}
     assert urlopen(f"{url}/live/backbone.io.js").status == 200
+
+
+def test_below_a_path_and_behind_a_proxy(
+    app: flask.Flask, messages: Any, serve: Any, connect: Any
+) -> None:
+    app.add_url_rule("/page", "page", lambda: "")
+    messages.use("link", lambda req, res: res.end(flask.url_for("page", _external=True)))
+    live = backboneio.WSGIApp(app, {"messages": messages})
+    app.wsgi_app = ProxyFix(live, x_host=1, x_proto=1)  # type: ignore[method-assign]
+    url = serve(DispatcherMiddleware(flask.Flask("root"), {"/deep/down": app})).url
+    assert urlopen(f"{url}/deep/down/socket.io/socket.io.js").status == 200
+    proxied = {
+        "Origin": "https://example.org",
+        "X-Forwarded-Host": "example.org",
+        "X-Forwarded-Proto": "https",
+    }
+    client = connect(url, path="deep/down/socket.io", transports=["polling"], headers=proxied)
+    client.listen()
+    assert client.sync("link") == "https://example.org/deep/down/page"
+    with pytest.raises(socketio.exceptions.ConnectionError):  # a page of another site
+        connect(
+            url,
+            path="deep/down/socket.io",
+            transports=["polling"],
+            headers={**proxied, "Origin": "https://example.com"},
+        )
 
 
 def test_several_backends_keep_apart(app: flask.Flask) -> None:
