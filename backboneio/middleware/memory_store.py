@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .. import encoding
 from ..errors import Conflict, NotFound, TooLarge
 from ..request import CRUD, Request, Response, id_key
 
@@ -37,7 +38,7 @@ class MemoryStore:
         self._count = 0
         self._next_id = 1
         for model in models:
-            model = _copy(dict(model))
+            model = _plain(dict(model))
             model_id = model.setdefault(id_attribute, self._next_id)
             if isinstance(model_id, int):  # an id of a model that is deleted is not given again
                 self._next_id = max(self._next_id, model_id + 1)
@@ -54,7 +55,7 @@ class MemoryStore:
             return [_copy(model) for model in self._models.get(channel, {}).values()]
 
     def _create(self, req: Request, res: Response, channel: str | None) -> None:
-        model = _copy(req.model)
+        model = _plain(req.model)
         model_id = model.get(self.id_attribute)
         if model_id is None:
             # Nobody can know the id yet, but may guess it: from here on changes wait for this one.
@@ -73,7 +74,7 @@ class MemoryStore:
         res.end(model)
 
     def _update(self, req: Request, res: Response, channel: str | None) -> None:
-        model = _copy(req.model)
+        model = _plain(req.model)
         model_id = model.get(self.id_attribute)
         if self._upsert and model_id is not None:
             self._add(channel, model, replace=True)
@@ -85,7 +86,7 @@ class MemoryStore:
         res.end(_copy(model))
 
     def _patch(self, req: Request, res: Response, channel: str | None) -> None:
-        attributes = _copy(req.model)
+        attributes = _plain(req.model)
         model_id = attributes.pop(self.id_attribute, None)
         with self._lock:
             stored = self._find(channel, model_id)
@@ -150,7 +151,7 @@ def memory_store(
     model), ``patch`` (merges attributes) and ``delete``, and is passed over by everything else. New
     models get the ids 1, 2, 3, ...; a client that brings an id of its own keeps it, unless it is
     taken (``Conflict``). Ids are compared as Backbone compares them: 1 and ``"1"`` are one model.
-    Models are copied on their way in and out.
+    Models are copied on their way in and out, and kept as plain JSON.
 
     Updating or deleting what is not there is ``NotFound``. The original's store silently created
     the model on update, and ignored the delete; ``upsert=True`` restores the former.
@@ -169,8 +170,16 @@ def memory_store(
     )
 
 
+def _plain(model: dict[str, Any]) -> Any:
+    """Return a copy of a model that is what clients will read: server code may bring a date, say.
+
+    :raises TypeError: for what is not JSON, before it is stored and no answer can be given.
+    """
+    return encoding.loads(encoding.dumps(model))
+
+
 def _copy(value: Any) -> Any:
-    """Return a deep copy of a JSON value."""
+    """Return a deep copy of plain JSON."""
     if isinstance(value, dict):
         return {
             key: _copy(item) if isinstance(item, (dict, list)) else item

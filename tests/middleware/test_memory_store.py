@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 from typing import Any
 
@@ -124,6 +125,31 @@ def test_models_are_copied_in_and_out(backend: backboneio.Backend) -> None:
         assert "changed" not in stored
         assert "changed outside" not in stored["deep"]["list"]
         given = {"deep": {"list": [1]}}
+
+
+def test_models_of_server_code_are_kept_as_clients_read_them(
+    backend: backboneio.Backend,
+) -> None:
+    day = datetime.date(2026, 1, 31)
+    plain = {"id": 1, "day": "2026-01-31", "pairs": [{"a": [1]}]}
+    for method in ("create", "update", "patch"):
+        pair = {"a": [1]}
+        answer = backend.call(method, {"id": 1, "day": day, "pairs": (pair,)})
+        assert answer == plain
+        for model in (answer, {"pairs": [pair]}):
+            model["pairs"][0]["a"].append("changed outside")
+        assert backend.call("read") == [plain]
+
+
+@pytest.mark.parametrize("value", [{"a", "set"}, float("nan"), object()])
+def test_what_is_not_json_is_not_kept(backend: backboneio.Backend, value: Any) -> None:
+    backend.call("create", {"text": "hi"})
+    for method in ("create", "update", "patch"):
+        with pytest.raises((TypeError, ValueError)):
+            backend.call(method, {"id": 1 if method != "create" else None, "value": value})
+    assert backend.call("read") == [{"id": 1, "text": "hi"}]
+    with pytest.raises((TypeError, ValueError)):
+        memory_store([{"value": value}])
 
 
 @options(id_attribute="_id")
