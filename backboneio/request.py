@@ -136,12 +136,14 @@ class Response:
     """The answer to a request: the first call of :meth:`end` or :meth:`error` is it.
 
     :ivar ended: whether there is an answer.
+    :ivar failure: the error that is the answer, or None.
     """
 
     def __init__(self, settle: Settle) -> None:
         self._settle = settle
         self._unanswered = threading.Lock()  # taken for good by the first answer
         self.ended = False
+        self.failure: BaseException | None = None
 
     def end(self, result: Any = None, *, notify: bool | str | Iterable[str | None] = True) -> None:
         """Answer with *result*, and tell the other clients of the change that was made.
@@ -171,6 +173,7 @@ class Response:
     def fail(self, err: BaseException) -> None:
         """Answer with an exception that nobody handed on: clients see it only when they may."""
         if self._claim():
+            self.failure = err
             self._settle(err, None, "null", False)
 
     def _claim(self) -> bool:

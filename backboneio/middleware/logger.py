@@ -30,6 +30,7 @@ def logger(
             failure = err
             raise
         finally:
+            failure = failure or res.failure
             log.log(
                 level if failure is None else logging.WARNING,
                 "%s %s id=%s channel=%s %.1f ms%s",

@@ -32,6 +32,23 @@ def test_one_line_for_every_request(app: flask.Flask, caplog: pytest.LogCaptureF
     assert "secret" not in caplog.text
 
 
+def test_a_failure_is_one_however_it_is_given(
+    app: flask.Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = backboneio.create_backend()
+    backend.use(backboneio.middleware.logger())
+    backend.use("raise", lambda req, res: flask.abort(403))
+    backend.use("next", lambda req, res, next: next(backboneio.Forbidden("no")))
+    backend.use("error", lambda req, res: res.error(backboneio.Forbidden("no")))
+    backboneio.listen(app, {"messages": backend})
+    client = SyncClient(app, "messages")
+    for method in ("raise", "next", "error"):
+        with pytest.raises(backboneio.Forbidden):
+            client.sync(method)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
+    assert caplog.text.count("failed: Forbidden: ") == 3
+
+
 def test_another_logger_and_level(app: flask.Flask, caplog: pytest.LogCaptureFixture) -> None:
     backend = backboneio.create_backend()
     backend.use(backboneio.middleware.logger(logging.getLogger("mine"), logging.DEBUG))
