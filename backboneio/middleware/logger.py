@@ -33,7 +33,7 @@ def logger(
             failure = failure or res.failure
             log.log(
                 level if failure is None else logging.WARNING,
-                "%s %s id=%s channel=%s %.1f ms%s",
+                "%s %s id=%r channel=%r %.1f ms%s",
                 req.backend,
                 req.method,
                 req.model.get(req.id_attribute),

@@ -24,8 +24,8 @@ def test_one_line_for_every_request(app: flask.Flask, caplog: pytest.LogCaptureF
         client.update({"id": 7})
     lines = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert [level for level, _ in lines] == ["INFO", "INFO", "WARNING"]
-    assert lines[0][1].startswith("messages listen id=None channel=room ")
-    assert lines[1][1].startswith("messages create id=None channel=room ")
+    assert lines[0][1].startswith("messages listen id=None channel='room' ")
+    assert lines[1][1].startswith("messages create id=None channel='room' ")
     assert lines[1][1].endswith(" ms")
     assert "update id=7" in lines[2][1]
     assert "failed: NotFound: there is no model with the id 7" in lines[2][1]
@@ -47,6 +47,15 @@ def test_a_failure_is_one_however_it_is_given(
             client.sync(method)
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
     assert caplog.text.count("failed: Forbidden: ") == 3
+
+
+def test_a_client_cannot_forge_a_line(app: flask.Flask, caplog: pytest.LogCaptureFixture) -> None:
+    backend = backboneio.create_backend()
+    backend.use(backboneio.middleware.logger())
+    backboneio.listen(app, {"messages": backend})
+    caplog.set_level(logging.INFO, "backboneio.requests")
+    SyncClient(app, "messages", "a\nforged").read({"id": "b\nforged"})
+    assert [record.getMessage().count("\n") for record in caplog.records] == [0, 0]
 
 
 def test_another_logger_and_level(app: flask.Flask, caplog: pytest.LogCaptureFixture) -> None:
