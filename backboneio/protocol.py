@@ -14,6 +14,25 @@ from .limits import Limits
 #: Characters of the secret that a client's request ids are remembered under.
 MIN_CLIENT, MAX_CLIENT = 16, 128
 
+#: What every object in JavaScript has. Backbone keeps models by id in one, and would take these
+#: for models: whoever fetches a model with such an id cannot fetch any more.
+INHERITED = frozenset(
+    (
+        "__defineGetter__",
+        "__defineSetter__",
+        "__lookupGetter__",
+        "__lookupSetter__",
+        "__proto__",
+        "constructor",
+        "hasOwnProperty",
+        "isPrototypeOf",
+        "propertyIsEnumerable",
+        "toLocaleString",
+        "toString",
+        "valueOf",
+    )
+)
+
 Channel = str | None
 
 
@@ -123,6 +142,8 @@ def _check_model_id(model_id: Any, key: str, max_length: int) -> None:
     if isinstance(model_id, str):
         if len(model_id) > max_length:
             raise BadRequest(f"model.{key}: at most {max_length} characters, not {len(model_id)}")
+        if model_id in INHERITED:
+            raise BadRequest(f"model.{key}: {model_id!r} is a property of every JavaScript object")
     elif model_id is not None and (
         isinstance(model_id, bool) or not isinstance(model_id, (int, float))
     ):

@@ -89,6 +89,11 @@ BAD_SYNCS = {
     "model id a list": (sync(model={"id": [1]}), r"BadRequest: model\.id: must be"),
     "model id true": (sync(model={"id": True}), r"BadRequest: model\.id: must be"),
     "model id long": (sync(model={"id": LONG}), r"BadRequest: model\.id: at most 1024"),
+    "model id __proto__": (
+        sync(model={"id": "__proto__"}),
+        r"BadRequest: model\.id: '__proto__' is",
+    ),
+    "model id inherited": (sync(model={"id": "toString"}), r"BadRequest: model\.id: 'toString' is"),
     "NaN": (sync(model={"a": float("nan")}), "BadRequest: sync: .*NaN"),
     "Infinity": (sync(model={"a": [float("inf")]}), "BadRequest: sync: .*Infinity"),
     "infinite by exponent": (
