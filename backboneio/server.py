@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import inspect
 import io
 import logging
 from collections.abc import Collection, Mapping
@@ -96,7 +98,20 @@ class HubServer(socketio.Server):  # type: ignore[misc]
         return transport.Server
 
 
+#: The transport's options: those of ``engineio.Server``, and limits that only the hub keeps.
+_OPTIONS = {
+    *inspect.signature(transport.Server).parameters,
+    *(field.name for field in dataclasses.fields(transport.Limits)),
+}
+
+
 class _ThreadsEngine(engineio.Server):  # type: ignore[misc]
+    def __init__(self, **options: Any) -> None:
+        unknown = options.keys() - _OPTIONS
+        if unknown:  # python-engineio would not mind
+            raise ValueError(f"unknown option: {', '.join(unknown)}")
+        super().__init__(**options)
+
     def handle_request(self, environ: dict[str, Any], start_response: Any) -> Any:
         """Handle an HTTP request; a torn one, which python-engineio takes for a whole one, here."""
         if environ.get("REQUEST_METHOD") == "POST":

@@ -138,9 +138,13 @@ def test_what_cannot_be_called_is_no_application(messages: Any) -> None:
         backboneio.listen(bottle.Bottle(), {"messages": messages})
 
 
-def test_an_unknown_option_is_refused_where_it_is_written(app: flask.Flask, messages: Any) -> None:
-    with pytest.raises((TypeError, ValueError)):
-        backboneio.WSGIApp(app, {"messages": messages}, ping_intervall=3)
+@pytest.mark.parametrize("transport", ["hub", "threads"])
+def test_an_unknown_option_is_refused_where_it_is_written(
+    app: flask.Flask, messages: Any, transport: str
+) -> None:
+    backboneio.WSGIApp(app, {"messages": messages}, transport=transport, max_backlog=1000)
+    with pytest.raises(ValueError, match=r"unknown option.*ping_intervall"):
+        backboneio.WSGIApp(app, {"messages": messages}, transport=transport, ping_intervall=3)
 
 
 def test_a_namespace_is_served_once(app: flask.Flask, messages: Any) -> None:
