@@ -397,6 +397,13 @@ def test_url_for_in_a_layer_is_that_of_the_handshake(app: flask.Flask, messages:
             assert client.sync("link") == ["/notes/7", f"http://{host}/notes/7"]
 
 
+def test_the_request_of_a_layer_is_for_no_view(app: flask.Flask, messages: Any) -> None:
+    app.add_url_rule("/<path:any>", view_func=lambda any: "")
+    messages.use("rule", lambda req, res: res.end(str(flask.request.url_rule)))
+    backboneio.listen(app, {"messages": messages})
+    assert SyncClient(app, "messages").sync("rule") == "None"
+
+
 def test_two_applications_on_one_connection_keep_their_urls(serve: Any, wire: Any) -> None:
     def make(name: str) -> tuple[flask.Flask, backboneio.Backend]:
         app = flask.Flask(name)
