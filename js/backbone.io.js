@@ -207,22 +207,25 @@
     return failure('InternalError', String(error));
   }
 
+  // The id under which a collection knows a model, or would know one with these attributes.
+  function modelId(collection, attrs, idAttribute) {
+    return collection.modelId ? collection.modelId(attrs, idAttribute) : attrs[idAttribute];
+  }
+
   // The id that a collection or model would give to a row as the server sent it.
   // A `parse` that renames the id is asked only when the row has none itself.
   function idOf(object, row) {
-    if (!isObject(row)) return undefined;
-    var models = isCollection(object);
-    var Model = models && object.model && object.model.prototype;
-    var sample = models ? Model || object.models[0] || {} : object;
+    var many = isCollection(object), Model = many && object.model.prototype;
+    // A function that chooses the class does not tell its `idAttribute`; models that it made do.
+    var sample = !many ? object : Model && Model.idAttribute ? Model : object.models[0] || {};
+    var name = sample.idAttribute || 'id';
     var find = function(attrs) {
       if (!isObject(attrs)) return undefined;
-      if (Model && object.modelId) return object.modelId(attrs);
-      return attrs[sample.idAttribute || 'id'];
+      return many ? modelId(object, attrs, name) : attrs[name];
     };
     var id = find(row);
-    if (id == null && sample.parse) id = find(sample.parse.call(object, extend({}, row), {parse: true}));
-    if (id == null && models && object.models[0]) id = row[object.models[0].idAttribute];
-    return id;
+    if (id != null || !isObject(row) || !sample.parse) return id;
+    return guard(function() { return find(sample.parse.call(object, extend({}, row), {parse: true})); });
   }
 
   // Connection
@@ -587,7 +590,8 @@
       var method = change.method, options = {parse: true, synced: true};
       var create = method === 'create', id = idOf(object, change.model);
       if (!create && method !== 'update' && method !== 'delete') return;
-      if (id == null) return;
+      // What is created may have no id, where there is no store, or none that can be told yet.
+      if (id == null && !(create && isCollection(object))) return;
 
       if (!isCollection(object)) {
         if (':' + id !== ':' + object.id || this.newer(object, change.rev)) return;
@@ -608,7 +612,7 @@
         feed(object, function() { return [change.model]; }, function() {
           object.add([change.model], options);
         });
-        model = object.get(id);
+        model = object.get(idOf(object, change.model));
       }
       if (model) this.stamp(model, change.rev);
     },
@@ -750,8 +754,9 @@
       // The page's own changes that are still on their way count as well: a model
       // being created stays, one being destroyed does not come back.
       this.requests.forEach(function(request) {
-        var model = request.object, i = at[':' + model.id];
-        if (request.collection !== collection || request.expired) return;
+        var model = request.object, i;
+        if (request.collection !== collection || model === collection || request.expired) return;
+        i = at[':' + modelId(collection, model.attributes, model.idAttribute)];
         if (request.method === 'create' && model.isNew() && had[model.cid]) rows.push(model);
         if (request.method === 'delete' && !request.options.wait && i !== undefined) rows[i] = null;
       });
@@ -797,8 +802,9 @@
   function contents(collection) {
     var had = {};
     collection.models.forEach(function(model) {
+      var id = modelId(collection, model.attributes, model.idAttribute);
       had[model.cid] = model;
-      if (model.id != null) had[':' + model.id] = model;
+      if (id != null) had[':' + id] = model;
     });
     return had;
   }

@@ -152,6 +152,57 @@ for (const backbone of VERSIONS) for (const lodash of [false, true]) for (const 
       await until(() => b.length === 1);
     });
 
+    test('a function that chooses the class need not tell the ids', async () => {
+      const Odd = here.Backbone.Model.extend({idAttribute: '_id'});
+      const a = collection(here, {model: function(row, options) { return new Odd(row, options); }});
+      here.connect(mock.url);
+      await live(a);
+      backend.emit('create', {_id: 1, text: 'a'});
+      backend.emit('create', {_id: 2, text: 'b'});
+      await until(() => a.length === 2);
+      assert.deepEqual(json(a.map(m => m.id)), [1, 2]);
+    });
+
+    if (backbone >= '1.2') test('modelId, also where model is a method', async () => {
+      const method = backbone >= '1.6' ? 'model(row, options) { return new Backbone.Model(row, options); }' : '';
+      const a = here.eval(`new (class extends Backbone.Collection {
+        ${method}
+        get backend() { return 'messages'; }
+        modelId(row) { return row.kind + row.id; }
+      })`).bindBackend();
+      here.connect(mock.url);
+      await live(a);
+      backend.changed('create', {kind: 'dvd', id: 1, text: 'a'});
+      backend.changed('create', {kind: 'vhs', id: 1, text: 'b'});
+      await until(() => a.length === 2);
+
+      // The answer to a fetch is older than what is heard meanwhile.
+      let open;
+      backend.handler = () => [{kind: 'dvd', id: 1, text: 'a'}, {kind: 'vhs', id: 1, text: 'b'}];
+      backend.after = () => new Promise(resolve => { open = resolve; });
+      try {
+        const fetched = a.fetch();
+        await until(() => open);
+        backend.changed('update', {kind: 'dvd', id: 1, text: 'c'});
+        backend.changed('delete', {kind: 'vhs', id: 1});
+        await until(() => a.length === 1);
+        open();
+        await fetched;
+      } finally { Object.assign(backend, {handler: null, after: async () => {}}); }
+      assert.deepEqual(json(a.toJSON()), [{kind: 'dvd', id: 1, text: 'c'}]);
+    });
+
+    test('what is created without an id is added, too', async () => {
+      backend.handler = request => request.model;
+      try {
+        const [a, b] = await both();
+        a.create({text: 'one'});
+        a.create({text: 'two'}, {wait: true});
+        await until(() => b.length === 2 && a.length === 2);
+        assert.deepEqual(json(b.map(m => m.get('text'))), ['one', 'two']);
+      } finally { backend.handler = null; }
+    });
+
     test('an update of what is not there adds nothing', async () => {
       const [a] = await both();
       backend.emit('update', {id: 5, text: 'who?'});

@@ -128,6 +128,27 @@ describe('manners', () => {
     await a.fetch();
   });
 
+  test('a parse that throws is reported, and costs nobody a change', async () => {
+    const thrown = [];
+    window.close();
+    window = page({before(w) {
+      w.setTimeout = (fn, ...rest) => setTimeout((...args) => { try { fn(...args); } catch (error) { thrown.push(error.message); } }, ...rest);
+    }});
+    window.connect(mock.url);
+    const a = make('messages', {model: window.Backbone.Model.extend({parse: row => row.data.row})}).bindBackend(), b = make().bindBackend();
+    await event(b, 'backend:connect');
+    let open;
+    backend.after = () => new Promise(resolve => { open = resolve; });
+    try {
+      a.sync('count', a);
+      await until(() => open);
+      backend.changed('create', {text: 'no data'});
+      await until(() => b.length === 1);
+    } finally { backend.after = async () => {}; }
+    assert.match(thrown[0], /row/);
+    open();
+  });
+
   test('an ignored promise is no unhandled rejection; null and undefined $ are fine', async () => {
     const unhandled = [];
     const note = error => unhandled.push(error);
