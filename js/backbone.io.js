@@ -770,11 +770,11 @@
       }).filter(Boolean);
     },
 
-    // Lets `act` set the answer to a save or fetch of one model, brought up to date.
-    // Returns whether the model was deleted since.
-    renew: function(model, answer, rev, act) {
+    // Lets `act` set the answer to a save or fetch of one model, brought up to date on its
+    // way through `model.parse`. Returns whether the model was deleted since.
+    renew: function(model, answer, rev, options, act) {
       var key = ':' + (model.id != null ? model.id : idOf(model, answer));
-      var last = model._backendRev, parse = model.parse;
+      var last = model._backendRev;
       var old = last && rev != null && last.epoch === this.epoch && last.rev > rev;
       var later = this.later(rev).filter(function(change) {
         return change.method !== 'reset' && ':' + idOf(model, change.model) === key;
@@ -784,15 +784,19 @@
         this.stamp(model, rev);
         return false;
       }
-      var restore = override(model, 'parse', function(row, options) {
+      // Backbone asks `parse` unless the options say not to; here it always has to.
+      var raw = options.parse === false, asked = override(options, 'parse', true);
+      var parse = raw ? function(row) { return row; } : model.parse;
+      var restore = override(model, 'parse', function(row, given) {
         restore();
-        var attrs = old ? extend({}, model.attributes) : parse.call(model, row, options);
+        asked();
+        var attrs = old ? extend({}, model.attributes) : parse.call(model, row, given);
         later.forEach(function(change) {
-          if (change.method !== 'delete') attrs = extend({}, attrs, parse.call(model, change.model, options));
+          if (change.method !== 'delete') attrs = extend({}, attrs, parse.call(model, change.model, given));
         });
         return attrs;
       });
-      try { act(answer); } finally { restore(); }
+      try { act(answer); } finally { restore(); asked(); }
       this.stamp(model, Math.max(rev, old ? last.rev : 0, later.length ? later[later.length - 1].rev : 0));
       return later.length > 0 && later[later.length - 1].method === 'delete';
     }
@@ -935,7 +939,7 @@
         } else {
           if (request.method === 'create') request.unite(result);
           if (request.method === 'read') request.fetched();
-          var gone = channel.renew(object, result, rev, act);
+          var gone = channel.renew(object, result, rev, options, act);
           if (gone && request.collection) request.collection.remove(object, {synced: true});
         }
       });

@@ -354,18 +354,20 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     }
   });
 
-  test('an old single fetch does not overwrite', async () => {
+  for (const parse of [true, false]) test(`an old single fetch (parse: ${parse}) does not overwrite`, async () => {
     backend.emit('create', {id: 1, text: 'old'});
     const a = await bound();
     await a.fetch();
     const held = gate();
     backend.after = () => held.pass();
-    const fetched = a.get(1).fetch();
+    let given;
+    const fetched = a.get(1).fetch({parse, success: (model, answer, options) => { given = options.parse; }});
     await until(() => backend.handled === 2);
     backend.emit('update', {id: 1, text: 'new'});
     await until(() => a.get(1).get('text') === 'new');
     held.open();
     await fetched;
+    assert.equal(given, parse);
     assert.equal(a.get(1).get('text'), 'new');
   });
 
