@@ -621,7 +621,7 @@
     reset: function(object, state, change) {
       var rows = change.model, id = object.id;
       if (!Array.isArray(rows)) {
-        if (state.fetched && !this.waits('read', object)) object.fetch(extend({}, state.fetched));
+        this.refetch(object, state);
       } else if (state.bound && isCollection(object)) {
         this.refill(object, change.rev, rows, function() {
           object.set(rows, {parse: true, synced: true});
@@ -634,10 +634,21 @@
       }
     },
 
-    // Is there an unsent request of this kind for the object?
-    waits: function(method, object) {
-      return this.backend.queue.some(function(request) {
-        return request.method === method && request.object === object;
+    // Repeats the fetches that made an object what it is, unless one waits to be sent. The
+    // first of them removes what is gone; a bound model that is gone is destroyed.
+    refetch: function(object, state) {
+      var waits = this.backend.queue.some(function(request) {
+        return request.method === 'read' && request.object === object;
+      });
+      if (waits || !state.fetched) return;
+      state.fetched.forEach(function(options, i) {
+        options = extend({}, options);
+        if (i === 0) delete options.remove;
+        options.error = function(model, failed) {
+          if (isCollection(model) || !state.bound || failed.error.name !== 'NotFound') return;
+          model.trigger('destroy', model, model.collection, {synced: true});
+        };
+        object.fetch(options);
       });
     },
 
@@ -952,10 +963,14 @@
       this.release();
     },
 
-    // Remembers that, and how, an object was fetched, to do it again after a reset.
+    // Remembers how an object was fetched, to do it again after a reset. With `remove: false`
+    // (further pages of a list, say) it is one more fetch, else it stands for all before.
     fetched: function() {
-      var state = states.get(this.object);
-      if (state) state.fetched = this.message.options;
+      var state = states.get(this.object), options = this.message.options;
+      if (!state) return;
+      state.fetched = (options.remove === false && state.fetched || []).filter(function(other) {
+        return JSON.stringify(other) !== JSON.stringify(options);
+      }).concat([options]);
     },
 
     // A create that was sent again may have come as a missed change, and so as another

@@ -130,6 +130,40 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(backend.requests[1].options.data, {room: 3});
   });
 
+  test('after a reset every page of a list is fetched again, and what is gone goes', async () => {
+    for (const id of [1, 2, 3, 4]) backend.emit('create', {id, text: 'old'});
+    backend.handler = ({options: {data}}) => [...backend.models.values()].filter(m => data.ids.includes(m.id));
+    const a = await bound();
+    await a.fetch({data: {ids: [1, 2]}});
+    for (let i = 0; i < 2; i++) await a.fetch({remove: false, data: {ids: [3, 4]}});
+    const online = offline();
+    await event(a, 'backend:disconnect');
+    backend.emit('update', {id: 1, text: 'new'});
+    backend.emit('delete', {id: 2});
+    backend.emit('delete', {id: 3});
+    backend.journal.length = 0;
+    online();
+    await until(() => backend.handled === 5 && a.backend.requests.size === 0);
+    assert.deepEqual(content(a), [{id: 1, text: 'new'}, {id: 4, text: 'old'}]);
+  });
+
+  test('after a reset a bound model that is gone is destroyed', async () => {
+    backend.emit('create', {id: 1, text: 'one'});
+    const Model = window.Backbone.Model.extend({backend: 'messages'});
+    const model = new Model({id: 1}).bindBackend(), unbound = new Model({id: 1});
+    await event(model, 'backend:connect');
+    await Promise.all([model.fetch(), unbound.fetch()]);
+    let destroyed = 0;
+    unbound.on('destroy', () => destroyed++);
+    const online = offline();
+    await event(model, 'backend:disconnect');
+    backend.emit('delete', {id: 1});
+    backend.journal.length = 0;
+    online();
+    await Promise.all([event(model, 'destroy'), event(unbound, 'error')]);
+    assert.equal(destroyed, 0);
+  });
+
   test('another epoch: fetch anew, and a write in doubt fails instead of being done twice', async () => {
     const a = await bound();
     await a.fetch();
