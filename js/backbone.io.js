@@ -952,6 +952,7 @@
           if (request.method === 'read') request.fetched();
           var gone = channel.renew(object, result, rev, options, act);
           if (gone && request.collection) request.collection.remove(object, {synced: true});
+          else if (request.method === 'create') request.keep();
         }
       });
 
@@ -981,6 +982,14 @@
       if (twin && twin !== object && (this.options.wait || collection.get(object))) {
         collection.remove(twin, {synced: true});
       }
+    },
+
+    // A model that the page removed while it was being created is on the backend all the
+    // same, and so in a collection that follows it.
+    keep: function() {
+      var collection = this.collection, state = collection && states.get(collection);
+      if (!state || !state.bound || collection.get(this.object)) return;
+      collection.add(this.object, {synced: true});
     },
 
     fail: function(error) {

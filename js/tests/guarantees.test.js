@@ -262,6 +262,28 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(content(a), store());
   });
 
+  test('a model that is removed while it is being created comes back with its answer', async () => {
+    const a = await bound();
+    const held = gate();
+    backend.after = () => held.pass();
+    const models = ['destroy', 'remove'].map(how => {
+      const model = a.create({text: how});
+      if (how === 'destroy') model.destroy(); else a.remove(model);
+      return model;
+    });
+    assert.equal(a.length, 0);
+    held.open();
+    await until(() => a.length === 2);
+    assert.deepEqual(models.map(model => a.get(model.id)), models);
+    assert.deepEqual(content(a), store());
+
+    const unbound = new (window.Backbone.Collection.extend({backend: 'messages'}))();
+    const model = unbound.create({text: 'removed'});
+    unbound.remove(model);
+    await event(model, 'sync');
+    assert.equal(unbound.length, 0);
+  });
+
   test('a create that timed out and was dropped by a fetch comes back with its late answer', async () => {
     const a = await bound();
     const held = gate();
