@@ -99,6 +99,10 @@
     return !!value && typeof value === 'object' && !Array.isArray(value);
   }
 
+  function jsonCopy(value) {
+    return JSON.parse(JSON.stringify(value));
+  }
+
   function isCollection(object) {
     return object instanceof Backbone.Collection;
   }
@@ -379,13 +383,14 @@
     },
 
     // Sends what may be sent, strictly in order: a request whose channel is not
-    // heard yet holds back those behind it.
+    // heard yet, or whose model has no id yet, holds back those behind it.
     pump: function() {
       var socket = this.socket, connection = this.connection, channel;
       if (socket && !socket.active && !connection.closed && this.queue.length) socket.connect();
       while (this.connected() && this.queue.length) {
         channel = this.queue[0].channel;
         if (channel.state !== 'ready') return channel.ask();
+        if (this.queue[0].early()) return;
         this.queue.shift().send();
       }
     }
@@ -858,14 +863,15 @@
     this.method = method;
     this.object = object;
     this.collection = isCollection(object) ? object : object.collection;
+    this.creates = method === 'create' && !isCollection(object) && object.isNew();
     this.options = options;
-    this.message = JSON.parse(JSON.stringify({
+    this.message = jsonCopy({
       id: page + '-' + ++counter,
       method: method,
       model: attrs,
       options: sendable(options),
       channel: channel.channel
-    }));
+    });
   }
 
   extend(Request.prototype, {
@@ -895,8 +901,27 @@
       return this.promise;
     },
 
+    // Is it to save a model that is being created? It waits for the model's id then, or
+    // there would be two.
+    early: function() {
+      var request = this;
+      return this.creates && this.channel.backend.flying.some(function(other) {
+        return other.creates && other.object === request.object && !other.settled;
+      });
+    },
+
+    // The model got its id while this waited.
+    updates: function() {
+      var object = this.object, patch = this.options.patch, message = this.message;
+      this.creates = false;
+      this.method = message.method = patch ? 'patch' : 'update';
+      message.model = jsonCopy(extend(patch ? {} : object.toJSON(this.options), message.model));
+      message.model[object.idAttribute] = object.id;
+    },
+
     send: function() {
       var request = this, channel = this.channel, socket = channel.backend.socket;
+      if (this.creates && !this.sent && !this.object.isNew()) this.updates();
       var limit = socket.io.engine && (socket.io.engine._maxPayload || socket.io.engine.maxPayload);
 
       // A bigger message would make the server close the connection, every time anew.
@@ -918,6 +943,7 @@
         if (request.expired) request.late(error, clean(result), meta || {});
         else if (error) request.fail(asFailure(error));
         else request.succeed(clean(result), meta || {});
+        channel.backend.pump();
       });
     },
 
@@ -1027,6 +1053,7 @@
         ? 'no answer in time; the change may or may not have been made'
         : 'not connected in time; the request was not sent', {sent: sent}));
       if (flying) this.channel.requests.add(this);
+      this.channel.backend.pump();
     },
 
     // The answer to a request that was given up: its change is one of others, except

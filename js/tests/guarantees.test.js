@@ -298,6 +298,37 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(content(a), store());
   });
 
+  for (const wait of [false, true]) test(`a model saved again while it is created (wait: ${wait}) is one`, async () => {
+    const [a, b] = await Promise.all([bound(), bound()]);
+    backend.handler = request => backend.store({
+      ...request, model: request.method === 'create' ? {...request.model, author: 'server'} : request.model
+    });
+    const online = offline();
+    await event(a, 'backend:disconnect');
+    const model = a.create({text: 'one'}, {wait});
+    model.save({text: 'two'});
+    const saved = model.save({more: 3}, {patch: true});
+    a.create({text: 'behind it'});
+    online();
+    await saved;
+    await until(() => a.length === 2 && b.length === 2 && a.every(m => !m.isNew()));
+    assert.deepEqual(backend.requests.map(r => r.method), ['create', 'update', 'patch', 'create']);
+    assert.deepEqual(content(a)[0], {id: 1, text: 'two', more: 3, author: 'server'});
+    for (const collection of [a, b]) assert.deepEqual(content(collection), store());
+  });
+
+  test('a model that could not be created is created by the next save', async () => {
+    const a = await bound();
+    backend.handler = request => {
+      if (request.model.text === '') throw Object.assign(new Error('empty'), {name: 'Invalid'});
+      return backend.store(request);
+    };
+    const model = a.create({text: ''});
+    await model.save({text: 'better'});
+    assert.deepEqual(backend.requests.map(r => r.method), ['create', 'create']);
+    assert.deepEqual(content(a), [{id: 1, text: 'better'}]);
+  });
+
   test('a create that timed out and was tried again is two', async () => {
     const a = await bound();
     const held = gate();
