@@ -891,7 +891,10 @@
 
       var limits = [options.timeout, this.channel.backend.connection.timeout, Backbone.io.timeout];
       var timeout = limits.filter(function(limit) { return limit != null; })[0];
-      if (timeout > 0) this.timer = setTimeout(function() { request.expire(); }, timeout);
+      // A timer that is set for longer than it can count would go off at once.
+      if (timeout > 0 && timeout <= 0x7fffffff) {
+        this.timer = setTimeout(function() { request.expire(); }, timeout);
+      }
 
       this.channel.requests.add(this);
       this.channel.backend.queue.push(this);

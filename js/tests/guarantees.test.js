@@ -524,6 +524,13 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(backend.requests.map(r => r.method), ['read']);
   });
 
+  for (const timeout of [0, Infinity]) test(`timeout: ${timeout} waits for ever`, async () => {
+    window.Backbone.io.timeout = 20;
+    const a = await bound();
+    backend.after = () => new Promise(resolve => setTimeout(resolve, 40));
+    await a.fetch({timeout});
+  });
+
   test('a request times out: a late answer is applied as an event', async () => {
     window.Backbone.io.timeout = 20;
     const [a, b] = [await bound(), await bound()];
