@@ -909,7 +909,7 @@
     early: function() {
       var request = this;
       return this.creates && this.channel.backend.flying.some(function(other) {
-        return other.creates && other.object === request.object && !other.settled;
+        return other.creates && other.object === request.object;
       });
     },
 
@@ -1056,20 +1056,16 @@
         ? 'no answer in time; the change may or may not have been made'
         : 'not connected in time; the request was not sent', {sent: sent}));
       if (flying) this.channel.requests.add(this);
-      this.channel.backend.pump();
     },
 
     // The answer to a request that was given up: its change is one of others, except
     // that a model still in place, waiting for its id, receives it.
     late: function(error, result, meta) {
-      var channel = this.channel, object = this.object, request = this;
+      var channel = this.channel, object = this.object;
       var change = error ? null : this.change(result, meta.rev);
       if (change && (meta.rev == null || meta.rev > channel.rev)) {
-        var again = Array.from(channel.requests).some(function(other) {
-          return other !== request && other.object === object;
-        });
         var there = !this.collection || this.collection.get(object);
-        var adopt = this.method === 'create' && object.isNew() && there && !again;
+        var adopt = this.method === 'create' && object.isNew() && there;
         if (adopt) guard(function() { object.set(object.parse(change.model, {}), {synced: true}); });
         channel.receive(change, adopt ? this : null);
       }
