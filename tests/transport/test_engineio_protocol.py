@@ -469,7 +469,6 @@ class TestUpgrade:
         sender.join()
         assert received == [f"4{number}" for number in range(3000)]
 
-
     def test_what_was_posted_just_before_is_handled_first(
         self, make_echo: Callable[..., Echo], restless: None
     ) -> None:
