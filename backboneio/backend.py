@@ -322,16 +322,13 @@ class Backend:
         self._publisher = function  # type: ignore[assignment]
         return function
 
-    @contextmanager
-    def turn(self, model_id: ModelId) -> Iterator[None]:
+    def turn(self, model_id: ModelId) -> AbstractContextManager[object]:
         """Take the turn on a model: ``with backend.turn(7): ...; backend.emit(...)``.
 
-        :raises Conflict: when it cannot be had within ``Limits.turn_timeout`` seconds.
+        :raises Conflict: on entering, when it cannot be had within ``Limits.turn_timeout`` seconds.
         """
-        with ExitStack() as stack:
-            for attachment in self._attached():  # in the same order for every thread: no deadlock
-                stack.enter_context(attachment.turn(model_id))
-            yield
+        turns = [attachment.turn(model_id) for attachment in self._attached()]
+        return turns[0] if len(turns) == 1 else _all(turns)
 
     # For the attachments (sync.py)
 
@@ -414,6 +411,15 @@ def unanswered(req: Request) -> RuntimeError:
         f"no layer answered {req.method!r}: one that does not call next() has to call "
         "res.end() or res.error() before it returns"
     )
+
+
+@contextmanager
+def _all(turns: Iterable[AbstractContextManager[object]]) -> Iterator[None]:
+    """Take several turns, in the same order in every thread: no two wait for each other."""
+    with ExitStack() as stack:
+        for turn in turns:
+            stack.enter_context(turn)
+        yield
 
 
 def _check_channel(channel: object) -> None:

@@ -69,18 +69,18 @@ def fast_dumps(value: object) -> str:
         encoded: bytes = orjson.dumps(value, _default, _OPTIONS)
     except TypeError:  # huge integers, keys that are numbers, lone surrogates, deep nesting, ...
         return standard_dumps(value)
-    if b"null" in encoded and not _finite(value):  # orjson makes null of NaN
+    if b"null" in encoded and not is_plain(value):  # orjson makes null of NaN
         return standard_dumps(value)
     return encoded.decode()
 
 
-def _finite(value: object) -> bool:
-    """Whether *value* holds nothing but plain JSON types, and no NaN."""
+def is_plain(value: object) -> bool:
+    """Whether *value* is JSON as it is: without dates, tuples, NaN, or keys that are numbers."""
     kind = type(value)
     if kind is dict:
-        return all(map(_finite, value.values()))  # type: ignore[attr-defined]
+        return {str}.issuperset(map(type, value)) and all(map(is_plain, value.values()))  # type: ignore[call-overload, attr-defined]
     if kind is list:
-        return all(map(_finite, value))  # type: ignore[call-overload]
+        return all(map(is_plain, value))  # type: ignore[call-overload]
     return kind in _SCALARS or (kind is float and math.isfinite(value))  # type: ignore[arg-type]
 
 

@@ -134,12 +134,17 @@ class Audience:
             if not addresses:
                 del self.addresses[socket.wire]
 
-    def send(self, text: str, but: str | None) -> None:
-        """Send an event to everyone but the client at the address *but*."""
+    def send(self, make_text: Callable[[], str], but: str | None) -> None:
+        """Send an event to everyone but the client at the address *but*.
+
+        :param make_text: called once, and only when there is somebody to send it to.
+        """
+        text = ""
         for wire, addresses in self.addresses.items():
             if but is not None and but in addresses:
                 told: Collection[str] = [address for address in addresses if address != but]
             else:
                 told = addresses.keys()
             if told:
+                text = text or make_text()
                 wire.send(told, text)

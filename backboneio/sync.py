@@ -171,7 +171,9 @@ class Sync:
         if sent.id is None or sent.method == "read":
             return ack
         client, request_id = socket.client, sent.id
-        known = self._answers.claim(client, request_id, hash(encoding.dumps(list(sent))))
+        model, options = encoding.dumps(sent.model), encoding.dumps(sent.options)
+        content = hash((sent.method, model, options, sent.channel, sent.names_channel))
+        known = self._answers.claim(client, request_id, content)
         if known is not None:
             self.in_order(partial(ack, known))
             return None
@@ -328,14 +330,14 @@ class Sync:
         if answer is not None:
             answer(change.rev)
         if change.channels is None:
-            self._everyone.send(synced_text(change, None), None)
+            self._everyone.send(partial(synced_text, change, None), None)
             return
         for channel in change.channels:
             audience = self._audiences.get(channel)
             if audience is not None:
                 # The client that caused it got the ack, which stands for its own channel.
                 but = origin if channel == change.channel else None
-                audience.send(synced_text(change, (channel,)), but)
+                audience.send(partial(synced_text, change, (channel,)), but)
 
     def _join(
         self, socket: SyncSocket, channel: str | None, since: tuple[str, int] | None, ack: Ack

@@ -175,6 +175,8 @@ def _plain(model: dict[str, Any]) -> Any:
 
     :raises TypeError: for what is not JSON, before it is stored and no answer can be given.
     """
+    if encoding.is_plain(model):
+        return _copy(model)
     return encoding.loads(encoding.dumps(model))
 
 
