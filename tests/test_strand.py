@@ -132,16 +132,17 @@ def test_who_is_interrupted_while_waiting_leaves_nothing_behind() -> None:
     main = threading.main_thread().ident or 0
 
     def interrupt(number: int, frame: Any) -> None:
-        interrupted.set()
-        raise InterruptedError
+        if not interrupted.is_set():
+            interrupted.set()
+            raise InterruptedError
 
     def slow() -> None:
         begun.set()
         ready.wait(10)
         while sys._current_frames()[main].f_globals["__name__"] != Strand.__module__:
             time.sleep(0.01)
-        signal.pthread_kill(main, signal.SIGUSR1)
-        interrupted.wait(10)
+        while not interrupted.wait(0.05):  # the first signal may come just before it waits
+            signal.pthread_kill(main, signal.SIGUSR1)
 
     def post(jobs: int) -> None:
         for _ in range(jobs):
@@ -157,9 +158,9 @@ def test_who_is_interrupted_while_waiting_leaves_nothing_behind() -> None:
         with pytest.raises(InterruptedError):
             ready.set()
             strand.run()
+        runner.join(10)
     finally:
         signal.signal(signal.SIGUSR1, previous)
-    runner.join(10)
     assert len(ran) == HIGH_WATER
     post(3 * HIGH_WATER)
     strand.run()  # does all, for nobody waits to take over
