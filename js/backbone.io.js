@@ -1032,12 +1032,17 @@
     },
 
     // Sent before and not answered, a write is sent again only where the server is
-    // sure to know it by its id: not to one that lost its memory, nor after long.
+    // sure to know it by its id: not to one that lost its memory, nor after long. What
+    // waits for a model that may have been created fails with it.
     doubt: function() {
       if (!this.sent || this.flying || this.method === 'read') return;
       if (this.epoch === this.channel.epoch && Date.now() - this.sentAt < RESEND) return;
-      this.fail(failure('Unavailable', 'the answer was lost; the change may or may not have been made',
-        {sent: true}));
+      var request = this, error = failure('Unavailable',
+        'the answer was lost; the change may or may not have been made', {sent: true});
+      Array.from(this.channel.requests).forEach(function(other) {
+        var waits = request.creates && other.creates && other.object === request.object;
+        if (other === request || waits) other.fail(error);
+      });
     },
 
     // A request is settled once.

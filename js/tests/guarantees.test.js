@@ -172,8 +172,10 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
       if (request.method === 'create' && cut) { cut = false; backend.epoch = 'e2'; backend.rev = 0; mock.cut(); }
     };
     const model = a.create({text: 'in doubt'});
+    const waiting = assert.rejects(Promise.resolve(model.save({text: 'waits for it'})), error => error.error.sent);
     const [, failure] = await event(model, 'error');
     assert.equal(failure.error.name, 'Unavailable');
+    await waiting;
     await event(a, 'sync');
     assert.deepEqual(content(a), store());
     assert.equal(backend.handled, 3);
