@@ -173,6 +173,9 @@
   // Servers remember their answers for five minutes and more.
   var RESEND = 4 * 60 * 1000;
 
+  // How many fetches of an object are repeated after a reset.
+  var MAX_FETCHES = 100;
+
   // Options that concern the page alone.
   var LOCAL = ['success', 'error', 'complete', 'beforeSend', 'context', 'collection', 'xhr', 'backend',
     'timeout', 'attrs', 'textStatus', 'errorThrown'];
@@ -773,7 +776,8 @@
         var model = request.object, i;
         if (request.collection !== collection || model === collection || request.expired) return;
         i = at[':' + modelId(collection, model.attributes, model.idAttribute)];
-        if (request.method === 'create' && model.isNew() && had[model.cid]) rows.push(model);
+        var creating = request.method === 'create' && model.isNew() && had[model.cid];
+        if (creating && rows.indexOf(model) < 0) rows.push(model);
         if (request.method === 'delete' && !request.options.wait && i !== undefined) rows[i] = null;
       });
 
@@ -918,7 +922,7 @@
       var object = this.object, patch = this.options.patch, message = this.message;
       this.creates = false;
       this.method = message.method = patch ? 'patch' : 'update';
-      message.model = jsonCopy(extend(patch ? {} : object.toJSON(this.options), message.model));
+      message.model = jsonCopy(extend({}, patch ? {} : object.toJSON(this.options), message.model));
       message.model[object.idAttribute] = object.id;
     },
 
@@ -994,13 +998,14 @@
     },
 
     // Remembers how an object was fetched, to do it again after a reset. With `remove: false`
-    // (further pages of a list, say) it is one more fetch, else it stands for all before.
+    // (further pages of a list, say) it is one more fetch, else it stands for all before. Who
+    // asks for something new every minute keeps the last ones.
     fetched: function() {
       var state = states.get(this.object), options = this.message.options;
       if (!state) return;
       state.fetched = (options.remove === false && state.fetched || []).filter(function(other) {
         return JSON.stringify(other) !== JSON.stringify(options);
-      }).concat([options]);
+      }).concat([options]).slice(-MAX_FETCHES);
     },
 
     // A create that was sent again may have come as a missed change, and so as another

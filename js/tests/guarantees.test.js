@@ -147,6 +147,20 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(content(a), [{id: 1, text: 'new'}, {id: 4, text: 'old'}]);
   });
 
+  test('what is fetched again after a reset is bounded', async () => {
+    const a = await bound();
+    for (let page = 0; page < 150; page++) await a.fetch({remove: false, data: {page}});
+    const before = backend.requests.length, online = offline();
+    await event(a, 'backend:disconnect');
+    backend.emit('create', {id: 1, text: 'one'});
+    backend.journal.length = 0;
+    online();
+    await event(a, 'backend:connect');
+    await until(() => a.backend.requests.size === 0);
+    const pages = backend.requests.slice(before).map(r => r.options.data.page);
+    assert.deepEqual(pages, Array.from({length: 100}, (_, i) => i + 50));
+  });
+
   test('after a reset a bound model that is gone is destroyed', async () => {
     backend.emit('create', {id: 1, text: 'one'});
     const Model = window.Backbone.Model.extend({backend: 'messages'});
@@ -232,12 +246,15 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     const fetched = a.fetch();
     await until(() => backend.handled === 2);
     const created = a.create({text: 'local'});
+    const saved = created.save({text: 'saved again'});
     a.get(1).destroy();
     const events = [];
     a.on('add remove', () => events.push('flicker'));
     held.open();
     await fetched;
     assert.deepEqual(events, []);
+    assert.equal(a.length, 1);
+    await saved;
     await until(() => !created.isNew() && backend.models.size === 1);
     assert.deepEqual(content(a), store());
   });
