@@ -121,7 +121,8 @@ def _strict_session() -> requests.Session:
     """
 
     def check(response: requests.Response, **_: Any) -> None:
-        if not {"Content-Length", "Transfer-Encoding"} & {*map(str.title, response.headers)}:
+        chunked = "Transfer-Encoding" in response.headers
+        if not chunked and not response.headers.get("Content-Length", "").isdigit():
             raise requests.ConnectionError("the answer is torn")
 
     session = requests.Session()
