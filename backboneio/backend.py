@@ -118,7 +118,7 @@ class Backend:
             layer. Without a layer at the end a decorator is returned.
         :returns: the layer, so that ``@backend.use`` leaves a function as it was.
         :raises TypeError: for a layer that does not take two, three or four positional arguments,
-            or methods that are not strings.
+            a class, an ``async`` function, or methods that are not strings.
         """
         if args and callable(args[-1]):
             *methods, layer = args
@@ -441,6 +441,11 @@ def _announced(req: Request, result: Any) -> Any:
 
 def _parameters(layer: Layer) -> tuple[bool, bool]:
     """Return (takes an error, takes next), from the number of positional parameters of *layer*."""
+    name = getattr(layer, "__name__", layer)
+    if inspect.isclass(layer):
+        raise TypeError(f"{name} is a class: a layer is a function, or an object that is callable")
+    if inspect.iscoroutinefunction(layer):
+        raise TypeError(f"{name} is asynchronous: a layer blocks until it is done")
     try:
         # Of the layer itself, and not of a function of another shape that it wraps,
         signature = inspect.signature(layer, follow_wrapped=False)
@@ -463,8 +468,8 @@ def _parameters(layer: Layer) -> tuple[bool, bool]:
         if required <= 2 == most:
             return False, False
     raise TypeError(
-        f"{getattr(layer, '__name__', layer)} is not a layer: it takes (req, res), "
-        f"(req, res, next) or (err, req, res, next), not {signature}"
+        f"{name} is not a layer: it takes (req, res), (req, res, next) or (err, req, res, next), "
+        f"not {signature}"
     )
 
 

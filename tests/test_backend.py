@@ -186,6 +186,20 @@ def test_a_layer_of_another_shape_is_refused_where_it_is_written(
         messages.use(layer)
 
 
+def test_neither_a_class_nor_an_async_function_is_a_layer(messages: backboneio.Backend) -> None:
+    class Store:
+        def __init__(self, db: Any, table: str) -> None:
+            pass
+
+    async def read(req: Any, res: Any) -> None:
+        pass
+
+    with pytest.raises(TypeError, match="Store is a class"):
+        messages.use(Store)
+    with pytest.raises(TypeError, match="read is asynchronous"):
+        messages.read(read)
+
+
 @pytest.mark.parametrize("args", [(), (1, lambda req, res: None), ("",), (None,), ("create", 7)])
 def test_use_with_nonsense_is_refused(messages: backboneio.Backend, args: Any) -> None:
     with pytest.raises(TypeError):
