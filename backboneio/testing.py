@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import secrets
 from collections.abc import Collection, Mapping
@@ -155,7 +156,9 @@ class SyncClient:
         acked: queue.SimpleQueue[str] = queue.SimpleQueue()
         # Through JSON both ways, so that nothing passes that a socket would not carry.
         args = [encoding.loads(encoding.dumps(argument))]
-        self._sync.handlers[event](self.socket, args, acked.put)
+        # Without the context that a test is in, as on a thread of the server: every request has its
+        # own ``flask.g``, also in a test that has pushed an application context.
+        contextvars.Context().run(self._sync.handlers[event], self.socket, args, acked.put)
         # The answer is there, unless another thread is just sending something: then that sends it.
         answer: list[Any] = encoding.loads(acked.get(timeout=60))
         first = answer[0]

@@ -66,6 +66,24 @@ def test_nothing_passes_that_a_socket_would_not_carry(app: flask.Flask, messages
     assert client.create({"a": (1, 2)}) == {"a": [1, 2]}
 
 
+def test_every_request_has_a_context_of_its_own(app: flask.Flask, messages: Any) -> None:
+    torn_down = []
+    app.teardown_appcontext(lambda exc: torn_down.append(flask.g.count))
+
+    @messages.use
+    def count(req: Any, res: Any) -> None:
+        flask.g.count = flask.g.get("count", 0) + 1
+        res.end({"count": flask.g.count})
+
+    backboneio.listen(app, {"messages": messages})
+    with app.test_request_context("/a/view"):  # as fixtures of tests have it
+        flask.g.count = 10
+        client = SyncClient(app, "messages")
+        assert [client.read(), client.read()] == [{"count": 1}, {"count": 1}]
+        assert torn_down == [1, 1, 1]
+        assert flask.g.count == 10
+
+
 def test_errors_come_as_their_class(app: flask.Flask, messages: Any) -> None:
     class OutOfStock(backboneio.SyncError):
         """An error of an application."""
