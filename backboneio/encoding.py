@@ -136,6 +136,8 @@ def _problem(value: object, depth: int) -> tuple[str, str] | None:
         if depth >= MAX_DEPTH:
             return "", f"nested deeper than {MAX_DEPTH} levels"
         for key, item in value.items():  # type: ignore[attr-defined]
+            if type(key) is not str:  # JSON knows no other, but other serializers do
+                return "", f"the key {key!r:.40} is not a string"
             if key == "__proto__":
                 return ".__proto__", "this key is not allowed"
             if type(item) not in _SCALARS:

@@ -83,6 +83,8 @@ def test_plain_json_passes(value: Any) -> None:
         ({"a": {"b": bytearray()}}, r"model\.a\.b: binary"),
         (_nested(65), "nested deeper than 64"),
         ({"a": {1, 2}}, r"model\.a: a set"),
+        ({"a": {1: 2}}, r"model\.a: the key 1 is not a string"),
+        ({"a": [{b"x": 2}]}, r"model\.a\[0\]: the key b'x' is not a string"),
     ],
 )
 def test_the_message_starts_with_the_path_to_the_problem(value: Any, where: str) -> None:
