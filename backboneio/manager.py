@@ -21,8 +21,6 @@ class ThreadSafeManager:
     _rooms_of: dict[tuple[str, str], set[str | None]]
     # Of python-socketio's BaseManager:
     callbacks: dict[str, Any]
-    pending_connect: dict[str, list[str]]
-    pending_disconnect: dict[str, list[str]]
 
     @classmethod
     def guard(cls, manager: Any) -> None:
@@ -58,7 +56,8 @@ class ThreadSafeManager:
                 self.basic_leave_room(sid, namespace, room)
             # The rest of what super() does, which would look through all rooms first.
             self.callbacks.pop(sid, None)
-            for pending in (self.pending_connect, self.pending_disconnect):
+            for name in ("pending_connect", "pending_disconnect"):
+                pending = getattr(self, name, {})  # the former since python-socketio 5.18
                 waiting = pending.get(namespace, [])
                 if sid in waiting:
                     waiting.remove(sid)

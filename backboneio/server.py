@@ -240,10 +240,13 @@ def _install(sio: socketio.Server, served: dict[str, tuple[Sync, SocketIOWire]])
     @functools.wraps(handle_connect)
     def on_connect(eio_sid: str, namespace: str | None, data: Any) -> None:
         handle_connect(eio_sid, namespace, data)
-        # python-socketio says no goodbye for a client that goes while it connects.
+        # python-socketio says no goodbye for a client that goes while it connects, and before 5.18
+        # one that comes too early for us.
         connection = sio.eio.sockets.get(eio_sid)
         if connection is None or connection.closing:
             sio._handle_disconnect(eio_sid, namespace, sio.reason.TRANSPORT_CLOSE)
+            if namespace in served:
+                served[namespace][0].disconnect(eio_sid)
 
     def ours(eio_sid: str, namespace: str, data: list[Any], ack_id: int | None) -> bool:
         """Handle an event if it is one of a backend's, and return whether it was."""
