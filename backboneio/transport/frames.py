@@ -16,6 +16,7 @@ except ImportError:
 __all__ = [
     "BINARY",
     "CLOSE",
+    "CONT",
     "PING",
     "PONG",
     "TEXT",
@@ -71,14 +72,13 @@ class FrameReader:
     wrong) is read with Frame.parse() of `websockets`.
     """
 
-    __slots__ = ("_buffer", "_data", "_max_size", "_message", "_opcode", "_parser", "_position")
+    __slots__ = ("_data", "_max_size", "_message", "_opcode", "_parser", "_position")
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._data = b""
+        #: what has arrived, read up to _position; it grows while _parser waits for more
+        self._data: bytes | bytearray = b""
         self._position = 0
-        #: what has arrived of a frame that _parser reads
-        self._buffer: bytearray | None = None
         self._parser: Generator[None, None, Frame] | None = None
         #: the fragments of a message so far
         self._message: bytearray | None = None
@@ -86,8 +86,8 @@ class FrameReader:
 
     def feed(self, data: bytes) -> None:
         """Add what was received. next() has returned None since the last time."""
-        if self._buffer is not None:
-            self._buffer += data
+        if self._parser is not None:
+            self._data += data
         else:
             self._data = data
             self._position = 0
@@ -95,74 +95,69 @@ class FrameReader:
     def next(self) -> tuple[int, bytes] | None:
         """Return the next (opcode, payload) of a whole message or control frame, None: need more.
 
-        Raises FrameError.
+        A fragment which is not the last of its message comes as an empty CONT, so that a flood of
+        them can be left for later, too. Raises FrameError.
         """
-        while True:
-            rest = b""
-            if self._parser is None:
-                data = self._data
-                start = self._position
-                available = len(data) - start
-                if available <= 0:
-                    self._data = b""
-                    self._position = 0
-                    return None
-                if available >= 6 and self._message is None:
-                    head = data[start]
-                    size = data[start + 1] - 128
-                    if (head == _HEAD_TEXT or head == _HEAD_BINARY) and size >= 0:
-                        mask = start + 2
-                        if size == 126:
-                            size = _LENGTH.unpack_from(data, mask)[0]
-                            mask += 2
-                        elif size == 127:
-                            size = _HUGE
-                        end = mask + 4 + size
-                        if end <= len(data) and size <= self._max_size:
-                            self._position = end
-                            payload = apply_mask(data[mask + 4 : end], data[mask : mask + 4])
-                            return head & 15, payload
-                rest = data[start:]
-            frame = self._read_frame(rest)
-            if frame is None:
+        if self._parser is None:
+            data = self._data
+            start = self._position
+            available = len(data) - start
+            if available <= 0:
+                self._data = b""
+                self._position = 0
                 return None
-            found = self._assemble(frame)
-            if found is not None:
-                return found
+            if available >= 6 and self._message is None:
+                head = data[start]
+                size = data[start + 1] - 128
+                if (head == _HEAD_TEXT or head == _HEAD_BINARY) and size >= 0:
+                    mask = start + 2
+                    if size == 126:
+                        size = _LENGTH.unpack_from(data, mask)[0]
+                        mask += 2
+                    elif size == 127:
+                        size = _HUGE
+                    end = mask + 4 + size
+                    if end <= len(data) and size <= self._max_size:
+                        self._position = end
+                        payload = apply_mask(data[mask + 4 : end], data[mask : mask + 4])
+                        return head & 15, payload
+        frame = self._read_frame()
+        return None if frame is None else self._assemble(frame)
 
-    def _read_frame(self, data: bytes) -> Frame | None:
+    def _read_frame(self) -> Frame | None:
         """Read one frame the thorough way; None: more is needed."""
         if self._parser is None:
-            self._data = b""
-            self._buffer = bytearray(data)
             size = 0 if self._message is None else len(self._message)
             # A control frame between fragments has up to 125 bytes of its own.
             room = max(125, self._max_size - size)
             self._parser = Frame.parse(self._read_exact, mask=True, max_size=room)
         try:
             next(self._parser)
-            return None
         except StopIteration as result:
+            self._parser = None
             frame: Frame = result.value
         except PayloadTooBig as err:
             raise FrameError(CloseCode.MESSAGE_TOO_BIG, "message too big") from err
         except ProtocolError as err:
             raise FrameError(CloseCode.PROTOCOL_ERROR, str(err)) from err
-        self._parser = None
-        assert self._buffer is not None
-        self._data, self._position, self._buffer = bytes(self._buffer), 0, None
+        else:
+            if self._position:
+                self._data = bytearray(self._data[self._position :])
+                self._position = 0
+            return None
+        if isinstance(self._data, bytearray):
+            self._data = bytes(self._data[self._position :])
+            self._position = 0
         return frame
 
     def _read_exact(self, count: int) -> Generator[None, None, bytes]:
-        buffer = self._buffer
-        assert buffer is not None
-        while len(buffer) < count:
+        while len(self._data) - self._position < count:
             yield
-        data = bytes(memoryview(buffer)[:count])
-        del buffer[:count]
-        return data
+        start = self._position
+        self._position = start + count
+        return bytes(memoryview(self._data)[start : start + count])
 
-    def _assemble(self, frame: Frame) -> tuple[int, bytes] | None:
+    def _assemble(self, frame: Frame) -> tuple[int, bytes]:
         opcode, payload = int(frame.opcode), bytes(frame.data)
         if opcode >= CLOSE:
             return opcode, payload
@@ -179,6 +174,6 @@ class FrameReader:
             raise FrameError(CloseCode.MESSAGE_TOO_BIG, "message too big")
         message += payload
         if not frame.fin:
-            return None
+            return CONT, b""
         self._message = None
         return self._opcode, bytes(message)

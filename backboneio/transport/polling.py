@@ -9,6 +9,7 @@ import threading
 import zlib
 from typing import TYPE_CHECKING, Protocol
 
+from . import native
 from .link import Link
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class ParkedPoll(Link):
     It is read, and closed, only under the outbox's lock.
     """
 
-    __slots__ = ("_encoding", "_headers")
+    __slots__ = ("_encoding", "_headers", "_said")
 
     def __init__(
         self, hub: Hub, fd: int, task: Task, headers: list[tuple[str, str]], encoding: str | None
@@ -91,6 +92,8 @@ class ParkedPoll(Link):
         super().__init__(hub, fd, task)
         self._headers = headers
         self._encoding = encoding
+        #: bytes that came since; they are dropped, and the answer closes the connection
+        self._said = 0
 
     def respond(self, packets: list[str | bytes]) -> bool:
         """Write the whole HTTP response, and close."""
@@ -114,14 +117,14 @@ class ParkedPoll(Link):
         self.hub.wake()
 
     def given_up(self, worker: Worker) -> bool:
-        """Whether the client has closed the connection; it has nothing else to say."""
+        """Whether the client has closed the connection, or says more than another request."""
         self.readable = False
-        while True:
+        while self._said < native.RECEIVE_SIZE:
             data = worker.receive(self.fd)
-            if data is None:
-                return False
             if not data:
-                return True
+                return data is not None
+            self._said += len(data)
+        return True
 
     def broken(self) -> None:
         """Close at once: nobody else looks after the connection."""

@@ -13,6 +13,7 @@ from websockets.protocol import OPEN, SERVER, Protocol
 from backboneio.transport.frames import (
     BINARY,
     CLOSE,
+    CONT,
     TEXT,
     FrameError,
     FrameReader,
@@ -52,7 +53,8 @@ def read(data: bytes, cuts: list[int]) -> tuple[list[tuple[int, bytes]], int | N
         for start, end in itertools.pairwise(edges):
             reader.feed(data[start:end])
             while (item := reader.next()) is not None:
-                found.append(item)
+                if item != (CONT, b""):
+                    found.append(item)
     except FrameError as err:
         return found, err.code
     return found, None
@@ -128,6 +130,14 @@ def test_fragments_count_together() -> None:
         while reader.next() is not None:
             pass
     assert caught.value.code == CloseCode.MESSAGE_TOO_BIG
+
+
+def test_reading_may_stop_after_any_fragment() -> None:
+    reader = FrameReader(MAX_SIZE)
+    reader.feed(masked("a", fin=False) + masked(b"", Opcode.CONT, fin=False) * 3)
+    assert [reader.next() for _ in range(5)] == [(CONT, b"")] * 4 + [None]
+    reader.feed(masked(b"b", Opcode.CONT))
+    assert reader.next() == (TEXT, b"ab")
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])

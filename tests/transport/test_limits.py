@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from websockets.frames import Close, CloseCode
+from websockets.frames import Close, CloseCode, Opcode
 
 from backboneio.transport import BadMessage, Limits, Server, native
 
@@ -208,9 +209,52 @@ def test_a_flood_leaves_others_their_turn(make_echo: Callable[..., Echo]) -> Non
         assert handled.index("other") < 200
 
 
-def test_a_flood_of_pings_to_a_client_that_does_not_read(make_echo: Callable[..., Echo]) -> None:
-    from websockets.frames import Opcode
+def test_a_flood_during_an_upgrade_leaves_others_their_turn(make_echo: Callable[..., Echo]) -> None:
+    full, received = threading.Event(), []
 
+    class Gated(Echo):
+        def on_message(self, sid: str, data: Any) -> None:
+            if data == "wait":
+                assert full.wait(PATIENCE)
+            else:
+                received.append(self.eio.stats()["bytes_in"])
+
+    echo = make_echo(Gated, threads=1)
+    sid = Http(echo.url).open()
+    flooder = Raw(echo.url, f"EIO=4&transport=websocket&sid={sid}")
+    flood = masked("2probe") + masked(b"", Opcode.PONG) * 200_000
+    with flooder, Raw(echo.url) as waiting, Raw(echo.url) as other:
+        for raw in (waiting, other):
+            raw.open()
+        waiting.send("4wait")
+        wait_until(lambda: echo.eio.stats()["threads_busy"] == 1)
+        before = echo.eio.stats()["bytes_in"]
+        flooder.socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while flood:
+                flood = flood[flooder.socket.send(flood) :]
+        other.send("4other")
+        link = echo.eio.sockets[other.sid].source
+        wait_until(lambda: link is not None and native.has_input(link.fd))
+        full.set()
+        wait_until(lambda: received)
+    assert received[0] - before < 3 * native.RECEIVE_SIZE
+
+
+def test_a_poll_whose_client_sends_without_end(make_echo: Callable[..., Echo]) -> None:
+    echo = make_echo()
+    http = Http(echo.url)
+    sid = http.open()
+    poll = http.start_get()
+    wait_until(lambda: echo.eio.sockets[sid].poll is not None)
+    with pytest.raises(ConnectionError):
+        for _ in range(1_000):
+            poll.sendall(bytes(100_000))
+    poll.close()
+    assert echo.reason(sid) == "transport close"
+
+
+def test_a_flood_of_pings_to_a_client_that_does_not_read(make_echo: Callable[..., Echo]) -> None:
     echo = make_echo(max_backlog=50_000)
     with Raw(echo.url, receive_buffer=4096) as raw:
         sid = raw.open()
