@@ -67,6 +67,7 @@ class Hub:
                 self.pool = Pool(self)
                 self.timers = Timers(self.pool.tick, TICK)
                 self.timers.start()
+                self.outbox.start()
                 self.pool.start()
                 self._started = True
 

@@ -47,9 +47,12 @@ class Outbox:
         self.deliveries = 0
         self.bytes_out = 0
         self._signal = Signal()
-        self._writer: threading.Thread | None = None
         self._writer_woken = False
         self._stopped = False
+
+    def start(self) -> None:
+        """Start the writer thread."""
+        threading.Thread(target=self._main, name="backboneio-writer", daemon=True).start()
 
     def put(self, sessions: Iterable[Session], frame: bytes, packet: str | bytes) -> None:
         """Add one packet for many sessions: as a WebSocket frame, and for those that poll."""
@@ -90,25 +93,14 @@ class Outbox:
 
     def wake_writer(self) -> None:
         """Have the writer thread flush."""
-        if self._writer_woken:
-            return
-        self._writer_woken = True
-        if self._writer is None:
-            self._start_writer()
-        self._signal.set()
+        if not self._writer_woken:
+            self._writer_woken = True
+            self._signal.set()
 
     def stop(self) -> None:
         """End the writer thread."""
         self._stopped = True
         self._signal.set()
-
-    def _start_writer(self) -> None:
-        with self.lock:
-            if self._writer is None:
-                self._writer = threading.Thread(
-                    target=self._main, name="backboneio-writer", daemon=True
-                )
-                self._writer.start()
 
     def _main(self) -> None:
         while not self._stopped:
