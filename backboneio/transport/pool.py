@@ -169,6 +169,7 @@ class Pool:
 
     def close(self) -> None:
         """Close the file descriptors. In a forked child that leaves the parent's epoll alone."""
+        self._stopped = True  # the child may be one of these threads
         self._epoll.close()
         self._close_eventfd()
 
