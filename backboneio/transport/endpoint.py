@@ -95,14 +95,18 @@ class Endpoint:
         """Let a client in; this thread owns the session until it is open."""
         server = self._server
         sock = self._socket_for_websocket(environ) if transport == "websocket" else None
+        stopping = Refused("503 Service Unavailable", "Shutting down", [("Retry-After", "1")])
         if server.stopping:
-            raise Refused("503 Service Unavailable", "Shutting down", [("Retry-After", "1")])
+            raise stopping
         if len(server.sockets) >= server.limits.max_connections:
             raise Refused("503 Service Unavailable", "Too many connections", [("Retry-After", "5")])
         server.hub.start()
         session = Session(server, server.generate_id())
         session.owner.acquire()
         server.sockets[session.sid] = session
+        if server.stopping:  # since then: shutdown() may not have seen the session
+            del server.sockets[session.sid]
+            raise stopping
         try:
             accepted = server.call_connect(session.sid, small_environ(environ, server.environ_keys))
             if accepted is not None and accepted is not True:

@@ -380,6 +380,23 @@ def test_shutdown_says_goodbye_and_ends_all_threads(make_echo: Callable[..., Ech
     wait_until(lambda: set(hub_threads()) <= others)
 
 
+@pytest.mark.parametrize("query", ["EIO=4&transport=polling", "EIO=4&transport=websocket"])
+def test_who_comes_in_while_the_server_shuts_down(
+    make_echo: Callable[..., Echo], monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    echo = make_echo()
+
+    def generate_id() -> str:
+        echo.eio.shutdown()
+        return Server.generate_id(echo.eio)
+
+    monkeypatch.setattr(echo.eio, "generate_id", generate_id)
+    with Raw(echo.url, query) as raw:
+        assert raw.status == 503
+    assert echo.connected == []
+    assert echo.gone == {}
+
+
 def test_what_python_socketio_may_ask() -> None:
     eio = Server(logger=True, ping_interval=(25, 5), monitor_clients=False)
     assert eio.async_mode == "threading"
