@@ -209,7 +209,8 @@ class TestMessages:
                 raw.send(packet)
             assert raw.packet() == "4after"
 
-    def test_fragments_and_control_frames(self, echo: Echo) -> None:
+    def test_fragments_and_control_frames(self, make_echo: Callable[..., Echo]) -> None:
+        echo = make_echo()
         with Raw(echo.url) as raw:
             raw.open()
             raw.socket.sendall(
@@ -274,12 +275,12 @@ class TestHeartbeat:
         assert hasty_echo.reason(sid) == "ping timeout"
 
     def test_whoever_talks_is_alive(self, make_echo: Callable[..., Echo]) -> None:
-        echo = make_echo(ping_interval=0.1, ping_timeout=1.0)
+        echo = make_echo(ping_interval=0.1, ping_timeout=3.0)
         with Raw(echo.url) as raw:
             sid = raw.open()
-            for _ in range(30):
+            for _ in range(40):
                 raw.send("4still here")
-                threading.Event().wait(0.05)
+                threading.Event().wait(0.1)
             assert sid in echo.eio.sockets
 
 

@@ -117,7 +117,7 @@ def test_blocking_handlers_do_not_stop_others(make_echo: Callable[..., Echo]) ->
 
 
 def test_a_full_pool_still_lets_in_beats_and_broadcasts(make_echo: Callable[..., Echo]) -> None:
-    echo = make_echo(Blocking, threads=2, ping_interval=0.1, ping_timeout=1.0)
+    echo = make_echo(Blocking, threads=2, ping_interval=0.1, ping_timeout=3.0)
     assert isinstance(echo, Blocking)
     raws = [Raw(echo.url) for _ in range(3)]
     sids = [raw.open() for raw in raws]
@@ -128,7 +128,7 @@ def test_a_full_pool_still_lets_in_beats_and_broadcasts(make_echo: Callable[...,
     waiting.send("4waits")
     late = Raw(echo.url)
     sids.append(late.open())
-    for number in range(30):  # longer than the ping timeout, with pings all the time
+    for number in range(60):  # longer than the ping timeout, with pings all the time
         echo.eio.send_many(sids, str(number))
         for raw in (*raws, late):
             assert raw.packet() == f"4{number}"
