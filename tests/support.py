@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 import engineio
+import requests
 import socketio
 import websockets.exceptions
 import websockets.sync.client
@@ -122,8 +123,21 @@ class _OrderedEngine(engineio.Client):
 class OrderedClient(socketio.Client):
     """python-socketio's client, but for the threads that it starts for every single message.
 
-    They may come in another order, and an attachment before its packet.
+    They may come in another order, and an attachment before its packet. close() also closes what
+    disconnect() leaves to the garbage collector.
     """
+
+    def __init__(self, **options: Any) -> None:
+        self.http = requests.Session()
+        super().__init__(http_session=self.http, **options)
+
+    def close(self) -> None:
+        if self.transport() == "polling":
+            # Its goodbye is lost when it stops writing too soon, and its last poll takes long.
+            self.eio.disconnect(abort=True)
+        else:
+            self.disconnect()
+        self.http.close()
 
     def _engineio_client_class(self) -> Any:
         return _OrderedEngine
@@ -194,11 +208,7 @@ class Client:
         return [method, model]
 
     def close(self) -> None:
-        if self.sio.transport() == "polling":
-            # Its goodbye is lost when it stops writing too soon, and its last poll takes long.
-            self.sio.eio.disconnect(abort=True)
-        else:
-            self.sio.disconnect()
+        self.sio.close()
 
     def __enter__(self) -> Client:
         return self

@@ -103,6 +103,7 @@ class Client:
             address = f"{self.url}/socket.io/?EIO=4&transport=polling&sid={self.sio.eio.sid}"
             assert requests.post(address, "1", timeout=PATIENCE).text == "ok"
         self.sio.disconnect()
+        self.sio.http.close()
 
 
 def about(url: str) -> dict[str, Any]:
