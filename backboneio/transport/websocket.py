@@ -20,6 +20,8 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 def refusal(environ: dict[str, Any]) -> str | None:
     """Why a request is not a WebSocket handshake (RFC 6455, 4.2.1); None when it is one."""
+    if environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+        return "WebSocket needs HTTP/1.1"
     tokens = [part.strip() for part in environ.get("HTTP_CONNECTION", "").lower().split(",")]
     if "upgrade" not in tokens or environ.get("HTTP_UPGRADE", "").strip().lower() != "websocket":
         return "Invalid websocket upgrade"

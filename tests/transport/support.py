@@ -38,6 +38,7 @@ class Raw:
         query: str = "EIO=4&transport=websocket",
         *,
         path: str = "/engine.io/",
+        http: str = "HTTP/1.1",
         headers: dict[str, str] | None = None,
         also: bytes = b"",
         receive_buffer: int | None = None,
@@ -61,7 +62,7 @@ class Raw:
             "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
             **(headers or {}),
         }
-        head = f"GET {path}?{query} HTTP/1.1\r\n"
+        head = f"GET {path}?{query} {http}\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self.socket.sendall(head.encode() + b"\r\n" + also)
         answer = b""

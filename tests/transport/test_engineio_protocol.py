@@ -52,6 +52,11 @@ class TestHandshake:
             assert raw.status == 400
         assert echo.connected == []
 
+    def test_websocket_needs_http_1_1(self, echo: Echo) -> None:
+        with Raw(echo.url, http="HTTP/1.0") as raw:
+            assert raw.status == 400
+        assert echo.connected == []
+
     def test_websocket_needs_the_transport_parameter(self, echo: Echo) -> None:
         with Raw(echo.url, "EIO=4") as raw:
             assert raw.status == 200  # a plain polling handshake, as without the header
