@@ -254,6 +254,21 @@ def test_a_malformed_packet_harms_nobody(url: str, wire: Any, packet: str) -> No
     assert alive(other)
 
 
+def test_a_connection_has_each_namespace_once_and_no_others(
+    app: flask.Flask, messages: Any, serve: Any, wire: Any
+) -> None:
+    wsgi = backboneio.WSGIApp(app, {"messages": messages, "notes": backboneio.Backend()})
+    page = wire(serve(wsgi).url)
+    page.raw("0/notes,")
+    assert page.recv().startswith("0/notes,")
+    for name in ["messages", "notes", *(f"nowhere-{number}" for number in range(100))]:
+        page.raw(f"0/{name},")
+        assert page.recv() == f'4/{name},"Unable to connect"'.replace("/messages,", "")
+    backends = wsgi.stats()["backends"]
+    assert [backends[name]["sockets"] for name in ("messages", "notes")] == [1, 1]
+    assert page.ask('["listen",null]')[0]["rev"] == 0
+
+
 @pytest.mark.parametrize("number", ["7", '"x"', "null", "[]"])
 def test_a_placeholder_for_nothing_is_answered_clearly(page: Wire, number: str) -> None:
     text = f'["sync",{{"method":"create","model":{{"_placeholder":true,"num":{number}}}}}]'
