@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import resource
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +15,8 @@ from websockets.frames import Close, CloseCode, Opcode
 
 from backboneio.transport import BadMessage, Limits, Server, native
 
-from ..support import PATIENCE, wait_until
-from .support import Echo, Http, Raw, finish_get, masked
+from ..support import PATIENCE, ServerProcess, wait_until
+from .support import Echo, Http, Raw, finish_get, gunicorn, masked
 
 
 def test_defaults() -> None:
@@ -77,6 +80,43 @@ def test_connections(make_echo: Callable[..., Echo]) -> None:
         echo.reason(sid)
         with Raw(echo.url) as third:
             assert third.status == 101
+
+
+@pytest.mark.parametrize("free", [1, 2, 3])
+def test_without_free_descriptors_clients_are_refused_and_others_stay(
+    serve_process: Callable[..., ServerProcess], free: int
+) -> None:
+    """The connection has one; to take it over needs another one, and two more for a moment."""
+    server = serve_process(*gunicorn("tests.transport.app:app"))
+    about = json.loads(Http(server.url, "/about").request("GET", "")[1])
+    http = Http(server.url, "/socket.io/")
+    # Two: of the page's own connection, and of the listing. Three: the epoll, what interrupts it,
+    # and the client that stays.
+    before = about["fds"] - 2 + 3
+
+    def settle() -> None:
+        wait_until(lambda: len(os.listdir(f"/proc/{about['pid']}/fd")) == before)
+
+    with Raw(server.url, path="/socket.io/") as stays:
+        stays.open()
+        sid = http.open()
+        upgrade = f"EIO=4&transport=websocket&sid={sid}"
+        settle()
+        limits = resource.prlimit(about["pid"], resource.RLIMIT_NOFILE)
+        resource.prlimit(about["pid"], resource.RLIMIT_NOFILE, (before + free, limits[1]))
+        for query in ("EIO=4&transport=websocket", upgrade):
+            with Raw(server.url, query, path="/socket.io/") as raw:
+                assert raw.status == 503
+            settle()
+        assert http.get() == (503, '"Too many open files"')
+        settle()
+        stays.send("40")
+        assert stays.packet().startswith("40{")
+        resource.prlimit(about["pid"], resource.RLIMIT_NOFILE, limits)
+        with Raw(server.url, upgrade, path="/socket.io/") as raw:
+            raw.send("2probe")
+            assert raw.recv() == "3probe"
+    assert "Traceback" not in server.stop()
 
 
 def test_who_never_greets_is_shown_out(make_echo: Callable[..., Echo]) -> None:
