@@ -189,8 +189,8 @@ class Sync:
         if not self.backend.knows(sent.method):
             raise BadRequest(f"method: the backend {self.name!r} has no method {sent.method!r}")
         channel = sent.channel
-        memberships = list(socket.channels.items())  # at once: server code may change them
-        listened = [channel for channel, membership in memberships if membership.accepted]
+        known = socket.channels  # which server code may change meanwhile
+        listened = [one for one in list(known) if (found := known.get(one)) and found.accepted]
         if not sent.names_channel:
             if not listened:
                 raise Forbidden("channel: listen to one first")

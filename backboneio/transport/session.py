@@ -37,8 +37,10 @@ class Session(Sender):
         "_data",
         "_doom",
         "_greeted",
+        "_handled",
         "_heard",
         "_pinged_at",
+        "_posted",
         "closing",
         "connected",
         "inbox",
@@ -57,6 +59,10 @@ class Session(Sender):
         self._greeted = False
         #: packets that were posted and not handled yet; posting threads append, under Outbox.lock
         self.inbox: deque[Packet] | None = None
+        # Its size is the difference: of what was posted, under the same lock, and what its owner
+        # has handled.
+        self._posted = 0
+        self._handled = 0
         # The heartbeat's
         self._pinged_at = 0.0
         self._heard = False
@@ -99,15 +105,17 @@ class Session(Sender):
     def accept(self, packets: list[Packet]) -> bool:
         """Queue packets that were posted; False: too many wait already."""
         limits = self.server.limits
+        size = sum(map(len, packets))
         with self.server.hub.outbox.exclusive():
             inbox = self.inbox
             if inbox is None:
                 self.inbox = inbox = deque()
-            size = sum(map(len, inbox)) + sum(map(len, packets)) if inbox else 0
-            if size > limits.max_inbox_messages * limits.max_message:
+            if inbox and (
+                self._posted - self._handled + size > limits.max_inbox_messages * limits.max_message
+                or len(inbox) + len(packets) > limits.max_inbox_packets
+            ):
                 return False
-            if inbox and len(inbox) + len(packets) > limits.max_inbox_packets:
-                return False
+            self._posted += size
             inbox.extend(packets)
         self.server.hub.pool.schedule(self)
         return True
@@ -307,7 +315,9 @@ class Session(Sender):
         inbox = self.inbox
         while inbox and left > 0 and time.monotonic() <= deadline:
             self._heard = True
-            self._on_packet(inbox.popleft(), worker)
+            packet = inbox.popleft()
+            self._handled += len(packet)
+            self._on_packet(packet, worker)
             if self._doom is not None:
                 return False
             left -= 1

@@ -490,6 +490,19 @@ class TestUpgrade:
                 assert posted == ["ok"] * 5
                 assert [raw.recv() for _ in range(6)] == [f"4{number}" for number in range(6)]
 
+    def test_posting_while_what_was_posted_is_handled(
+        self, make_echo: Callable[..., Echo], restless: None
+    ) -> None:
+        echo = make_echo(max_inbox_packets=100_000, max_backlog_packets=100_000)
+        http = Http(echo.url)
+        http.open()
+        body = "\x1e".join(["4."] * 200)
+
+        def post() -> set[tuple[int, str]]:
+            return {http.post(body) for _ in range(150)}
+
+        assert together(post, post, post) == [{(200, "ok")}] * 3
+
     def test_a_poll_that_begins_meanwhile_is_answered(
         self, make_echo: Callable[..., Echo], restless: None
     ) -> None:
