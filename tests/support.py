@@ -9,6 +9,7 @@ import pathlib
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -270,6 +271,12 @@ class Wire:
                 self.events.append(json.loads(packet[1:]))
             elif packet.startswith(f"3{ack_id}["):
                 return json.loads(packet[1 + len(str(ack_id)) :])
+
+    def cut(self) -> None:
+        """End the connection without a goodbye, also when a thread is reading from it."""
+        self.ws.socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(Exception):
+            self.close()
 
     def close(self) -> None:
         with contextlib.suppress(websockets.exceptions.ConnectionClosed):

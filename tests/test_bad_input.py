@@ -376,9 +376,7 @@ def test_cutting_connections_anywhere_leaves_nothing_behind(url: str, wire: Any,
     for text in ('2/messages,1["listen",null]', '2/messages,1["sy', '51-/messages,1["sync"'):
         page = Wire(url)
         page.raw(text)
-        page.ws.socket.close()
-        with contextlib.suppress(Exception):
-            page.close()
+        page.cut()
     wait_until(lambda: not sio.environ)
     assert alive(_listening(wire(url)))
 

@@ -77,7 +77,7 @@ def test_clients_that_go_leave_no_traceback(server: Any) -> None:
             page.ask('["listen",null]')
         page = Wire(server.url)
         page.ask('["listen",null]')
-        page.ws.socket.close()
+        page.cut()
     with Client(server.url, transports=[server.transport]) as client:
         client.listen()
         assert len(client.sync("read")) == 2
