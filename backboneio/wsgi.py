@@ -49,8 +49,9 @@ class WSGIApp:
     :param socketio_options: for ``socketio.Server`` and the transport: ``ping_interval``,
         ``cors_allowed_origins`` (default: same origin), ``max_http_buffer_size``,
         ``client_manager``, ``logger``, ...
-    :raises ValueError: for a name that cannot be a namespace.
-    :raises TypeError: for backends that are none, or an *app* that cannot be called.
+    :raises ValueError: for a name that cannot be a namespace, and when *app* is served like that
+        already.
+    :raises TypeError: for backends or limits that are none, or an *app* that cannot be called.
 
     :ivar sio: the ``socketio.Server``: add events, rooms and connect handlers of your own.
     """
@@ -74,6 +75,11 @@ class WSGIApp:
         self.app: Any = app
         self._wrapped: WSGICallable = app.wsgi_app if isinstance(app, flask.Flask) else app
         self.prefix = re.sub("/+", "/", f"/{path}/")
+        if isinstance(self._wrapped, WSGIApp) and self._wrapped.prefix == self.prefix:
+            raise ValueError(
+                f"the application answers below {self.prefix} already: give it all backends at "
+                "once, or another path"
+            )
         self._files = ClientFiles()
         self.sio = server.make_server(transport, **socketio_options)
         self.syncs = setup_sync(
@@ -141,11 +147,13 @@ def setup_sync(
 
     :param app: the Flask application whose context the layers run in, if there is one.
     :returns: what serves each backend, by name.
-    :raises TypeError: for any other server, an asynchronous one for instance.
+    :raises TypeError: for any other server (an asynchronous one, say), or limits that are none.
     """
     if not isinstance(sio, socketio.Server):
         raise TypeError(f"setup_sync() takes a socketio.Server, not {sio!r:.100}")
     _check(backends, event)
+    if limits is not None and not isinstance(limits, Limits):
+        raise TypeError(f"limits are given as backboneio.Limits(...), not {limits!r:.100}")
     application = _Application(app)
     syncs = {
         name: Sync(

@@ -154,6 +154,21 @@ def test_a_namespace_is_served_once(app: flask.Flask, messages: Any) -> None:
     backboneio.setup_sync(sio, {"others": backboneio.create_backend()})
 
 
+def test_an_application_is_wrapped_once(app: flask.Flask, messages: Any) -> None:
+    backboneio.listen(app, {"messages": messages})
+    with pytest.raises(ValueError, match=r"answers below /socket\.io/ already"):
+        backboneio.listen(app, {"others": backboneio.create_backend()})
+    backboneio.listen(app, {"others": backboneio.create_backend()}, path="live")
+    http = app.test_client()
+    for path in ("socket.io", "live"):
+        assert '"sid"' in http.get(f"/{path}/?EIO=4&transport=polling").text
+
+
+def test_limits_of_another_kind_are_refused(app: flask.Flask, messages: Any) -> None:
+    with pytest.raises(TypeError, match=r"backboneio\.Limits\(\.\.\.\), not {'max_changes': 5}"):
+        backboneio.listen(app, {"messages": messages}, limits={"max_changes": 5})
+
+
 # The context of the layers
 
 
