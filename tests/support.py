@@ -274,7 +274,8 @@ class Wire:
 
     def cut(self) -> None:
         """End the connection without a goodbye, also when a thread is reading from it."""
-        self.ws.socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # the server may have been first
+            self.ws.socket.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(Exception):
             self.close()
 
