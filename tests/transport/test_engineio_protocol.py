@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +17,17 @@ from ..support import together, wait_until
 from .support import Echo, Http, Raw, finish_get, masked
 
 HANDSHAKE = {"sid", "upgrades", "pingInterval", "pingTimeout", "maxPayload"}
+
+
+@contextlib.contextmanager
+def _probed(echo: Echo) -> Iterator[tuple[Http, Raw]]:
+    """A client that polls, and may go on with WebSocket: its probe is answered."""
+    http = Http(echo.url)
+    sid = http.open()
+    with Raw(echo.url, f"EIO=4&transport=websocket&sid={sid}") as raw:
+        raw.send("2probe")
+        assert raw.recv() == "3probe"
+        yield http, raw
 
 
 class TestHandshake:
@@ -434,11 +446,7 @@ class TestUpgrade:
     ) -> None:
         echo = make_echo()
         for _ in range(100):
-            http = Http(echo.url)
-            sid = http.open()
-            with Raw(echo.url, f"EIO=4&transport=websocket&sid={sid}") as raw:
-                raw.send("2probe")
-                assert raw.recv() == "3probe"
+            with _probed(echo) as (http, raw):
                 _, (status, _) = together(
                     lambda raw=raw: raw.send("5"),  # type: ignore[misc]
                     lambda http=http: http.post("4hello"),  # type: ignore[misc]
@@ -480,11 +488,7 @@ class TestUpgrade:
     ) -> None:
         echo = make_echo()
         for _ in range(100):
-            http = Http(echo.url)
-            sid = http.open()
-            with Raw(echo.url, f"EIO=4&transport=websocket&sid={sid}") as raw:
-                raw.send("2probe")
-                assert raw.recv() == "3probe"
+            with _probed(echo) as (http, raw):
                 posted = [http.post(f"4{number}")[1] for number in range(5)]
                 raw.socket.sendall(masked("5") + masked("45"))
                 assert posted == ["ok"] * 5
