@@ -9,7 +9,7 @@ from typing import Any
 
 from werkzeug.exceptions import HTTPException
 
-from . import encoding
+from . import json
 
 logger = logging.getLogger("backboneio.errors")
 
@@ -182,7 +182,7 @@ def _public_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
         if key.startswith("_"):
             continue
         try:
-            encoding.dumps(value)
+            json.dumps(value)
         except (TypeError, ValueError, RecursionError):
             continue
         public[key] = value

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
-from . import encoding
+from . import json
 from .errors import Conflict
 from .limits import Limits
 from .request import ModelId, id_key
@@ -63,14 +63,12 @@ class Change:
         origin: str | None = None,
     ) -> Change:
         """Return the change of *model*; *text* is its JSON where somebody has it already."""
-        return cls(
-            method, encoding.dumps(model) if text is None else text, channel, channels, origin
-        )
+        return cls(method, json.dumps(model) if text is None else text, channel, channels, origin)
 
     @property
     def model(self) -> Any:
         """The model, decoded anew every time: nobody can change what others are told."""
-        return encoding.loads(self.text)
+        return json.loads(self.text)
 
     def copy(self) -> Change:
         """Return the same change, for another journal."""

@@ -8,7 +8,7 @@ from typing import Any
 from engineio import json as engineio_json
 from socketio import packet as socketio_packet
 
-from . import encoding, transport
+from . import json, transport
 
 _OUR_EVENTS = ("sync", "listen", "leave")
 _BINARY = (socketio_packet.BINARY_EVENT, socketio_packet.BINARY_ACK)
@@ -19,11 +19,11 @@ class _StrictJSON:
 
     @staticmethod
     def dumps(value: Any, **_options: Any) -> str:
-        return encoding.dumps(value)
+        return json.dumps(value)
 
     @staticmethod
     def loads(text: str | bytes, **_options: Any) -> Any:
-        return encoding.loads(text)
+        return json.loads(text)
 
 
 class Malformed:
@@ -115,7 +115,7 @@ class Event:
         answer.
         """
         try:
-            data = encoding.loads(self._message[self._start :])
+            data = json.loads(self._message[self._start :])
         except (ValueError, RecursionError) as err:
             name = _NAME.match(self._message, self._start)
             if self.id is None or name is None:

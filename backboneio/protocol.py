@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from . import encoding
-from .encoding import json_type
+from . import json
 from .errors import BadRequest
 from .journal import Change
+from .json import json_type
 from .limits import Limits
 
 #: Characters of the secret that a client's request ids are remembered under.
@@ -111,9 +111,9 @@ def parse_sync(args: Sequence[Any], limits: Limits, id_attribute: str) -> SyncAr
     elif not isinstance(options, dict):
         raise BadRequest(f"options: must be an object, not {json_type(options)}")
     try:
-        encoding.check(model, "model")
-        encoding.check(options, "options")
-    except encoding.NotJSON as err:
+        json.check(model, "model")
+        json.check(options, "options")
+    except json.NotJSON as err:
         raise BadRequest(str(err)) from None
     _check_model_id(model.get(id_attribute), id_attribute, limits.max_id_length)
     request_id = given.get("id")
@@ -155,8 +155,8 @@ def change_text(change: Change, to: tuple[Channel] | None) -> str:
 
     :param to: the channel whose listeners are told; None for a change that everyone is told of.
     """
-    channel = "" if to is None else f',"channel":{encoding.dumps(to[0])}'
-    return f'[{encoding.dumps(change.method)},{change.text},{{"rev":{change.rev}{channel}}}]'
+    channel = "" if to is None else f',"channel":{json.dumps(to[0])}'
+    return f'[{json.dumps(change.method)},{change.text},{{"rev":{change.rev}{channel}}}]'
 
 
 def synced_text(change: Change, to: tuple[Channel] | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.datastructures import EnvironHeaders
 
-from . import encoding
+from . import json
 from .errors import SyncError, handed
 
 #: The id of a model: what JSON and Backbone allow for one.
@@ -158,7 +158,7 @@ class Response:
         :raises TypeError: when *result* cannot be JSON, or *notify* is none of these; the request
             is then still unanswered.
         """
-        text = encoding.dumps(result)
+        text = json.dumps(result)
         told = notify if isinstance(notify, bool) else channels(notify)
         if self._claim():
             self._settle(None, result, text, told)

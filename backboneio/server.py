@@ -19,7 +19,7 @@ from engineio import packet as engineio_packet
 from engineio import payload as engineio_payload
 from socketio import packet as socketio_packet
 
-from . import encoding, transport
+from . import json, transport
 from .errors import BadRequest
 from .manager import ThreadSafeManager
 from .packets import Event, Malformed, Packet, strict_packet_class
@@ -46,7 +46,7 @@ class SocketIOWire:
         """Send an event, encoded once, to Engine.IO sessions."""
         if self._packet_class is not None:
             packet = self._packet_class(
-                socketio_packet.EVENT, namespace=self._namespace, data=encoding.loads(text)
+                socketio_packet.EVENT, namespace=self._namespace, data=json.loads(text)
             )
             for address in addresses:
                 self._sio._send_packet(address, packet)
@@ -66,7 +66,7 @@ class SocketIOWire:
                 socketio_packet.ACK,
                 namespace=self._namespace,
                 id=ack_id,
-                data=encoding.loads(text),
+                data=json.loads(text),
             )
             self._sio._send_packet(address, packet)
             return

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Protocol
 
-from . import encoding
+from . import json
 from .errors import SyncError, error_object
 from .request import Socket
 
@@ -89,7 +89,7 @@ class SyncSocket(Socket):
 
     def emit(self, event: str, *args: Any) -> None:
         """Send an event of your own."""
-        text = encoding.dumps([event, *args])
+        text = json.dumps([event, *args])
         if not self.closed:
             self.sync.in_order(partial(self.wire.send, (self.address,), text))
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-from . import encoding
+from . import json
 from .answers import Answers
 from .backend import Backend, takes_turn, unanswered
 from .errors import BadRequest, Forbidden, SyncError, client_error, error_object
@@ -139,7 +139,7 @@ class Sync:
             return
         self.remove(socket, channel)
         if ack is not None:
-            self.in_order(partial(ack, encoding.dumps([{"channel": channel}])))
+            self.in_order(partial(ack, json.dumps([{"channel": channel}])))
 
     def sync(self, socket: SyncSocket, args: Sequence[Any], ack: Ack | None) -> None:
         """Handle ``sync``: run a request through the stack, answer it, announce the change."""
@@ -171,7 +171,7 @@ class Sync:
         if sent.id is None or sent.method == "read":
             return ack
         client, request_id = socket.client, sent.id
-        model, options = encoding.dumps(sent.model), encoding.dumps(sent.options)
+        model, options = json.dumps(sent.model), json.dumps(sent.options)
         content = hash((sent.method, model, options, sent.channel, sent.names_channel))
         known = self._answers.claim(client, request_id, content)
         if known is not None:
@@ -298,7 +298,7 @@ class Sync:
 
     def refuse(self, ack: Ack, err: BaseException) -> None:
         """Answer a request with an error."""
-        self.in_order(partial(ack, encoding.dumps([error_object(err, self.debug())])))
+        self.in_order(partial(ack, json.dumps([error_object(err, self.debug())])))
 
     def _complain(self, socket: SyncSocket, event: str) -> None:
         """Tell a client that its request cannot be answered."""
@@ -356,7 +356,7 @@ class Sync:
         missed = None if since is None else self._missed(channel, *since)
         if since is not None and missed is None:
             accepted["reset"] = True
-        text = encoding.dumps(accepted)
+        text: str = json.dumps(accepted)
         if missed is not None:
             text = f'{text[:-1]},"missed":[{",".join(missed)}]}}'
         ack(f"[{text}]")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from werkzeug.test import Client
 
-from . import encoding, errors
+from . import errors, json
 from .sockets import SyncSocket
 
 
@@ -155,12 +155,12 @@ class SyncClient:
             raise ConnectionError("the client is disconnected")
         acked: queue.SimpleQueue[str] = queue.SimpleQueue()
         # Through JSON both ways, so that nothing passes that a socket would not carry.
-        args = [encoding.loads(encoding.dumps(argument))]
+        args = [json.loads(json.dumps(argument))]
         # Without the context that a test is in, as on a thread of the server: every request has its
         # own ``flask.g``, also in a test that has pushed an application context.
         contextvars.Context().run(self._sync.handlers[event], self.socket, args, acked.put)
         # The answer is there, unless another thread is just sending something: then that sends it.
-        answer: list[Any] = encoding.loads(acked.get(timeout=60))
+        answer: list[Any] = json.loads(acked.get(timeout=60))
         first = answer[0]
         if isinstance(first, dict) and isinstance(first.get("error"), dict):
             raise _error(**first["error"])
@@ -174,7 +174,7 @@ class _Wire:
         self._client = client
 
     def send(self, addresses: Collection[str], text: str) -> None:
-        name, *args = encoding.loads(text)
+        name, *args = json.loads(text)
         if name == "synced":
             self._client.received.append(Synced(*args))
         else:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .. import encoding
+from .. import json
 from ..errors import Conflict, NotFound, TooLarge
 from ..request import CRUD, Request, Response, id_key
 
@@ -175,9 +175,9 @@ def _plain(model: dict[str, Any]) -> Any:
 
     :raises TypeError: for what is not JSON, before it is stored and no answer can be given.
     """
-    if encoding.is_plain(model):
+    if json.is_plain(model):
         return _copy(model)
-    return encoding.loads(encoding.dumps(model))
+    return json.loads(json.dumps(model))
 
 
 def _copy(value: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from backboneio import encoding
+from backboneio import json
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.characters(),
@@ -34,16 +34,16 @@ def outcome(function: Any, argument: Any) -> Any:
 @example([1e16, 1e-7, -0.0, 5e-324, 1.7976931348623157e308])
 def test_the_same_values_are_encoded(value: Any) -> None:
     def there_and_back(dumps: Any) -> Any:
-        return lambda value: encoding.loads(dumps(value))
+        return lambda value: json.loads(dumps(value))
 
-    standard = outcome(there_and_back(encoding.standard_dumps), value)
-    assert outcome(there_and_back(encoding.fast_dumps), value) == standard
+    standard = outcome(there_and_back(json.standard_dumps), value)
+    assert outcome(there_and_back(json.fast_dumps), value) == standard
 
 
 def test_it_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[Any] = []
-    monkeypatch.setattr(encoding, "fast_dumps", used.append)
-    encoding.dumps(1)
-    monkeypatch.setattr(encoding, "orjson", None)
-    assert encoding.dumps(2) == "2"
+    monkeypatch.setattr(json, "fast_dumps", used.append)
+    json.dumps(1)
+    monkeypatch.setattr(json, "orjson", None)
+    assert json.dumps(2) == "2"
     assert used == [1]

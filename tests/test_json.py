@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backboneio import encoding
+from backboneio import json
 
 
 @dataclasses.dataclass
@@ -33,8 +33,8 @@ class Point:
     ],
 )
 def test_values_become_text_that_utf8_can_carry(value: Any, text: str) -> None:
-    assert encoding.dumps(value) == text
-    encoding.dumps(value).encode()
+    assert json.dumps(value) == text
+    json.dumps(value).encode()
 
 
 def _circle() -> Any:
@@ -48,7 +48,7 @@ def _circle() -> Any:
 )
 def test_what_is_not_json_is_refused(value: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
-        encoding.dumps({"value": value})
+        json.dumps({"value": value})
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_what_is_not_json_is_refused(value: Any) -> None:
 )
 def test_text_that_is_not_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
-        encoding.loads(text)
+        json.loads(text)
 
 
 def _nested(depth: int, value: Any = None) -> Any:
@@ -70,7 +70,7 @@ def _nested(depth: int, value: Any = None) -> Any:
     [None, 1, 1.5, "x", True, [], {}, {"a": [{"b": [None]}]}, _nested(64)],
 )
 def test_plain_json_passes(value: Any) -> None:
-    encoding.check(value, "model")
+    json.check(value, "model")
 
 
 @pytest.mark.parametrize(
@@ -88,14 +88,14 @@ def test_plain_json_passes(value: Any) -> None:
     ],
 )
 def test_the_message_starts_with_the_path_to_the_problem(value: Any, where: str) -> None:
-    with pytest.raises(encoding.NotJSON, match=where):
-        encoding.check(value, "model")
+    with pytest.raises(json.NotJSON, match=where):
+        json.check(value, "model")
 
 
 def test_a_path_of_long_keys_stays_short() -> None:
     value: Any = float("nan")
     for _ in range(60):
         value = {"k" * 10_000: value}
-    with pytest.raises(encoding.NotJSON) as caught:
-        encoding.check(value, "model")
+    with pytest.raises(json.NotJSON) as caught:
+        json.check(value, "model")
     assert len(str(caught.value)) < 1000

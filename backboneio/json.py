@@ -9,12 +9,16 @@ import enum
 import json
 import math
 import uuid
-from typing import Any, NoReturn
+from typing import Any, NewType, NoReturn
 
 try:
     import orjson
 except ImportError:  # it is an extra
     orjson = None  # type: ignore[assignment]
+
+#: JSON that is encoded already, and is to be spliced as it is: a plain ``str``, which type checkers
+#: alone tell from others.
+JSONText = NewType("JSONText", str)
 
 #: How deep a request's model or options may be nested.
 MAX_DEPTH = 64
@@ -45,15 +49,15 @@ _encode_ascii = json.JSONEncoder(
 ).encode
 
 
-def standard_dumps(value: object) -> str:
+def standard_dumps(value: object) -> JSONText:
     """:func:`dumps` with the standard library."""
     text = _encode(value)
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:  # a lone surrogate, which JSON can carry only escaped
-            return _encode_ascii(value)
-    return text
+            return JSONText(_encode_ascii(value))
+    return JSONText(text)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -63,7 +67,7 @@ def _refuse_constant(name: str) -> NoReturn:
 _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
-def fast_dumps(value: object) -> str:
+def fast_dumps(value: object) -> JSONText:
     """:func:`dumps` with orjson, which the standard library helps out where they differ."""
     try:
         encoded: bytes = orjson.dumps(value, _default, _OPTIONS)
@@ -71,7 +75,7 @@ def fast_dumps(value: object) -> str:
         return standard_dumps(value)
     if b"null" in encoded and not is_plain(value):  # orjson makes null of NaN
         return standard_dumps(value)
-    return encoded.decode()
+    return JSONText(encoded.decode())
 
 
 def is_plain(value: object) -> bool:
@@ -89,7 +93,7 @@ if orjson is not None:
     _OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
-def dumps(value: object) -> str:
+def dumps(value: object) -> JSONText:
     """Return *value* as compact JSON text that can be encoded as UTF-8.
 
     Dates and times become ISO 8601 strings, ``Decimal`` and ``UUID`` strings, dataclasses objects,
