@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import os
 import secrets
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
-from . import json
+from . import forks, json
 from .errors import Conflict
 from .limits import Limits
 from .request import ModelId, id_key
@@ -100,11 +98,19 @@ class Journal:
         self._bytes = 0
         self._forgotten = 0  # the last rev that was dropped
         self._turns = Turns()
-        _journals.add(self)
+        forks.register(self)
 
     def begin_epoch(self) -> None:
         """Count as another journal from now on."""
         self.epoch = secrets.token_urlsafe(9)
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child, where a held lock and a change half appended may be."""
+        self._lock = threading.Lock()
+        self.begin_epoch()
+        self._changes = deque()
+        self._bytes = 0
+        self._forgotten = self.rev
 
     def append(self, change: Change, queue: Callable[[Change], object]) -> None:
         """Give *change* the next rev, keep it, and call *queue* with it in the order of revs."""
@@ -157,18 +163,6 @@ class Journal:
             dropped = changes.popleft()
             self._bytes -= len(dropped.text)
             self._forgotten = dropped.rev
-
-
-_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for journal in _journals:
-        journal.begin_epoch()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Turns:

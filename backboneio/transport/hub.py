@@ -6,10 +6,9 @@ import _thread
 import os
 import select
 import sys
-import weakref
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .. import forks
 from . import native
 from .limits import Limits
 from .outbox import Outbox
@@ -50,8 +49,7 @@ class Hub:
         self.outbox = Outbox()
         self._starting = _thread.allocate_lock()
         self._started: bool = False
-        self._fork_hooks: list[Callable[[], object]] = []
-        _hubs.add(self)
+        forks.register(self)
 
     pool: Pool
     timers: Timers
@@ -84,10 +82,6 @@ class Hub:
                 self.pool.stop()
                 self.timers.stop()
                 self.outbox.stop()
-
-    def on_fork(self, function: Callable[[], object]) -> None:
-        """Call a function in forked children."""
-        self._fork_hooks.append(function)
 
     def wake(self) -> None:
         """Have the outbox sent soon: by this thread, if it is the pool's, when its batch ends."""
@@ -140,7 +134,7 @@ class Hub:
             )
         return figures
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         """In a forked child: the connections, threads and held locks are the parent's."""
         if self._started:
             self.pool.close()
@@ -152,17 +146,3 @@ class Hub:
         self.outbox = Outbox()
         self._starting = _thread.allocate_lock()
         self._started = False
-        for function in self._fork_hooks:
-            function()
-
-
-_hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for hub in list(_hubs):
-        hub._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

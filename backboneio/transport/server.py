@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from .. import forks
 from .endpoint import Endpoint
 from .frames import CloseCode
 from .http import CORS, Headers, Origins
@@ -117,7 +118,7 @@ class Server:
         self.sockets: dict[str, Session] = {}
         self.handlers: dict[str, Handler] = {}
         self.hub = Hub(self.limits)
-        self.hub.on_fork(self._after_fork)
+        forks.register(self)
         self.stopping = False
         self._endpoint = Endpoint(self, CORS(cors_allowed_origins, cors_credentials))
         _servers.add(self)
@@ -293,7 +294,7 @@ class Server:
             time.sleep(0.01)
         hub.stop()
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         """In a forked child: the parent's clients stay the parent's."""
         self.sockets.clear()
 
