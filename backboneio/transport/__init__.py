@@ -7,6 +7,6 @@
 from .hub import why_not
 from .limits import Limits
 from .server import Server
-from .session import BadMessage
+from .session import BadMessage, Parked
 
-__all__ = ["BadMessage", "Limits", "Server", "why_not"]
+__all__ = ["BadMessage", "Limits", "Parked", "Server", "why_not"]

@@ -22,7 +22,7 @@ from .http import CORS, Headers, Origins
 from .hub import Hub, why_not
 from .limits import Limits
 from .sending import frame_of
-from .session import Session
+from .session import Parked, Session
 
 Environ = dict[str, Any]
 #: Seconds at shutdown for clients to close their side.
@@ -269,6 +269,16 @@ class Server:
             backlog=self.hub.backlog() + sum(s.backlog_bytes for s in sessions),
         )
         return figures
+
+    def park(self, sid: str) -> Parked:
+        """Handle no more input of a client until `resume` is called on what this returns.
+
+        To be called by a message handler (or by a function that was resumed) of that client, which
+        then returns: a client waits without a thread. What it sends meanwhile stays where it is (in
+        the kernel; what was posted, in the bounded inbox). Messages to it, heartbeats and its
+        disconnection go on. Raises KeyError for an unknown client, RuntimeError when it is parked.
+        """
+        return self._get_socket(sid).park()
 
     def shutdown(self) -> None:
         """Say goodbye to all clients, who may come back (close code 1001), and stop.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import native
@@ -22,6 +23,35 @@ class BadMessage(Exception):
 
 
 _PING = frame_of("2")
+
+
+class Parked:
+    """A connection that waits for something which is not its client's to say; see Server.park().
+
+    It holds no thread. `function` is written once, by the thread that resumes; the owner looks at
+    it in its turn, which resume() asks for after writing.
+    """
+
+    __slots__ = ("_session", "function")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.function: Callable[[], object] | None = None
+
+    def resume(self, function: Callable[[], object]) -> None:
+        """Go on with `function`, in the connection's next turn, on a thread of the pool.
+
+        Any thread may call it, once, also before the handler that parked has returned. The function
+        runs before any further input is handled, and also when the connection has ended meanwhile:
+        then before the disconnect handler.
+        """
+        if self.function is not None:
+            raise RuntimeError("a parked connection is resumed once")
+        self.function = function
+        self._session.server.hub.pool.schedule(self._session)
+
+    def wait(self) -> None:
+        """The last thing that the handler does: nothing, since no thread has to wait here."""
 
 
 class Session(Sender):
@@ -44,6 +74,7 @@ class Session(Sender):
         "closing",
         "connected",
         "inbox",
+        "parked",
         "sid",
     )
 
@@ -56,6 +87,8 @@ class Session(Sender):
         self._doom: tuple[str, int | None, bool] | None = None
         self.connected = False
         self.closing = False
+        #: set while input has to wait; the owner's
+        self.parked: Parked | None = None
         self._greeted = False
         #: packets that were posted and not handled yet; posting threads append, under Outbox.lock
         self.inbox: deque[Packet] | None = None
@@ -167,6 +200,8 @@ class Session(Sender):
 
     def _occupied(self) -> bool:
         """Whether we are the ones who are late: in a handler, or with input still unread."""
+        if self.parked is not None:
+            return True
         if not self.owner.acquire(False):
             return True
         link = self.source
@@ -189,6 +224,8 @@ class Session(Sender):
         """Handle a bounded part of what the client has sent."""
         if self.closed:
             return False
+        if self.parked is not None and not self._go_on():
+            return False
         more = False
         if self._doom is None:
             try:
@@ -209,6 +246,33 @@ class Session(Sender):
             return False
         return more
 
+    def park(self) -> Parked:
+        """Handle no more input until resumed; called by the owner."""
+        assert self.owner.locked()
+        if self.parked is not None:
+            raise RuntimeError("parked already")
+        self.parked = parked = Parked(self)
+        return parked
+
+    def _go_on(self) -> bool:
+        """Run what a parked connection is resumed with; False: still (or again) parked."""
+        parked = self.parked
+        if parked is None or parked.function is None:
+            return False
+        self.parked = None
+        self._run(parked.function)
+        return self.parked is None
+
+    def _run(self, function: Callable[..., object], *args: Any) -> None:
+        """Run what the application does with a message."""
+        try:
+            function(*args)
+        except BadMessage as err:
+            self.server.logger.info("%s: %s", self.sid, err)
+            self.end(self.server.reason.TRANSPORT_ERROR, CloseCode.POLICY_VIOLATION)
+        except BaseException:  # a SystemExit must not end the thread
+            self.server.logger.exception("message handler error")
+
     def _read(self, link: WebSocket, worker: Worker) -> bool:
         """Read frames until there are no more, or the turn is over.
 
@@ -227,7 +291,7 @@ class Session(Sender):
                     self._on_probe(link, found[0], found[1])
                     if link is not self.probe:
                         return True
-                if self._doom is not None:
+                if self._doom is not None or self.parked is not None:
                     return False
             elif not link.readable:
                 return False
@@ -298,14 +362,8 @@ class Session(Sender):
         self._greeted = True
         worker.messages_in += 1
         handler = self.server.handlers.get("message")
-        if handler is None:
-            return
-        try:
-            handler(self.sid, data)
-        except BadMessage as err:
-            raise FrameError(CloseCode.POLICY_VIOLATION, str(err)) from None
-        except BaseException:  # a SystemExit must not end the thread
-            self.server.logger.exception("message handler error")
+        if handler is not None:
+            self._run(handler, self.sid, data)
 
     def _read_posted(self, worker: Worker) -> bool:
         """Handle what was posted, which came before whatever an upgraded connection has."""
@@ -318,7 +376,7 @@ class Session(Sender):
             packet = inbox.popleft()
             self._handled += len(packet)
             self._on_packet(packet, worker)
-            if self._doom is not None:
+            if self._doom is not None or self.parked is not None:
                 return False
             left -= 1
         return True
