@@ -1,6 +1,7 @@
 """Backbone.js collections kept in sync, live, by a plain threaded WSGI application."""
 
 from . import middleware, testing
+from .attached import Change
 from .backend import Backend, create_backend
 from .errors import (
     BadRequest,
@@ -14,7 +15,6 @@ from .errors import (
     Unauthorized,
     Unavailable,
 )
-from .journal import Change
 from .limits import Limits
 from .request import Request, Response, Socket
 from .wsgi import WSGIApp, listen, setup_sync

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
+from .attached import Change
 from .errors import HandedError, handed
-from .journal import Change
-from .request import CRUD, ModelId, Notify, Request, Response, channels
+from .model import ModelId
+from .request import CRUD, Notify, Request, Response, channels
 
 logger = logging.getLogger("backboneio.backend")
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from . import json
+from .attached import Change
 from .errors import BadRequest
-from .journal import Change
 from .json import json_type
 from .limits import Limits
 

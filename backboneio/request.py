@@ -11,22 +11,13 @@ from werkzeug.datastructures import EnvironHeaders
 
 from . import json
 from .errors import SyncError, handed
-
-#: The id of a model: what JSON and Backbone allow for one.
-ModelId = str | int | float
+from .model import ModelId
 
 #: Whom to tell of a change: True for the default, False for nobody, else these channels.
 Notify = bool | tuple[str | None, ...]
 
 #: Takes the one answer to a request: error or None, result, result as JSON text, whom to tell.
 Settle = Callable[[BaseException | None, Any, str, Notify], None]
-
-
-def id_key(model_id: ModelId) -> str:
-    """Return what names a model in a dictionary: 1, 1.0 and "1" are one id to Backbone."""
-    if isinstance(model_id, float) and model_id.is_integer():
-        return str(int(model_id))
-    return str(model_id)
 
 
 #: The methods that Backbone itself sends.

@@ -10,10 +10,11 @@ from typing import Any
 
 from . import json
 from .answers import Answers
+from .attached import Change, Journal, hears
 from .backend import Backend, takes_turn, unanswered
 from .errors import BadRequest, Forbidden, SyncError, client_error, error_object
-from .journal import Change, Journal, hears
 from .limits import Limits
+from .model import ModelId
 from .protocol import (
     SyncArguments,
     answer_text,
@@ -23,7 +24,7 @@ from .protocol import (
     parse_sync,
     synced_text,
 )
-from .request import ModelId, Notify, Request, Response, Settle
+from .request import Notify, Request, Response, Settle
 from .sockets import Audience, Membership, SyncSocket
 from .strand import Strand
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from backboneio import Conflict, Limits
-from backboneio.journal import Change, Journal, hears
+from backboneio.attached import Change, Journal, hears
 
 from .support import ROOT, together
 
@@ -38,7 +38,7 @@ def test_revs_grow_by_one_and_epochs_differ() -> None:
 
 FORKING = """
 import os
-from backboneio.journal import Journal
+from backboneio.attached import Journal
 journal = Journal()
 print(journal.epoch, flush=True)
 for _ in range(2):
@@ -85,7 +85,7 @@ def test_only_so_many_bytes_are_kept() -> None:
 
 def test_changes_are_kept_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("backboneio.journal.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("backboneio.attached.time.monotonic", lambda: now[0])
     journal = Journal(Limits(max_change_age=10))
     fill(journal, 1)
     now[0] += 6
@@ -223,7 +223,7 @@ def test_idle_turns_cost_nothing() -> None:
     held = [
         item
         for item in gc.get_objects()
-        if type(item).__module__ == "backboneio.journal" and hasattr(item, "lock")
+        if type(item).__module__ == "backboneio.attached" and hasattr(item, "lock")
         if type(item.lock) is kind
     ]
     assert held == []

@@ -8,7 +8,8 @@ from typing import Any
 
 from .. import json
 from ..errors import Conflict, NotFound, TooLarge
-from ..request import CRUD, Request, Response, id_key
+from ..model import id_key
+from ..request import CRUD, Request, Response
 
 
 class MemoryStore:

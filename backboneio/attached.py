@@ -15,7 +15,7 @@ from typing import Any
 from . import forks, json
 from .errors import Conflict
 from .limits import Limits
-from .request import ModelId, id_key
+from .model import ModelId, id_key
 
 
 class Change:

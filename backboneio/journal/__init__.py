@@ -1,0 +1,6 @@
+"""The ordered log of what changed on a backend: its interface, and the one in memory."""
+
+from .base import Deliver, Journal
+from .memory import MemoryJournal
+
+__all__ = ["Deliver", "Journal", "MemoryJournal"]

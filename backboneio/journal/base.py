@@ -1,0 +1,52 @@
+"""Journal: what a backend asks of the ordered log of its changes, wherever that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ..model import Change, Draft
+
+#: Takes a change, and the token that it was appended with in this process (else None).
+Deliver = Callable[[Change, object], None]
+
+
+class Journal(Protocol):
+    """The changes of one backend, in one order that everybody sees.
+
+    Whoever appends learns nothing at once: a change is told of when it is *delivered*, in this
+    process and in every other one that shares the journal. So what a client is sent is in one order
+    on every journal, the answers to its own writes included.
+
+    :ivar epoch: names this order of revs. A client that has seen another one starts anew.
+    """
+
+    epoch: str
+
+    def append(self, draft: Draft, token: object = None) -> None:
+        """Give *draft* the next rev, sooner or later, and then deliver it.
+
+        The order of appending is that of revs for whoever appends one after the other.
+
+        :param token: handed to the followers of this process with the change; any object.
+        :raises Unavailable: when it cannot be kept now; then it is not delivered.
+        """
+
+    def follow(self, deliver: Deliver) -> None:
+        """Call *deliver* with every change from now on: once each, in the order of revs.
+
+        It is called by one thread at a time, whichever, and with no lock held that :meth:`append`
+        or :meth:`since` take. It does not block. A follower is there for the journal's life.
+        """
+
+    def since(self, rev: int, until: int) -> list[Change] | None:
+        """Return the changes after *rev* up to and including *until*, oldest first.
+
+        Where changes were dropped that only some channels heard, a ``reset`` of these channels,
+        with the rev of the last one that was dropped, may stand for them.
+
+        :returns: None when not all are known any more, or *rev* never was.
+        """
+
+    def stats(self) -> dict[str, int]:
+        """Return how far the journal is (``rev``) and what it keeps, as far as it knows."""

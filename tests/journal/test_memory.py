@@ -1,0 +1,158 @@
+"""MemoryJournal: the order of changes, how long they are kept, and who is told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from backboneio import Limits
+from backboneio.journal import MemoryJournal
+from backboneio.model import Change, Draft
+
+from ..support import ROOT, together
+
+
+def fill(journal: MemoryJournal, *models: Any) -> None:
+    for model in models:
+        journal.append(Draft.of("update", model))
+
+
+def revs(changes: list[Change] | None) -> list[int] | None:
+    return None if changes is None else [change.rev for change in changes]
+
+
+def test_revs_grow_by_one_and_epochs_differ() -> None:
+    journal = MemoryJournal()
+    assert journal.stats()["rev"] == 0
+    fill(journal, 1, 2, 3)
+    assert journal.stats()["rev"] == 3
+    assert revs(journal.since(0, 3)) == [1, 2, 3]
+    assert revs(journal.since(1, 2)) == [2]
+    assert revs(journal.since(3, 3)) == []
+    assert len({MemoryJournal().epoch for _ in range(50)}) == 50
+
+
+FORKING = """
+import os
+from backboneio.journal import MemoryJournal
+journal = MemoryJournal()
+print(journal.epoch, flush=True)
+for _ in range(2):
+    if os.fork() == 0:
+        print(journal.epoch, flush=True)
+        os._exit(0)
+    os.wait()
+print(journal.epoch, flush=True)
+"""
+
+
+def test_a_forked_process_counts_anew() -> None:
+    """A worker that takes over from another one, with the journal as it was loaded."""
+    command = [sys.executable, "-c", FORKING]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    parent, *children, still = result.stdout.split()
+    assert still == parent
+    assert len({parent, *children}) == 3
+
+
+def test_a_rev_from_the_future_was_never_seen() -> None:
+    journal = MemoryJournal()
+    fill(journal, 1)
+    assert journal.since(2, 1) is None
+    assert journal.since(-1, 1) is None
+
+
+def test_only_so_many_changes_are_kept() -> None:
+    journal = MemoryJournal(Limits(max_changes=3))
+    fill(journal, *range(10))
+    assert journal.since(6, 10) is None
+    assert revs(journal.since(7, 10)) == [8, 9, 10]
+
+
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_only_so_many_bytes_are_kept(letter: str) -> None:
+    size = len(letter.encode())
+    journal = MemoryJournal(Limits(max_journal_bytes=1000 * size))
+    fill(journal, *[letter * 300] * 5)
+    assert journal.since(1, 5) is None
+    assert revs(journal.since(2, 5)) == [3, 4, 5]
+    assert journal.stats()["journal_bytes"] == 3 * (300 * size + 2)
+    fill(journal, letter * 2000)  # alone over the limit: it is sent, and not kept
+    assert journal.since(5, 6) is None
+    assert revs(journal.since(6, 6)) == []
+
+
+def test_changes_are_kept_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("backboneio.journal.memory.time.monotonic", lambda: now[0])
+    journal = MemoryJournal(Limits(max_change_age=10))
+    fill(journal, 1)
+    now[0] += 6
+    fill(journal, 2)
+    assert revs(journal.since(0, 2)) == [1, 2]
+    now[0] += 5
+    assert journal.since(0, 2) is None
+    assert revs(journal.since(1, 2)) == [2]
+    now[0] += 10
+    assert journal.since(1, 2) is None
+    assert revs(journal.since(2, 2)) == []
+    fill(journal, 3)
+    assert journal.stats()["rev"] == 3
+
+
+@pytest.mark.usefixtures("restless")
+def test_every_follower_is_called_in_the_order_of_revs_by_one_thread_at_a_time() -> None:
+    journal = MemoryJournal()
+    inside: list[int] = []
+    most: list[int] = []
+    told: list[list[tuple[int, object]]] = [[], []]
+
+    def deliver(change: Change, token: object) -> None:
+        inside.append(1)
+        most.append(len(inside))
+        told[0].append((change.rev, token))
+        inside.pop()
+
+    journal.follow(deliver)
+    journal.follow(lambda change, token: told[1].append((change.rev, token)))
+
+    def append() -> None:
+        for _ in range(300):
+            journal.append(Draft.of("update", {}), threading.get_ident())
+
+    together(*[append] * 6)
+    assert [rev for rev, _ in told[0]] == list(range(1, 1801))
+    assert told[0] == told[1]
+    assert len({token for _, token in told[0]}) == 6
+    assert set(most) == {1}
+
+
+def test_a_follower_may_append_and_look_back() -> None:
+    """It is called with no lock held that these take."""
+    journal = MemoryJournal()
+    seen: list[tuple[int, list[int] | None]] = []
+
+    def deliver(change: Change, token: object) -> None:
+        seen.append((change.rev, revs(journal.since(0, change.rev))))
+        if change.rev == 1:
+            journal.append(Draft.of("update", {}))
+
+    journal.follow(deliver)
+    fill(journal, {})
+    assert seen == [(1, [1]), (2, [1, 2])]
+
+
+def test_a_follower_that_fails_keeps_nobody_from_being_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    journal = MemoryJournal()
+    told: list[int] = []
+    journal.follow(lambda change, token: 1 / 0)
+    journal.follow(lambda change, token: told.append(change.rev))
+    fill(journal, 1, 2)
+    assert told == [1, 2]
+    assert caplog.text.count("ZeroDivisionError") == 2
