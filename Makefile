@@ -65,7 +65,7 @@ node:
 	@tools/system-packages node
 
 system:
-	@tools/system-packages node chromium
+	@tools/system-packages node chromium postgresql
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -16,6 +16,7 @@ import socketio
 import backboneio
 from backboneio.sockets import SyncSocket
 
+from .databases import database, postgresql  # noqa: F401
 from .support import Client, LiveServer, ServerProcess, Wire
 
 
