@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import re
 import socket
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-import flask
 import socketio
-from flask.sessions import SessionMixin
-from werkzeug.local import LocalProxy
 
 from . import server
+from .application import Application, layers_of
 from .backend import Backend
 from .client_files import ClientFiles
 from .limits import Limits
 from .sync import Sync
+
+if TYPE_CHECKING:
+    import flask
 
 WSGICallable = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -54,6 +55,9 @@ class WSGIApp:
     :raises TypeError: for backends or limits that are none, or an *app* that cannot be called.
 
     :ivar sio: the ``socketio.Server``: add events, rooms and connect handlers of your own.
+    :ivar app: *app* as it was given.
+    :ivar wsgi_app: what answers everything else: *app*, or a Flask application's ``wsgi_app`` as
+        it was.
     """
 
     def __init__(
@@ -71,15 +75,15 @@ class WSGIApp:
         if not callable(app):
             raise TypeError(f"the application has to be a WSGI callable, not {app!r:.100}")
         _check(backends, event)
-        # A Flask object's __call__ would come back here: app.wsgi_app is about to be this object.
         self.app: Any = app
-        self._wrapped: WSGICallable = app.wsgi_app if isinstance(app, flask.Flask) else app
+        self.wsgi_app: WSGICallable = _application(app).wsgi
         self.prefix = re.sub("/+", "/", f"/{path}/")
-        if isinstance(self._wrapped, WSGIApp) and self._wrapped.prefix == self.prefix:
-            raise ValueError(
-                f"the application answers below {self.prefix} already: give it all backends at "
-                "once, or another path"
-            )
+        for layer in layers_of(self.wsgi_app):
+            if isinstance(layer, WSGIApp) and layer.prefix == self.prefix:
+                raise ValueError(
+                    f"the application answers below {self.prefix} already: give it all backends at "
+                    "once, or another path"
+                )
         self._files = ClientFiles()
         self.sio = server.make_server(transport, **socketio_options)
         self.syncs = setup_sync(
@@ -92,7 +96,7 @@ class WSGIApp:
         """Answer a request, or pass it to the wrapped application."""
         path = environ.get("PATH_INFO", "")
         if not path.startswith(self.prefix):
-            return self._wrapped(environ, start_response)
+            return self.wsgi_app(environ, start_response)
         if self._files.match(path[len(self.prefix) :]) is not None:
             return self._files(environ, start_response)
         try:
@@ -154,7 +158,7 @@ def setup_sync(
     _check(backends, event)
     if limits is not None and not isinstance(limits, Limits):
         raise TypeError(f"limits are given as backboneio.Limits(...), not {limits!r:.100}")
-    application = _Application(app)
+    application = _application(app)
     syncs = {
         name: Sync(
             backend,
@@ -189,98 +193,11 @@ def _check(backends: Mapping[str, Backend], event: str) -> None:
         )
 
 
-class _Application:
-    """What stacks need of the application that they run in, if it is Flask's."""
+def _application(app: Any) -> Application:
+    """Return what is known of *app*; a framework is imported only for an application of it."""
+    flask = sys.modules.get("flask")
+    if flask is not None and isinstance(app, flask.Flask):
+        from .flask.context import FlaskApplication
 
-    def __init__(self, app: object) -> None:
-        self._app = app if isinstance(app, flask.Flask) else None
-
-    def is_current(self) -> bool:
-        """Whether this thread is in a context of the application."""
-        current = flask.current_app
-        return bool(current) and current._get_current_object() is self._app  # type: ignore[attr-defined]
-
-    def context(self, environ: dict[str, Any] | None) -> AbstractContextManager[object]:
-        """Return the context for a stack: a handshake's, or for server code the current one."""
-        if self._app is None:
-            return nullcontext()
-        if environ is not None:
-            return _HandshakeContext(self._app, environ)
-        return nullcontext() if self.is_current() else self._app.app_context()
-
-    def debug(self) -> bool:
-        """Whether the application is in debug mode now."""
-        return self._app is not None and bool(self._app.debug)
-
-
-class _HandshakeContext(flask.ctx.RequestContext):
-    """The request context of a layer: there is a request, but no view that it is for.
-
-    One is made for every sync request, so it leaves to later what Flask does at once: the session
-    is opened when a layer first asks for it. And it makes only once for a connection what
-    ``url_for`` needs.
-    """
-
-    def __init__(self, app: flask.Flask, handshake: dict[str, Any]) -> None:
-        # Flask keeps the request object in its environment, and the handshake's body and socket
-        # are gone.
-        environ = handshake.copy()
-        for key in _GONE:
-            environ.pop(key, None)
-        environ["wsgi.input"] = io.BytesIO()
-        environ["REQUEST_METHOD"] = "GET"
-        request = app.request_class(environ)
-        request.json_module = app.json
-        url_adapter = handshake.get(_URL_ADAPTER)
-        if url_adapter is None or url_adapter.map is not app.url_map:
-            url_adapter = flask.ctx.RequestContext(app, environ, request).url_adapter
-            handshake[_URL_ADAPTER] = url_adapter
-        # All that RequestContext.__init__ sets; it would make the URL adapter anew.
-        self.app = app
-        self.request = request
-        self.url_adapter = url_adapter
-        self.flashes = None
-        self._session: Any = LocalProxy(_HandshakeSession(app, request))
-        self._after_request_functions = []
-        self._cv_tokens = []
-
-    @property
-    def session(self) -> SessionMixin:
-        """The session, which is not open yet."""
-        session: SessionMixin = self._session
-        return session
-
-    def match_request(self) -> None:
-        """Leave the URL map alone, which knows nothing of the handshake's path."""
-
-
-class _HandshakeSession:
-    """Opens the session of one request context, once."""
-
-    __slots__ = ("_app", "_opened", "_request")
-
-    def __init__(self, app: flask.Flask, request: flask.Request) -> None:
-        self._app = app
-        self._request = request
-        self._opened: SessionMixin | None = None
-
-    def __call__(self) -> SessionMixin:
-        if self._opened is None:
-            interface = self._app.session_interface
-            opened = interface.open_session(self._app, self._request)
-            self._opened = interface.make_null_session(self._app) if opened is None else opened
-        return self._opened
-
-
-#: Where a handshake's environment keeps what ``url_for`` needs.
-_URL_ADAPTER = "backboneio.url_adapter"
-
-#: What Flask would take for the request's own, and is the handshake's.
-_GONE = (
-    "CONTENT_LENGTH",
-    "CONTENT_TYPE",
-    "werkzeug.request",
-    "werkzeug.socket",
-    "gunicorn.socket",
-    _URL_ADAPTER,
-)
+        return FlaskApplication(app)
+    return Application(app)

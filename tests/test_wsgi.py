@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import socketio
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.middleware.shared_data import SharedDataMiddleware
 from werkzeug.test import Client as HTTP
 
 import backboneio
@@ -162,6 +164,32 @@ def test_an_application_is_wrapped_once(app: flask.Flask, messages: Any) -> None
     http = app.test_client()
     for path in ("socket.io", "live"):
         assert '"sid"' in http.get(f"/{path}/?EIO=4&transport=polling").text
+
+
+def test_an_application_is_wrapped_once_through_middleware_too(
+    app: flask.Flask, messages: Any
+) -> None:
+    backboneio.listen(app, {"messages": messages})
+    app.wsgi_app = ProxyFix(SharedDataMiddleware(app.wsgi_app, {}))  # type: ignore[method-assign]
+    others = {"others": backboneio.create_backend()}
+    with pytest.raises(ValueError, match=r"answers below /socket\.io/ already"):
+        backboneio.listen(app, others)
+    with pytest.raises(ValueError, match=r"answers below /socket\.io/ already"):
+        backboneio.WSGIApp(app.wsgi_app, others)
+    backboneio.listen(app, others, path="live")
+
+
+@pytest.mark.parametrize("framework", ["flask", "django"])
+def test_a_framework_is_imported_for_its_own_applications_only(framework: str) -> None:
+    code = f"""
+import sys, backboneio
+messages = backboneio.create_backend()
+messages.use(backboneio.middleware.session())
+live = backboneio.WSGIApp(lambda environ, start_response: [], {{"messages": messages}})
+messages.call("create", {{"id": 1}})
+assert {framework!r} not in sys.modules, {framework!r}
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_limits_of_another_kind_are_refused(app: flask.Flask, messages: Any) -> None:
@@ -450,6 +478,56 @@ def test_a_context_never_leaks_into_the_thread(app: flask.Flask, messages: Any) 
     messages.call("create", {})
     assert not flask.has_app_context()
     assert not flask.has_request_context()
+
+
+def test_a_layers_context_is_copied_into_a_thread(app: flask.Flask, messages: Any) -> None:
+    seen: list[Any] = []
+
+    @messages.use("go")
+    def go(req: Any, res: Any) -> None:
+        @flask.copy_current_request_context
+        def work() -> None:
+            seen.append([flask.session["user"], flask.request.path, flask.url_for("page")])
+
+        together(work)
+        res.end({})
+
+    app.add_url_rule("/page", "page", lambda: "")
+    backboneio.listen(app, {"messages": messages})
+    browser = app.test_client()
+    with browser.session_transaction() as session:
+        session["user"] = "ada"
+    client = SyncClient(app, "messages", flask_test_client=browser)
+    for _ in range(2):
+        client.sync("go")
+    assert seen == [["ada", "/socket.io/", "/page"]] * 2
+
+
+def test_a_copied_context_outlives_the_request(app: flask.Flask, messages: Any) -> None:
+    """As a view's does: a thread that the layer has started may go on when it has answered."""
+    answered = threading.Event()
+    seen: list[Any] = []
+
+    @messages.use("go")
+    def go(req: Any, res: Any) -> None:
+        @flask.copy_current_request_context
+        def work() -> None:
+            assert answered.wait(10)
+            seen.append(flask.session.get("user"))
+
+        started.append(threading.Thread(target=work))
+        started[0].start()
+        res.end({})
+
+    started: list[threading.Thread] = []
+    backboneio.listen(app, {"messages": messages})
+    browser = app.test_client()
+    with browser.session_transaction() as session:
+        session["user"] = "ada"
+    SyncClient(app, "messages", flask_test_client=browser).sync("go")
+    answered.set()
+    started[0].join(10)
+    assert seen == ["ada"]
 
 
 def test_concurrent_requests_keep_their_own_context(app: flask.Flask, messages: Any) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
-
-import flask
+from typing import TYPE_CHECKING
 
 from ..request import Request, Response
+
+if TYPE_CHECKING:
+    from flask.sessions import SessionMixin
 
 log = logging.getLogger("backboneio.session")
 
@@ -28,13 +31,14 @@ def session() -> Callable[[Request, Response, Callable[..., None]], None]:
     """
 
     def open_session(req: Request, res: Response, next: Callable[..., None]) -> None:
-        if not flask.has_request_context():
+        flask = sys.modules.get("flask")  # not there: no application of it is, either
+        if flask is None or not flask.has_request_context():
             if req.socket is not None:
                 raise RuntimeError("session() needs a Flask application, for its session interface")
             req.session = {}
             next()
             return
-        req.session = flask.session._get_current_object()  # type: ignore[attr-defined]
+        req.session = flask.session._get_current_object()
         if req.socket is None:  # in a view, which saves its session itself
             next()
             return
@@ -46,7 +50,10 @@ def session() -> Callable[[Request, Response, Callable[..., None]], None]:
     return open_session
 
 
-def _save(session: flask.sessions.SessionMixin) -> None:
+def _save(session: SessionMixin) -> None:
+    import flask
+    import flask.sessions
+
     app = flask.current_app
     if not session.modified or app.session_interface.is_null_session(session):
         return

@@ -1,0 +1,46 @@
+"""Application: what backends need of the application that they are served on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+#: Where middleware keeps the application that it wraps.
+_INNER = ("wsgi_app", "app", "application")
+
+
+class Application:
+    """A WSGI application of a framework that we know nothing of.
+
+    ``backboneio.flask`` and ``backboneio.django`` know more, each of its own framework.
+
+    :param app: what the user handed to :class:`~backboneio.WSGIApp`.
+
+    :ivar wsgi: the WSGI callable that answers whatever is not ours.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.wsgi = app
+
+    def debug(self) -> bool:
+        """Whether the application is in debug mode now."""
+        return False
+
+    def is_current(self) -> bool:
+        """Whether this thread is in a context of the application."""
+        return False
+
+    def context(self, environ: dict[str, Any] | None) -> AbstractContextManager[object]:
+        """Return the context for a stack: a handshake's, or for server code the current one."""
+        return nullcontext()
+
+
+def layers_of(app: Any) -> Iterator[Any]:
+    """Yield *app* and what it wraps, from the outside in, as far as that can be seen."""
+    seen: list[Any] = []
+    while app is not None and not any(app is one for one in seen):
+        seen.append(app)
+        yield app
+        kept = (getattr(app, name, None) for name in _INNER)
+        app = next((inner for inner in kept if callable(inner)), None)

@@ -1,0 +1,1 @@
+"""Backends on a Flask application. Nothing here is imported unless the application is one."""
