@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import decimal
 from typing import Any
 
 from . import json
@@ -16,10 +17,17 @@ Channel = str | None
 
 
 def id_key(model_id: ModelId) -> str:
-    """Return what names a model in a dictionary: 1, 1.0 and "1" are one id to Backbone."""
-    if isinstance(model_id, float) and model_id.is_integer():
-        return str(int(model_id))
-    return str(model_id)
+    """Return what names a model in a dictionary: 1, 1.0 and "1" are one id to Backbone.
+
+    It is the string that JavaScript makes of the id (``Number::toString`` of ECMA-262), since
+    Backbone keeps models under that.
+    """
+    if not isinstance(model_id, float):
+        return str(model_id)
+    if 1e-6 <= abs(model_id) < 1e21 or not model_id:
+        text = f"{decimal.Decimal(repr(model_id or 0.0)):f}"
+        return text.removesuffix(".0")
+    return repr(model_id).replace("e-0", "e-")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +57,7 @@ class Draft:
         :raises TypeError: when *model* cannot be JSON.
         :raises ValueError: the same, for NaN and infinities.
         """
-        return cls(method, json.dumps(model), **fields)
+        return cls(method, json.dumps(model, "model"), **fields)
 
     @property
     def model(self) -> Any:

@@ -22,8 +22,8 @@ class _StrictJSON:
         return json.dumps(value)
 
     @staticmethod
-    def loads(text: str | bytes, **_options: Any) -> Any:
-        return json.loads(text)
+    def loads(text: str, **_options: Any) -> Any:
+        return json.parse(text)
 
 
 class Malformed:
@@ -115,7 +115,7 @@ class Event:
         answer.
         """
         try:
-            data = json.loads(self._message[self._start :])
+            data = json.parse(self._message[self._start :])
         except (ValueError, RecursionError) as err:
             name = _NAME.match(self._message, self._start)
             if self.id is None or name is None:

@@ -149,7 +149,7 @@ class Response:
         :raises TypeError: when *result* cannot be JSON, or *notify* is none of these; the request
             is then still unanswered.
         """
-        text = json.dumps(result)
+        text = json.dumps(result, "result")
         told = notify if isinstance(notify, bool) else channels(notify)
         if self._claim():
             self._settle(None, result, text, told)

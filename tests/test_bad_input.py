@@ -137,6 +137,13 @@ def test_a_bad_request_is_answered_clearly(page: Wire, name: str) -> None:
     assert alive(page)
 
 
+def test_too_many_lists_are_answered_clearly(page: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backboneio.json, "MAX_CONTAINERS", 10_000)
+    text = sync(model={"a": [[]] * 15_000})
+    assert re.match("BadRequest: sync: .*more than 10000 lists and objects", refused(page, text))
+    assert alive(page)
+
+
 BAD_LISTENS = {
     "a number": ('["listen",7]', "BadRequest: channel: must be a string, not a number"),
     "a list": ('["listen",["a"]]', "BadRequest: channel: must be a string, not a list"),

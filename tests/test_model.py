@@ -44,7 +44,21 @@ def test_a_change_is_its_draft_at_a_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "key"), [((1, 1.0, "1"), "1"), (("a",), "a"), ((1.5,), "1.5"), ((-0.0, 0), "0")]
+    ("ids", "key"),
+    [
+        ((1, 1.0, "1"), "1"),
+        (("a",), "a"),
+        ((1.5,), "1.5"),
+        ((-0.0, 0), "0"),
+        # As JavaScript writes them, and not as Python does.
+        ((1e16, 10**16, "10000000000000000"), "10000000000000000"),
+        ((-1.2345678901234567e20,), "-123456789012345670000"),
+        ((1e21, "1e+21"), "1e+21"),
+        ((1e-5, "0.00001"), "0.00001"),
+        ((1.5e-6,), "0.0000015"),
+        ((1e-7, "1e-7"), "1e-7"),
+        ((5e-324, "5e-324"), "5e-324"),
+    ],
 )
 def test_ids_that_are_one_to_backbone_are_one_key(ids: tuple[Any, ...], key: str) -> None:
     assert {id_key(one) for one in ids} == {key}
