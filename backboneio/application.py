@@ -15,13 +15,11 @@ class Application:
 
     ``backboneio.flask`` and ``backboneio.django`` know more, each of its own framework.
 
-    :param app: what the user handed to :class:`~backboneio.WSGIApp`.
-
-    :ivar wsgi: the WSGI callable that answers whatever is not ours.
+    :param wsgi: the WSGI callable that answers whatever is not ours.
     """
 
-    def __init__(self, app: Any) -> None:
-        self.wsgi = app
+    def __init__(self, wsgi: Any) -> None:
+        self.wsgi = wsgi
 
     def debug(self) -> bool:
         """Whether the application is in debug mode now."""

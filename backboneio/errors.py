@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from werkzeug.exceptions import HTTPException
@@ -117,11 +117,24 @@ class HandedError(SyncError):
         return self._name
 
 
+#: Returns an exception of a framework as the error that it stands for, or None.
+Translator = Callable[[BaseException], SyncError | None]
+_translators: tuple[Translator, ...] = ()
+
+
+def translate(translator: Translator) -> None:
+    """Let :func:`client_error` ask *translator*, too: for a framework that is in use."""
+    global _translators
+    if translator not in _translators:
+        _translators = (*_translators, translator)
+
+
 def client_error(err: BaseException) -> SyncError | None:
     """Return *err* as an error that a client may see, or None when it may not.
 
     Besides :class:`SyncError` this is Werkzeug's ``HTTPException``, which ``flask.abort(403)``
-    raises: its name, description and code are made for clients.
+    raises: its name, description and code are made for clients. So are some exceptions of other
+    frameworks, see :func:`translate`.
     """
     if isinstance(err, SyncError):
         return err
@@ -130,6 +143,10 @@ def client_error(err: BaseException) -> SyncError | None:
         shown.message = err.description or ""
         shown.attributes = {"code": err.code}
         return shown
+    for translator in _translators:
+        translated = translator(err)
+        if translated is not None:
+            return translated
     return None
 
 

@@ -195,9 +195,15 @@ def _check(backends: Mapping[str, Backend], event: str) -> None:
 
 def _application(app: Any) -> Application:
     """Return what is known of *app*; a framework is imported only for an application of it."""
-    flask = sys.modules.get("flask")
-    if flask is not None and isinstance(app, flask.Flask):
-        from .flask.context import FlaskApplication
+    flask, django = (sys.modules.get(name) for name in ("flask", "django.core.handlers.wsgi"))
+    for layer in layers_of(app):
+        layer = getattr(layer, "__self__", layer)  # of app.wsgi_app, say
+        if flask is not None and isinstance(layer, flask.Flask):
+            from .flask.context import FlaskApplication
 
-        return FlaskApplication(app)
+            return FlaskApplication(layer, app)
+        if django is not None and isinstance(layer, django.WSGIHandler):
+            from .django.context import DjangoApplication
+
+            return DjangoApplication(layer, app)
     return Application(app)

@@ -604,25 +604,16 @@ def _bottle(messages: Any) -> Any:
 
 
 def _django(messages: Any) -> Any:
-    import django.conf
-    import django.core.wsgi
     import django.http
     import django.urls
+
+    from .django import site
 
     def emit(request: Any) -> Any:
         messages.emit("created", {"id": "from django"})
         return django.http.HttpResponse("done")
 
-    urls = type(sys)("tests_django_urls")
-    urls.urlpatterns = [django.urls.path("emit", emit)]  # type: ignore[attr-defined]
-    sys.modules[urls.__name__] = urls
-    if not django.conf.settings.configured:
-        django.conf.settings.configure(
-            ROOT_URLCONF=urls.__name__, SECRET_KEY="for tests", ALLOWED_HOSTS=["*"]
-        )
-    django.urls.clear_url_caches()
-    django.urls.set_urlconf(None)
-    return django.core.wsgi.get_wsgi_application()
+    return site.application(django.urls.path("emit", emit))
 
 
 @pytest.mark.parametrize("make", [_bottle, _django])

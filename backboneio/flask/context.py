@@ -27,11 +27,14 @@ _GONE = ("CONTENT_LENGTH", "CONTENT_TYPE", "werkzeug.request", "werkzeug.socket"
 
 
 class FlaskApplication(Application):
-    """A Flask application: layers have its contexts."""
+    """A Flask application: layers have its contexts.
 
-    def __init__(self, app: flask.Flask) -> None:
+    :param wsgi: what was wrapped: *app*, or middleware around it.
+    """
+
+    def __init__(self, app: flask.Flask, wsgi: Any) -> None:
         # A Flask object's __call__ would come back to us: app.wsgi_app is about to be a WSGIApp.
-        super().__init__(app.wsgi_app)
+        super().__init__(app.wsgi_app if wsgi is app else wsgi)
         self._app = app
         self._key = f"backboneio.flask.{id(app)}"  # several may be served on one connection
 
