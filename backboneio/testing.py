@@ -6,12 +6,16 @@ import contextvars
 import queue
 import secrets
 from collections.abc import Collection, Mapping
+from json import JSONEncoder
 from typing import Any, NamedTuple
 
 from werkzeug.test import Client
 
 from . import errors, json
 from .sockets import SyncSocket
+
+#: What a client sends is not what it is sent: a number stays one, however large.
+_encode = JSONEncoder(allow_nan=False, default=json.default).encode
 
 
 class Synced(NamedTuple):
@@ -155,7 +159,7 @@ class SyncClient:
             raise ConnectionError("the client is disconnected")
         acked: queue.SimpleQueue[str] = queue.SimpleQueue()
         # Through JSON both ways, so that nothing passes that a socket would not carry.
-        args = [json.loads(json.dumps(argument))]
+        args = [json.loads(_encode(argument))]
         # Without the context that a test is in, as on a thread of the server: every request has its
         # own ``flask.g``, also in a test that has pushed an application context.
         contextvars.Context().run(self._sync.handlers[event], self.socket, args, acked.put)
