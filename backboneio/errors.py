@@ -140,11 +140,16 @@ def client_error(err: BaseException) -> SyncError | None:
         return err
     if isinstance(err, HTTPException) and err.code is not None:
         shown = HandedError(err)
-        shown.message = err.description or ""
+        # Extensions hand on objects of theirs that are texts at certain times only.
+        shown.message = err.description if isinstance(err.description, str) else ""
         shown.attributes = {"code": err.code}
         return shown
     for translator in _translators:
-        translated = translator(err)
+        try:
+            translated = translator(err)
+        except Exception:  # a message with a placeholder too many, say
+            logger.exception("a %s cannot be translated", type(err).__name__)
+            continue
         if translated is not None:
             return translated
     return None

@@ -119,6 +119,21 @@ def test_flask_abort_is_shown_by_code_and_description(
     assert caught.value.attributes == {"code": 403}
 
 
+class Permission:
+    """As Flask-Principal's, which it gives to ``abort``: true or not only where somebody asks."""
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("working outside of application context")
+
+
+def test_flask_abort_with_an_object_is_answered_too(app: flask.Flask, messages: Any) -> None:
+    messages.use("go", lambda req, res: flask.abort(403, Permission()))
+    backboneio.listen(app, {"messages": messages})
+    with pytest.raises(backboneio.SyncError) as refused:
+        SyncClient(app, "messages").sync("go")
+    assert (refused.value.name, refused.value.attributes) == ("Forbidden", {"code": 403})
+
+
 def test_an_exception_is_no_http_exception_for_looking_like_one(
     app: flask.Flask, messages: backboneio.Backend
 ) -> None:

@@ -323,6 +323,19 @@ def test_a_model_that_does_not_validate_is_invalid_with_its_fields(
     assert "valid username" in told.value.fields["username"][0]
 
 
+def test_one_with_a_broken_message_stays_inside(
+    live: Any, messages: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    @messages.use("fail")
+    def fail(req: Any, res: Any) -> None:
+        raise django.core.exceptions.ValidationError("%(nothing)s", params={"something": 1})
+
+    with pytest.raises(backboneio.SyncError) as told:
+        _page(live).sync("fail")
+    assert told.value.name == "InternalError"
+    assert "KeyError" in caplog.text
+
+
 def test_other_exceptions_stay_inside(live: Any, messages: Any) -> None:
     messages.use("fail", lambda req, res: _users().raw("nonsense")[0])
     with pytest.raises(backboneio.SyncError) as told:
