@@ -1,9 +1,37 @@
 """Ready-made layers: ``backend.use(backboneio.middleware.memory_store())``."""
 
+from typing import TYPE_CHECKING, Any
+
 from .before_request import before_request
 from .cookie_parser import cookie_parser
 from .logger import logger
 from .memory_store import MemoryStore, memory_store
 from .session import session
 
-__all__ = ["MemoryStore", "before_request", "cookie_parser", "logger", "memory_store", "session"]
+if TYPE_CHECKING:
+    from ..stores.sqlalchemy import sqlalchemy_store
+
+__all__ = [
+    "MemoryStore",
+    "before_request",
+    "cookie_parser",
+    "logger",
+    "memory_store",
+    "session",
+    "sqlalchemy_store",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs an optional library when somebody asks for it."""
+    if name != "sqlalchemy_store":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from ..stores.sqlalchemy import sqlalchemy_store
+    except ModuleNotFoundError as err:
+        if err.name != "sqlalchemy":
+            raise
+        raise ModuleNotFoundError(
+            "sqlalchemy_store needs SQLAlchemy: pip install 'backboneio[sqlalchemy]'"
+        ) from err
+    return sqlalchemy_store

@@ -1,0 +1,1 @@
+"""Stores: the layers at the bottom of a stack, which keep the models."""

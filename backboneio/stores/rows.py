@@ -1,0 +1,297 @@
+"""Rows: what of a declarative class is seen as JSON: its fields, its key, its channel."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import sqlalchemy
+from sqlalchemy import orm
+from sqlalchemy.orm.attributes import set_committed_value
+
+from ..errors import Invalid
+from ..json import json_type
+from ..model import Channel, ModelId
+from .codec import Codec
+from .columns import codec
+
+#: A row as it is in the database: Python values by the name of their attribute.
+Values = Mapping[str, Any]
+
+
+class Field(NamedTuple):
+    """An attribute of the class that is a field of the model, under the same name."""
+
+    name: str
+    codec: Codec
+    nullable: bool
+    writable: bool
+
+
+class Rows:
+    """The rows of a declarative class as models.
+
+    A model's id is the primary key. One that consists of several columns becomes a string: its
+    parts, percent-encoded, with commas between; the columns are fields besides.
+
+    :param channel: the row's channel: None for the channel without a name, a column of the class
+        whose value is the name, or a function of the row. The function is handed an instance of the
+        class with all its columns, which belongs to no session: it cannot follow relationships.
+    """
+
+    def __init__(
+        self,
+        model: type[Any],
+        *,
+        channel: Callable[[Any], Channel] | Any = None,
+        fields: Collection[str] | None = None,
+        hidden: Collection[str] = (),
+        read_only: Collection[str] = (),
+        id_attribute: str | None = None,
+    ) -> None:
+        self.model = model
+        self.mapper: orm.Mapper[Any] = _mapper(model)
+        self._attributes = {prop.key: prop for prop in self.mapper.column_attrs}
+        for names, option in ((fields, "fields"), (hidden, "hidden"), (read_only, "read_only")):
+            self._check_names(names or (), option)
+        #: The attributes that are the primary key, in its order.
+        self.key_names = tuple(
+            self.mapper.get_property_by_column(column).key for column in self.mapper.primary_key
+        )
+        version = self.mapper.version_id_col
+        #: The attribute that counts the versions of a row, or None.
+        self.version_name = (
+            None if version is None else self.mapper.get_property_by_column(version).key
+        )
+        chosen = self._attributes if fields is None else dict.fromkeys((*self.key_names, *fields))
+        self.fields = {
+            name: self._field(name, name not in read_only)
+            for name in chosen
+            if name not in hidden or self.key_names == (name,)
+        }
+        #: The key of a model's id.
+        self.id_attribute = self._id_attribute(id_attribute)
+        self._key_codecs = tuple(self._field(name, True).codec for name in self.key_names)
+        #: Whether the database gives the key of a new row.
+        self.key_is_given = _is_given(self.mapper)
+        self._channel_name: str | None = None
+        self._channel_of: Callable[[Any], Channel] | None = None
+        if isinstance(channel, orm.InstrumentedAttribute):
+            self._channel_name = channel.key
+            self._check_names((channel.key,), "channel")
+            self._channel_codec = self._field(channel.key, True).codec
+        elif callable(channel):
+            self._channel_of = channel
+        elif channel is not None:
+            raise TypeError(
+                f"channel= takes a column of {model.__name__}, or a function of the row that "
+                f"returns the channel's name, not {channel!r:.100}"
+            )
+        needed = dict.fromkeys((*self.key_names, *self.fields))
+        if self._channel_name is not None:
+            needed[self._channel_name] = None
+        #: The attributes that are read: those needed for the model, its key and its channel.
+        self.names = tuple(self._attributes if self._channel_of is not None else needed)
+
+    @property
+    def has_channels(self) -> bool:
+        """Whether rows are on different channels."""
+        return self._channel_of is not None or self._channel_name is not None
+
+    # Statements
+
+    def select(self) -> sqlalchemy.Select[Any]:
+        """Return the statement that reads all rows, of the columns :attr:`names`."""
+        return sqlalchemy.select(*(getattr(self.model, name) for name in self.names))
+
+    def with_key(self, key: tuple[Any, ...]) -> sqlalchemy.ColumnElement[bool]:
+        """Return the criterion for the row of a key."""
+        return sqlalchemy.and_(
+            *(
+                getattr(self.model, name) == part
+                for name, part in zip(self.key_names, key, strict=True)
+            )
+        )
+
+    def on_channel(self, channel: Channel) -> sqlalchemy.ColumnElement[bool] | None:
+        """Return a criterion that all rows of a channel pass, or None when SQL cannot say."""
+        if self._channel_name is None:
+            return None
+        column: orm.InstrumentedAttribute[Any] = getattr(self.model, self._channel_name)
+        try:
+            return column == (None if channel is None else self._channel_codec.load(channel))
+        except ValueError:
+            return sqlalchemy.false()
+
+    def order(self) -> Iterable[Any]:
+        """Return the columns that a list of rows is ordered by: the key."""
+        return [getattr(self.model, name) for name in self.key_names]
+
+    def values(self, row: Iterable[Any]) -> Values:
+        """Return a row of :meth:`select` by names."""
+        return dict(zip(self.names, row, strict=True))
+
+    def values_of(self, instance: Any) -> Values:
+        """Return the row of an instance that is in a session."""
+        return {name: getattr(instance, name) for name in self.names}
+
+    # The key
+
+    def key(self, values: Values) -> tuple[Any, ...]:
+        """Return the primary key of a row."""
+        return tuple(values[name] for name in self.key_names)
+
+    def key_id(self, key: tuple[Any, ...]) -> ModelId:
+        """Return the id of the model with a primary key."""
+        parts = [code.dump(part) for code, part in zip(self._key_codecs, key, strict=True)]
+        if len(parts) == 1:
+            only: ModelId = parts[0]
+            return only
+        return ",".join(urllib.parse.quote(str(part), safe="") for part in parts)
+
+    def id_key(self, model_id: Any) -> tuple[Any, ...] | None:
+        """Return the primary key for a model's id; None when there cannot be such a row."""
+        parts: list[Any] = [model_id]
+        if len(self.key_names) > 1:
+            if not isinstance(model_id, str):
+                return None
+            parts = [urllib.parse.unquote(part) for part in model_id.split(",")]
+            if len(parts) != len(self.key_names):
+                return None
+        try:
+            return tuple(
+                code.load(part) for code, part in zip(self._key_codecs, parts, strict=True)
+            )
+        except ValueError:
+            return None
+
+    # JSON
+
+    def dump(self, values: Values) -> dict[str, Any]:
+        """Return a row as a model, plain JSON."""
+        model = {}
+        for name, field in self.fields.items():
+            value = values[name]
+            model[name] = None if value is None else field.codec.dump(value)
+        if self.id_attribute not in model:
+            model[self.id_attribute] = self.key_id(self.key(values))
+        return model
+
+    def load(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the columns' values that a model from outside has, whether writable or not.
+
+        :raises Invalid: naming all fields that are wrong.
+        """
+        values, wrong = {}, {}
+        for name, value in model.items():
+            field = self.fields.get(name)
+            if field is None:
+                if name != self.id_attribute:
+                    wrong[name] = "there is no such field"
+            elif value is not None:
+                try:
+                    values[name] = field.codec.load(value)
+                except ValueError as err:
+                    wrong[name] = str(err)
+            elif field.nullable or name == self.id_attribute:
+                values[name] = None
+            else:
+                wrong[name] = "must not be null"
+        if wrong:
+            raise invalid(wrong)
+        return values
+
+    # The channel
+
+    def channel(self, values: Values) -> Channel:
+        """Return the channel of a row.
+
+        :raises TypeError: when the application's function returns what cannot be one.
+        :raises Exception: what that function raises.
+        """
+        if self._channel_name is not None:
+            value = values[self._channel_name]
+            return None if value is None else str(self._channel_codec.dump(value))
+        if self._channel_of is None:
+            return None
+        channel = self._channel_of(self._instance(values))
+        if channel is not None and not isinstance(channel, str):
+            raise TypeError(
+                f"channel= of {self.model.__name__} returned {channel!r:.100}: a channel is a "
+                "string or None"
+            )
+        return channel
+
+    def _instance(self, values: Values) -> Any:
+        """Return an instance of the class, as it is stored, that belongs to no session."""
+        instance = self.mapper.class_manager.new_instance()
+        for name, value in values.items():
+            set_committed_value(instance, name, value)
+        state = sqlalchemy.inspect(instance)
+        state.key = self.mapper.identity_key_from_instance(instance)  # detached: nothing is loaded
+        return instance
+
+    # Making
+
+    def _field(self, name: str, writable: bool) -> Field:
+        (column, *_) = self._attributes[name].columns
+        if not isinstance(column, sqlalchemy.Column):  # an expression
+            return Field(name, self._codec(name, column), True, False)
+        return Field(name, self._codec(name, column), bool(column.nullable), writable)
+
+    def _codec(self, name: str, column: sqlalchemy.ColumnElement[Any]) -> Codec:
+        try:
+            return codec(column.type)
+        except TypeError as err:
+            raise TypeError(f"{self.model.__name__}.{name}: {err}") from None
+
+    def _check_names(self, names: Collection[str], option: str) -> None:
+        if isinstance(names, str):
+            raise TypeError(f"{option}= takes several names, not the string {names!r}")
+        for name in names:
+            if name not in self._attributes:
+                hint = (
+                    ": it is a relationship; name the column of its foreign key"
+                    if name in self.mapper.relationships
+                    else ""
+                )
+                raise TypeError(f"{option}=: {self.model.__name__} has no column {name!r}{hint}")
+
+    def _id_attribute(self, chosen: str | None) -> str:
+        if len(self.key_names) == 1:
+            (only,) = self.key_names
+            if chosen not in (None, only):
+                raise TypeError(f"id_attribute=: the key of {self.model.__name__} is {only!r}")
+            return only
+        name = chosen or "id"
+        if name in self.fields:
+            raise TypeError(
+                f"the key of {self.model.__name__} has several columns, and {name!r} is one of its "
+                'fields: choose another name for the id of a model, as in id_attribute="key"'
+            )
+        return name
+
+
+def invalid(wrong: Mapping[str, str]) -> Invalid:
+    """Return the error for fields that are wrong, which the message names, too."""
+    shown = "; ".join(f"{name:.100}: {message:.200}" for name, message in list(wrong.items())[:10])
+    return Invalid(f"the model is not valid: {shown}", wrong)
+
+
+def _mapper(model: Any) -> orm.Mapper[Any]:
+    mapper = sqlalchemy.inspect(model, raiseerr=False)
+    if not isinstance(mapper, orm.Mapper):
+        raise TypeError(
+            f"sqlalchemy_store() takes a declarative class, not {model!r:.100} ({json_type(model)})"
+            if not isinstance(model, type)
+            else f"{model.__name__} is no class that SQLAlchemy maps to a table"
+        )
+    return mapper
+
+
+def _is_given(mapper: orm.Mapper[Any]) -> bool:
+    (column, *more) = mapper.primary_key
+    if more or not isinstance(column.table, sqlalchemy.Table):
+        return False
+    return column is column.table.autoincrement_column or column.identity is not None

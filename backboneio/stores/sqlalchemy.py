@@ -1,0 +1,378 @@
+"""sqlalchemy_store: the rows of a declarative class of SQLAlchemy, as models."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Select, exc, orm
+from sqlalchemy.orm import exc as orm_exc
+
+from ..errors import Conflict, Forbidden
+from ..model import Channel
+from ..request import Request, Response
+from .base import Store
+from .failures import client_error, is_away
+from .rows import Rows, Values, invalid
+
+logger = logging.getLogger("backboneio.stores")
+
+#: Makes a session of its own for every request.
+SessionMaker = Callable[[], orm.Session]
+#: Returns the criterion for the rows of a channel.
+Where = Callable[[Channel], Any]
+
+
+class SQLAlchemyStore(Store):
+    """A layer that keeps models in a table; made by :func:`sqlalchemy_store`.
+
+    Every request has a session of its own, which is closed at its end whatever happens. It holds no
+    lock of ours: rows are locked by the database (``SELECT ... FOR UPDATE`` where it knows that).
+
+    :ivar rows: what of the class is seen as JSON.
+    """
+
+    def __init__(self, rows: Rows, make_session: SessionMaker, where: Where | None = None) -> None:
+        self.rows = rows
+        self.id_attribute = rows.id_attribute
+        self._make_session = make_session
+        self._where = where
+        self._takes, self._needs = _constructor(rows.model)
+        self._is_away = False  # for the log alone, so no lock
+
+    def create(self, req: Request, res: Response) -> None:
+        """Insert a row; answer with it as it is stored, defaults included."""
+        values = self._new_values(req.model)
+        self._run(self._insert, req, res, values)
+
+    def read(self, req: Request, res: Response) -> None:
+        """Answer with one row, or with all rows of the request's channel, in the order of keys."""
+        self._run(self._select, req, res, {})
+
+    def update(self, req: Request, res: Response) -> None:
+        """Set the columns that the request names; the others stay as they are."""
+        model_id = req.model.get(self.id_attribute)
+        if self.rows.id_key(model_id) is None:
+            raise self.not_found(model_id)
+        self._run(self._change, req, res, self.rows.load(req.model))
+
+    patch = update
+
+    def delete(self, req: Request, res: Response) -> None:
+        """Delete a row; answer with it as it was."""
+        self._run(self._remove, req, res, {})
+
+    # Each in a session, which _run closes
+
+    def _insert(
+        self, session: orm.Session, req: Request, res: Response, values: dict[str, Any]
+    ) -> None:
+        taken = {name: value for name, value in values.items() if self._takes(name)}
+        instance = self.rows.model(**taken)
+        for name in values.keys() - taken.keys():
+            setattr(instance, name, values[name])
+        session.add(instance)
+        session.flush()
+        key = self.rows.mapper.primary_key_from_instance(instance)
+        self._finish(session, req, res, tuple(key))
+
+    def _select(
+        self, session: orm.Session, req: Request, res: Response, values: dict[str, Any]
+    ) -> None:
+        rows, model_id = self.rows, req.model.get(self.id_attribute)
+        if model_id is not None:
+            key = rows.id_key(model_id)
+            found = None if key is None else self._read(session, key)
+            if found is None or not self._is_on_channel(req, found):
+                raise self.not_found(model_id)
+            res.end(rows.dump(found))
+            return
+        all_rows = map(rows.values, session.execute(self._listed(req)))
+        res.end([rows.dump(row) for row in all_rows if self._is_on_channel(req, row)])
+
+    def _change(
+        self, session: orm.Session, req: Request, res: Response, values: dict[str, Any]
+    ) -> None:
+        rows = self.rows
+        instance, before, key = self._locked(session, req)
+        self._check_version(before, values)
+        wrong = {}
+        for name, value in values.items():
+            unchanged = name in before and before[name] == value
+            if name in rows.key_names and not unchanged:
+                wrong[name] = "is part of the key, which does not change"
+            elif name in rows.fields and not rows.fields[name].writable and not unchanged:
+                wrong[name] = "is read-only"
+        if wrong:
+            raise invalid(wrong)
+        for name, value in values.items():
+            if name not in rows.key_names and name != rows.version_name:
+                if rows.fields[name].writable:
+                    setattr(instance, name, value)
+        session.flush()
+        self._finish(session, req, res, key, before)
+
+    def _remove(
+        self, session: orm.Session, req: Request, res: Response, values: dict[str, Any]
+    ) -> None:
+        instance, before, _ = self._locked(session, req)
+        version = self.rows.version_name
+        if version is not None and req.model.get(version) is not None:
+            self._check_version(before, self.rows.load({version: req.model[version]}))
+        model = self.rows.dump(before)
+        session.delete(instance)
+        session.commit()
+        self._end(res, model, before)
+
+    def _finish(
+        self,
+        session: orm.Session,
+        req: Request,
+        res: Response,
+        key: tuple[Any, ...],
+        before: Values | None = None,
+    ) -> None:
+        """Commit what was flushed, and answer with the row as it is stored now."""
+        rows = self.rows
+        stored = self._read(session, key)
+        if stored is None:
+            raise Conflict("the row was deleted by something else at once")
+        self._check_channel(req, stored, before)
+        model = rows.dump(stored)
+        if before is not None:  # then the turn is held already
+            session.commit()
+            self._end(res, model, stored)
+            return
+        with req.turn(rows.key_id(key)):  # nobody changes the new row before it is announced
+            session.commit()
+            self._end(res, model, stored)
+
+    def _end(self, res: Response, model: dict[str, Any], row: Values) -> None:
+        res.end(model, notify=(self.rows.channel(row),))
+
+    def _read(self, session: orm.Session, key: tuple[Any, ...]) -> Values | None:
+        rows = self.rows
+        row = session.execute(rows.select().where(rows.with_key(key))).one_or_none()
+        return None if row is None else rows.values(row)
+
+    def _listed(self, req: Request) -> Select[Any]:
+        """Return the statement for all rows of a request's channel, and maybe others."""
+        rows = self.rows
+        statement = rows.select().order_by(*rows.order())
+        if self._sees_all(req):
+            return statement
+        criterion = rows.on_channel(req.channel)
+        if self._where is not None:
+            criterion = self._where(req.channel)
+        return statement if criterion is None else statement.where(criterion)
+
+    def _locked(self, session: orm.Session, req: Request) -> tuple[Any, Values, tuple[Any, ...]]:
+        """Return the row of a request for a change: instance, values, key.
+
+        Its lock makes writers in other processes take turns, from here to the commit.
+        """
+        rows, model_id = self.rows, req.model.get(self.id_attribute)
+        key = rows.id_key(model_id)
+        instance = None
+        if key is not None:
+            instance = session.get(
+                rows.model,
+                key,
+                # What is loaded along is joined, which cannot be locked.
+                options=[orm.lazyload("*")],
+                with_for_update={"of": rows.model},
+            )
+        if instance is None or key is None:
+            raise self.not_found(model_id)
+        values = rows.values_of(instance)
+        if not self._is_on_channel(req, values):
+            raise self.not_found(model_id)
+        return instance, values, key
+
+    # What may be
+
+    def _new_values(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the columns' values for a new row."""
+        rows = self.rows
+        values = rows.load(model)
+        wrong = {}
+        if values.get(self.id_attribute, 0) is None:  # a new model in Backbone may have id: null
+            del values[self.id_attribute]
+        if rows.key_is_given and self.id_attribute in values:
+            wrong[self.id_attribute] = "is given by the database"
+        for name in list(values):
+            if not rows.fields[name].writable or name == rows.version_name:
+                if values.pop(name) is not None:
+                    wrong[name] = "is read-only"
+        for name in self._needs:
+            if name in rows.fields and name not in values:
+                wrong.setdefault(name, "is needed")
+        if wrong:
+            raise invalid(wrong)
+        return values
+
+    def _check_version(self, row: Values, values: Values) -> None:
+        name = self.rows.version_name
+        if name is not None and name in values and values[name] != row[name]:
+            raise self._stale(row)
+
+    def _stale(self, row: Values | None) -> Conflict:
+        if row is None:
+            return Conflict("the model was deleted meanwhile")
+        return Conflict("the model was changed meanwhile", model=self.rows.dump(row))
+
+    def _sees_all(self, req: Request) -> bool:
+        """Whether a request is for the rows of all channels: server code that names none."""
+        return req.socket is None and req.channel is None
+
+    def _is_on_channel(self, req: Request, row: Values) -> bool:
+        return self._sees_all(req) or self.rows.channel(row) == req.channel
+
+    def _check_channel(self, req: Request, row: Values, before: Values | None) -> None:
+        """See that a request may put a row on the channel that it would be on.
+
+        :raises Forbidden: when it may not.
+        """
+        channel = self.rows.channel(row)
+        if before is not None and channel != self.rows.channel(before):
+            raise Forbidden(
+                "the model would move to another channel, and its listeners would not be told"
+            )
+        if self._sees_all(req) or channel == req.channel:
+            return
+        if not self.rows.has_channels:
+            raise Forbidden("channel: all models are on the channel without a name")
+        raise Forbidden("channel: the model would be on another channel than the request")
+
+    # Sessions
+
+    def _run(
+        self,
+        work: Callable[[orm.Session, Request, Response, dict[str, Any]], None],
+        req: Request,
+        res: Response,
+        values: dict[str, Any],
+    ) -> None:
+        """Do *work* in a session of its own; what the database refuses becomes a SyncError.
+
+        A connection from the pool may have died since it was used, with the database that was
+        restarted, say: what finds none is tried once more with a new one.
+        """
+        for last_try in (False, True):
+            session = self._make_session()
+            try:
+                work(session, req, res, values)
+                self._is_away = False
+                return
+            except orm_exc.StaleDataError:
+                raise self._stale(self._now(req)) from None
+            except exc.DBAPIError as err:
+                if is_away(err):
+                    if not last_try and err.statement is not None:  # so it was no commit
+                        continue
+                    self._log_away(err)
+                shown = client_error(err, self.rows, values)
+                if shown is None:
+                    raise
+                raise shown from err
+            finally:
+                with suppress(exc.DBAPIError):  # when the connection is gone, so is its transaction
+                    session.close()
+
+    def _now(self, req: Request) -> Values | None:
+        """Return the row of a request as it is now."""
+        key = self.rows.id_key(req.model.get(self.id_attribute))
+        with self._make_session() as session:
+            return None if key is None else self._read(session, key)
+
+    def _log_away(self, err: exc.DBAPIError) -> None:
+        if not self._is_away:
+            self._is_away = True
+            logger.error("the database is not available: %s", err.orig)
+
+
+def sqlalchemy_store(
+    model: type[Any],
+    session: orm.scoped_session[Any] | orm.sessionmaker[Any] | SessionMaker,
+    channel: Callable[[Any], Channel] | orm.InstrumentedAttribute[Any] | None = None,
+    *,
+    fields: Collection[str] | None = None,
+    hidden: Collection[str] = (),
+    read_only: Collection[str] = (),
+    id_attribute: str | None = None,
+    where: Where | None = None,
+) -> SQLAlchemyStore:
+    """Return a layer that keeps models in the table of a declarative class of SQLAlchemy 2.
+
+        tasks.use(backboneio.middleware.sqlalchemy_store(Task, db.session))
+
+    It serves ``create``, ``read`` (one, or all in the order of keys), ``update`` and ``patch``
+    (which set the columns that they name) and ``delete``; other methods pass it by. Types are
+    converted as :mod:`backboneio.stores.columns` says. The answer is the whole row as it is stored:
+    with its key, defaults of the server's, and what triggers have made of it.
+
+    Each request has a session of its own, made as *session* makes them, and ends it. A view's
+    session with what is not committed in it is not touched by a ``call`` in that view; on SQLite,
+    where only one may write at a time, commit first.
+
+    Errors: ``Invalid`` names the fields that are wrong (types, lengths, unknown and read-only ones,
+    missing ones, foreign keys that lead nowhere); ``Conflict`` those that are taken, or that others
+    refer to the row. With ``version_id_col`` an update or delete that brings another version is a
+    ``Conflict`` with the row as it is now as ``model``. ``Unavailable`` when the database is away.
+
+    :param session: Flask-SQLAlchemy's ``db.session``, another ``scoped_session``, a
+        ``sessionmaker``, or a function that returns a new session.
+    :param channel: the channel of a row, on which it is announced: a column (``Task.project``) or
+        a function of the row. A request reaches the rows of its own channel, and server code that
+        names no channel reaches all. Without *channel* all rows are on the channel without a name.
+    :param fields: the columns that a model has; default all. The key is always among them.
+    :param hidden: columns that clients never see, and cannot write.
+    :param read_only: columns that clients see and cannot change. A model may bring their values as
+        they are.
+    :param id_attribute: the key of a model's id where the table's key has several columns; default
+        ``"id"``. Elsewhere it is the key's name.
+    :param where: with a function as *channel*, returns the SQL criterion for the rows of a channel,
+        so that reading a list need not go through the whole table.
+    :raises TypeError: for a class that is not mapped, a name that is no column, a type that cannot
+        be JSON.
+    """
+    rows = Rows(
+        model,
+        channel=channel,
+        fields=fields,
+        hidden=hidden,
+        read_only=read_only,
+        id_attribute=id_attribute,
+    )
+    return SQLAlchemyStore(rows, _session_maker(session), where)
+
+
+def _session_maker(session: Any) -> SessionMaker:
+    if isinstance(session, orm.scoped_session):  # not its session, which a view may be using
+        maker: SessionMaker = session.session_factory
+        return maker
+    if isinstance(session, orm.Session) or not callable(session):
+        raise TypeError(
+            "sqlalchemy_store() takes what makes sessions: Flask-SQLAlchemy's db.session, a "
+            f"sessionmaker or a function, not {session!r:.100}"
+        )
+    made: SessionMaker = session
+    return made
+
+
+def _constructor(model: type[Any]) -> tuple[Callable[[str], bool], tuple[str, ...]]:
+    """Return what tells whether the class is made with an attribute, and those that it has to."""
+    parameters = inspect.signature(model).parameters
+    kinds = {parameter.kind for parameter in parameters.values()}
+    needed = tuple(
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    )
+    if inspect.Parameter.VAR_KEYWORD in kinds:
+        return lambda name: True, needed
+    return parameters.__contains__, needed
