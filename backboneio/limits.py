@@ -36,3 +36,5 @@ class Limits:
     max_name_length: int = 255
     #: Characters of a model's id.
     max_id_length: int = 1024
+    #: Bytes of the ``auth`` that a client sends when it connects to a namespace; it is kept.
+    max_auth_bytes: int = 8_192

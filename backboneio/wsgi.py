@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import socketio
 
-from . import server
 from .application import Application, layers_of
 from .backend import Backend
 from .client_files import ClientFiles
 from .limits import Limits
+from .socketio import attach, make_server
+from .socketio import stats as transport_stats
 from .sync import Sync
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ class WSGIApp:
                     "once, or another path"
                 )
         self._files = ClientFiles()
-        self.sio = server.make_server(transport, **socketio_options)
+        self.sio = make_server(transport, **socketio_options)
         self.syncs = setup_sync(
             self.sio, backends, event=event, debug=debug, limits=limits, app=app
         )
@@ -99,14 +98,7 @@ class WSGIApp:
             return self.wsgi_app(environ, start_response)
         if self._files.match(path[len(self.prefix) :]) is not None:
             return self._files(environ, start_response)
-        try:
-            response: Iterable[bytes] = self.sio.handle_request(environ, start_response)
-        except ConnectionError:
-            # So python-engineio ends a WebSocket under Werkzeug, which then waits on the same
-            # connection for another HTTP request: the client's closing frames, or nothing at all.
-            with suppress(OSError):
-                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-            raise
+        response: Iterable[bytes] = self.sio.handle_request(environ, start_response)
         return response
 
     def stats(self) -> dict[str, Any]:
@@ -118,7 +110,7 @@ class WSGIApp:
         id). The hub adds its own: see ``backboneio.transport.Server.stats``.
         """
         backends = {name: sync.stats() for name, sync in self.syncs.items()}
-        return {**server.stats(self.sio), "backends": backends}
+        return {**transport_stats(self.sio), "backends": backends}
 
 
 def listen(app: flask.Flask, backends: Mapping[str, Backend], **options: Any) -> socketio.Server:
@@ -171,7 +163,7 @@ def setup_sync(
         )
         for name, backend in backends.items()
     }
-    server.attach(sio, syncs)
+    attach(sio, syncs)
     return syncs
 
 

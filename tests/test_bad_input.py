@@ -269,8 +269,9 @@ def test_a_connection_has_each_namespace_once_and_no_others(
     page.raw("0/notes,")
     assert page.recv().startswith("0/notes,")
     for name in ["messages", "notes", *(f"nowhere-{number}" for number in range(100))]:
+        why = "Invalid namespace" if name.startswith("nowhere") else "Already connected"
         page.raw(f"0/{name},")
-        assert page.recv() == f'4/{name},"Unable to connect"'.replace("/messages,", "")
+        assert page.recv() == f'4/{name},{{"message":"{why}"}}'.replace("/messages,", "")
     backends = wsgi.stats()["backends"]
     assert [backends[name]["sockets"] for name in ("messages", "notes")] == [1, 1]
     assert page.ask('["listen",null]')[0]["rev"] == 0

@@ -19,7 +19,7 @@ from socketio.base_manager import BaseManager
 import backboneio
 from backboneio.testing import SyncClient
 
-from .support import Client, Refused, together, wait_until
+from ..support import Client, Refused, together, wait_until
 
 TRANSPORTS = ["hub", "threads"]
 

@@ -1,0 +1,347 @@
+"""Hooks: what happens before, after and instead of what python-socketio's server does by itself."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, NamedTuple
+
+import socketio
+from socketio import packet as socketio_packet
+
+from .. import transport
+from ..errors import BadRequest, client_error, error_object
+from ..sockets import SyncSocket
+from ..sync import Context, Sync
+from ..transport import BadMessage
+from . import threads
+from .manager import guard
+from .packets import ANNOUNCEMENT, Event, Malformed, OversizedAuth, Packet, checked
+from .wire import ParkedThread, SocketIOWire
+
+logger = logging.getLogger("backboneio.socketio")
+
+Original = Callable[..., Any]
+
+#: What python-socketio calls handlers for by itself; no client may pretend that it happened.
+_RESERVED_EVENTS = ("connect", "disconnect")
+#: What python-socketio answers when it does not know the namespace.
+_UNKNOWN = "Unable to connect"
+
+
+class Served(NamedTuple):
+    """A backend's namespace, and the way to its clients."""
+
+    sync: Sync
+    wire: SocketIOWire
+
+
+class Hooks:
+    """What a ``socketio.Server`` does otherwise, once backends are served on it.
+
+    The methods that have an *original* stand for python-socketio's methods of the same name (with
+    an underscore), and call it. A client's *address* is the id of its Engine.IO session.
+
+    ``_lock`` protects ``_waiting`` and what decides whether somebody has to wait: the manager's
+    lock is taken within it, and no other. ``out`` and ``_served`` need none: single operations.
+    """
+
+    def __init__(self, sio: socketio.Server) -> None:
+        self._sio = sio
+        self._hub = isinstance(sio.eio, transport.Server)
+        self._served: dict[str, Served] = {}
+        self._context: Context | None = None
+        #: who was thrown out, by address, until the connection has ended
+        self.out: set[str] = set()
+        self._lock = threading.Lock()
+        self._waiting: dict[tuple[str, str], Callable[[], object]] = {}
+        sio.async_handlers = False  # guarantee G1: one client's events, one after the other
+        guard(sio.manager)
+        sio.packet_class = checked(sio.packet_class, sio.eio.max_http_buffer_size)
+        #: whether packets are text, which is read here the short way
+        self._text = issubclass(sio.packet_class, Packet)
+
+    def serve(self, syncs: Mapping[str, Sync]) -> None:
+        """Serve namespaces by name.
+
+        :raises ValueError: when one of them is served already.
+        """
+        for name in syncs:
+            if f"/{name}" in self._served:
+                raise ValueError(f"the namespace /{name} is served by another backend already")
+        for name, sync in syncs.items():
+            namespace = f"/{name}"
+            wire = SocketIOWire(self._sio, namespace, self.out, self.throw_out)
+            self._served[namespace] = Served(sync, wire)
+            self._context = self._context or sync.context
+            self._sio.packet_class.allow_auth(sync.limits.max_auth_bytes)
+            if namespace not in self._sio.namespace_handlers:
+                # So that it is accepted.
+                self._sio.register_namespace(socketio.Namespace(namespace))
+
+    # Messages
+
+    def handle_eio_message(self, original: Original, address: str, message: Any) -> None:
+        """Handle what a client has sent."""
+        if address in self.out:
+            return
+        try:
+            if not self._short_way(address, message):
+                self._refuse_misplaced(address, message)
+                original(address, message)
+        except BadMessage as err:
+            if self._hub:
+                raise
+            logger.info("%s: %s", address, err)
+            self.out.add(address)
+            threads.end(self._sio.eio, address, self._sio.reason.TRANSPORT_ERROR, abort=True)
+
+    def _short_way(self, address: str, message: Any) -> bool:
+        """Handle nearly all messages, for which python-socketio takes several times as long."""
+        if not self._text or address in self._sio._binary_packet:
+            return False
+        event = Event.of(message)
+        if event is None or event.namespace not in self._served:
+            return False
+        data = event.parse()
+        return data is not None and self._ours(address, event.namespace, event.id, data)
+
+    def _refuse_misplaced(self, address: str, message: Any) -> None:
+        """Refuse what python-socketio, which parses it, would take for something else."""
+        if not isinstance(message, (str, bytes, bytearray)) or not message:
+            raise BadMessage("not a Socket.IO packet")
+        if not self._text or not isinstance(message, str) or address in self._sio._binary_packet:
+            return
+        announced = ANNOUNCEMENT.match(message)
+        if announced and not self._sio.manager.sid_from_eio_sid(address, announced[1] or "/"):
+            raise BadMessage("attachments announced where nobody is connected")
+
+    def handle_event(
+        self, original: Original, address: str, namespace: str | None, id: int | None, data: Any
+    ) -> None:
+        """Handle an event that came in another form than nearly all: with attachments, say."""
+        if data[0] in _RESERVED_EVENTS:
+            raise BadMessage(f"{data[0]!r} is no event for clients to send")
+        if not self._ours(address, namespace or "/", id, data):
+            original(address, namespace, id, data)
+
+    def _ours(self, address: str, namespace: str, id: int | None, data: list[Any]) -> bool:
+        """Handle an event if it is one of a backend's, and return whether it was."""
+        served = self._served.get(namespace)
+        if served is None:
+            return False
+        sync, wire = served
+        socket, handler = sync.sockets.get(address), sync.handlers.get(data[0])
+        if socket is None or handler is None:
+            return False
+        self._sio.logger.info('received event "%s" from %s [%s]', data[0], socket.sid, namespace)
+        ack = None if id is None else partial(wire.ack, address, id)
+        args = data[1:]
+        if ack is not None and args and isinstance(args[0], Malformed):
+            sync.refuse(ack, BadRequest(args[0].message))
+        else:
+            handler(socket, args, ack)
+        return True
+
+    # Handlers
+
+    def trigger_event(self, original: Original, event: str, namespace: str, *args: Any) -> Any:
+        """Call a handler that the application has registered, in the application's context."""
+        sid = args[0]
+        address = self._sio.manager.eio_sid_from_sid(sid, namespace)
+        if event == "disconnect":
+            self._part(original, namespace, address, *args)
+            return None
+        try:
+            with self._in_context(namespace, address):
+                result = original(event, namespace, *args)
+        except TypeError as err:
+            if event in _RESERVED_EVENTS or not _called_wrongly(err):
+                raise
+            # What a client sends with an event decides how its handler is called.
+            logger.warning("%s: the handler of %r was sent something else: %s", sid, event, err)
+            return self._sio.not_handled
+        served = self._served.get(namespace)
+        if event == "connect" and result is not False and served is not None:
+            sid, environ, *auth = args
+            served.sync.connect(
+                SyncSocket(served.sync, served.wire, sid, address, environ, *auth[:1])
+            )
+        return result
+
+    def _in_context(self, namespace: str, address: str) -> AbstractContextManager[object]:
+        served = self._served.get(namespace)
+        context = self._context if served is None else served.sync.context
+        environ = self._sio.environ.get(address)
+        return nullcontext() if context is None or environ is None else context(environ)
+
+    def _part(self, original: Original, namespace: str, address: str, *args: Any) -> None:
+        """A client leaves a namespace: it is out first, then its handler runs."""
+        self._leave_sync(address, namespace)
+        try:
+            with self._in_context(namespace, address):
+                original("disconnect", namespace, *args)
+        except Exception:  # those of its other namespaces run all the same
+            logger.exception("the disconnect handler of %s failed", namespace)
+        finally:
+            with self._lock:
+                self._sio.manager.disconnect(args[0], namespace, ignore_queue=True)
+                go_on = self._waiting.pop((address, namespace), None)
+            if go_on is not None:
+                go_on()
+
+    # Connecting
+
+    def handle_connect(
+        self, original: Original, address: str, namespace: str | None, data: Any
+    ) -> None:
+        """Let a client into a namespace, or tell it why not; nothing is left of one that is not."""
+        namespace = namespace or "/"
+        if isinstance(data, OversizedAuth):
+            self._refuse(address, namespace, data.message)
+            return
+        manager = self._sio.manager
+        parked = None
+        with self._lock:
+            known = manager.sid_from_eio_sid(address, namespace)
+            leaving = known is not None and known in manager.pending_disconnect.get(namespace, ())
+            if leaving:
+                parked = self._parked(address)
+                again = partial(self.handle_connect, original, address, namespace, data)
+                self._waiting[address, namespace] = partial(parked.resume, again)
+        if parked is not None:
+            parked.wait()
+            return
+        if known is not None:
+            self._refuse(address, namespace, "Already connected")
+            return
+        try:
+            original(address, namespace, data)
+        except Exception as err:
+            self._undo(address, namespace, err)
+        if self._gone(address):
+            # python-socketio says no goodbye for a client that goes while it connects, and before
+            # 5.18 one that comes too early for us.
+            self._sio._handle_disconnect(address, namespace, self._sio.reason.TRANSPORT_CLOSE)
+            self._leave_sync(address, namespace)
+
+    def _parked(self, address: str) -> transport.Parked | ParkedThread:
+        return self._sio.eio.park(address) if self._hub else ParkedThread()
+
+    def _undo(self, address: str, namespace: str, err: Exception) -> None:
+        """Refuse a client whose connect handler failed: python-socketio knows no answer to that."""
+        if self._gone(address):
+            return
+        if client_error(err) is None:
+            logger.error("the connect handler of %s failed", namespace, exc_info=err)
+        self._leave_sync(address, namespace)
+        served = self._served.get(namespace)
+        error = error_object(err, served is not None and served.sync.debug())["error"]
+        sid = self._sio.manager.sid_from_eio_sid(address, namespace)
+        self._refuse(address, namespace, error["message"], error)
+        if sid is not None:
+            self._sio.manager.disconnect(sid, namespace, ignore_queue=True)
+
+    def _refuse(self, address: str, namespace: str, message: str, data: Any = None) -> None:
+        """Send what a Socket.IO client shows as ``connect_error``: its message and data."""
+        error = {"message": message} if data is None else {"message": message, "data": data}
+        kind = socketio_packet.CONNECT_ERROR
+        self._sio._send_packet(address, self._sio.packet_class(kind, error, namespace))
+
+    def send_packet(self, original: Original, address: str, packet: Any) -> None:
+        """Send a packet, unless the client is out; refusals have the protocol's words."""
+        if address in self.out:
+            return
+        if packet.packet_type == socketio_packet.CONNECT_ERROR and packet.data == _UNKNOWN:
+            packet.data = {"message": "Invalid namespace"}
+        original(address, packet)
+
+    def send_eio_packet(self, original: Original, address: str, packet: Any) -> None:
+        """Send what many are sent, unless the client is out."""
+        if address not in self.out:
+            original(address, packet)
+
+    # Ends
+
+    def _leave_sync(self, address: str, namespace: str) -> None:
+        served = self._served.get(namespace)
+        if served is not None:
+            served.sync.disconnect(address)
+
+    def throw_out(self, address: str) -> None:
+        """Close a connection, see :meth:`SocketIOWire.disconnect`; from any thread."""
+        sio = self._sio
+        self.out.add(address)
+        if address not in sio.environ:  # it has ended: see handle_eio_disconnect
+            self.out.discard(address)
+            return
+        for served in self._served.values():
+            served.sync.disconnect(address)
+        for namespace in list(sio.manager.get_namespaces()):
+            if sio.manager.sid_from_eio_sid(address, namespace) is not None:
+                # After this a client does not come back by itself.
+                goodbye = sio.packet_class(socketio_packet.DISCONNECT, namespace=namespace)
+                sio.eio.send(address, goodbye.encode())
+        if self._hub:
+            sio.eio.disconnect(address)
+        else:
+            threads.end(sio.eio, address, sio.reason.SERVER_DISCONNECT)
+
+    def handle_eio_disconnect(self, original: Original, address: str, reason: str) -> None:
+        """A connection has ended: nothing is left of it."""
+        try:
+            original(address, reason)
+        finally:
+            self._sio._binary_packet.pop(address, None)
+            self._sio.environ.pop(address, None)
+            self.out.discard(address)
+
+    def _gone(self, address: str) -> bool:
+        connection = self._sio.eio.sockets.get(address)
+        return connection is None or connection.closing or address in self.out
+
+
+def _called_wrongly(err: TypeError) -> bool:
+    """Whether a handler was called with other arguments than it takes, and did not even start."""
+    trace = err.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(
+        "socketio."
+    )
+
+
+#: The methods of a ``socketio.Server`` that hooks stand for.
+_HOOKED: dict[str, Callable[..., Any]] = {
+    "_handle_connect": Hooks.handle_connect,
+    "_handle_eio_disconnect": Hooks.handle_eio_disconnect,
+    "_handle_eio_message": Hooks.handle_eio_message,
+    "_handle_event": Hooks.handle_event,
+    "_send_eio_packet": Hooks.send_eio_packet,
+    "_send_packet": Hooks.send_packet,
+    "_trigger_event": Hooks.trigger_event,
+}
+
+
+def attach(sio: socketio.Server, syncs: Mapping[str, Sync]) -> None:
+    """Let the *syncs*, by name, serve their namespaces on *sio*.
+
+    Other events of these namespaces, and the connect and disconnect handlers that users register,
+    work as ever, in the application's context. ``sio`` handles the events of one client one after
+    the other from now on (``async_handlers=False``): guarantee G1.
+
+    :raises ValueError: when one of the namespaces is served already.
+    """
+    hooks: Hooks | None = getattr(sio, "_backboneio", None)
+    if hooks is None:  # not one of our own
+        hooks = sio._backboneio = Hooks(sio)
+        for name, hook in _HOOKED.items():
+            setattr(sio, name, partial(hook, hooks, getattr(sio, name)))
+        sio.eio.on("message", sio._handle_eio_message)
+        sio.eio.on("disconnect", sio._handle_eio_disconnect)
+        if not isinstance(sio.eio, transport.Server):
+            threads.install(sio.eio)
+    hooks.serve(syncs)

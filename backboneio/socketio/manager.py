@@ -1,0 +1,112 @@
+"""Manager: python-socketio's rooms, for clients that come and go on many threads."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import socketio
+
+#: What reads or writes the dictionaries of a client manager, in several steps.
+_STEPS = (
+    "basic_close_room",
+    "basic_disconnect",
+    "basic_enter_room",
+    "basic_leave_room",
+    "connect",
+    "eio_sid_from_sid",
+    "get_rooms",
+    "is_connected",
+    "pre_connect",  # since python-socketio 5.18
+    "pre_disconnect",
+    "sid_from_eio_sid",
+    "_generate_ack_id",
+)
+
+
+def guard(manager: Any) -> None:
+    """Let clients come, go and join rooms on many threads; before there are any.
+
+    python-socketio's managers create and drop rooms in several steps: two clients that enter a room
+    at once, or one that enters as the last one leaves, could lose their membership.
+
+    One lock a manager protects its dictionaries. It is re-entrant, it is the last one taken, and
+    nothing is sent under it.
+
+    :param manager: any client manager; its methods are wrapped, its class stays what it is.
+    """
+    if hasattr(manager, "_backboneio_lock"):
+        return
+    lock = manager._backboneio_lock = threading.RLock()
+    for name in _STEPS:
+        method = getattr(manager, name, None)
+        if method is not None:
+            setattr(manager, name, _locked(lock, method))
+    manager.get_participants = _listed(lock, manager.get_participants)
+
+
+def _locked(lock: threading.RLock, method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def locked(*args: Any, **kwargs: Any) -> Any:
+        with lock:
+            return method(*args, **kwargs)
+
+    return locked
+
+
+def _listed(lock: threading.RLock, method: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
+    """Lock a generator: what it yields is gathered at once."""
+
+    @functools.wraps(method)
+    def listed(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        with lock:
+            return iter(list(method(*args, **kwargs)))
+
+    return listed
+
+
+class Manager(socketio.Manager):  # type: ignore[misc]
+    """The client manager of our own servers: it knows the rooms of each client.
+
+    python-socketio looks through every room there is for each client that goes, and every client
+    has one of its own. Call :func:`guard` before it has clients.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rooms_of: dict[tuple[str, str], set[str | None]] = {}
+
+    def basic_enter_room(
+        self, sid: str, namespace: str, room: str | None, eio_sid: str | None = None
+    ) -> None:
+        """Add a client to a room."""
+        super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
+        self._rooms_of.setdefault((namespace, sid), set()).add(room)
+
+    def basic_leave_room(self, sid: str, namespace: str, room: str | None) -> None:
+        """Remove a client from a room."""
+        super().basic_leave_room(sid, namespace, room)
+        rooms = self._rooms_of.get((namespace, sid))
+        if rooms is not None:
+            rooms.discard(room)
+            if not rooms:
+                del self._rooms_of[namespace, sid]
+
+    def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
+        """Remove a client from all its rooms, and all that is kept for it."""
+        for room in list(self._rooms_of.get((namespace, sid), ())):
+            self.basic_leave_room(sid, namespace, room)
+        self.callbacks.pop(sid, None)
+        for pending in (getattr(self, "pending_connect", {}), self.pending_disconnect):
+            waiting = pending.get(namespace, [])
+            if sid in waiting:
+                waiting.remove(sid)
+                if not waiting:
+                    del pending[namespace]
+
+    def get_rooms(self, sid: str, namespace: str) -> list[str]:
+        """Return the rooms of a client."""
+        rooms = self._rooms_of.get((namespace, sid), ())
+        return [room for room in rooms if room is not None]

@@ -1,0 +1,1 @@
+"""The seam to python-socketio and python-engineio."""
