@@ -29,6 +29,10 @@ class Application:
         """Whether this thread is in a context of the application."""
         return False
 
+    def refusal(self, environ: dict[str, Any]) -> str | None:
+        """Return why the application would not answer a request's host, None if it would."""
+        return None
+
     def context(self, environ: dict[str, Any] | None) -> AbstractContextManager[object]:
         """Return the context for a stack: a handshake's, or for server code the current one."""
         return nullcontext()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import socketio
 
+from . import attached
 from .application import Application, layers_of
 from .backend import Backend
 from .client_files import ClientFiles
+from .journal import MemoryJournal
 from .limits import Limits
 from .socketio import attach, make_server
 from .socketio import stats as transport_stats
@@ -19,6 +22,8 @@ from .sync import Sync
 
 if TYPE_CHECKING:
     import flask
+
+logger = logging.getLogger("backboneio.wsgi")
 
 WSGICallable = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -75,7 +80,8 @@ class WSGIApp:
             raise TypeError(f"the application has to be a WSGI callable, not {app!r:.100}")
         _check(backends, event)
         self.app: Any = app
-        self.wsgi_app: WSGICallable = _application(app).wsgi
+        self._application = _application(app)
+        self.wsgi_app: WSGICallable = self._application.wsgi
         self.prefix = re.sub("/+", "/", f"/{path}/")
         for layer in layers_of(self.wsgi_app):
             if isinstance(layer, WSGIApp) and layer.prefix == self.prefix:
@@ -85,9 +91,8 @@ class WSGIApp:
                 )
         self._files = ClientFiles()
         self.sio = make_server(transport, **socketio_options)
-        self.syncs = setup_sync(
-            self.sio, backends, event=event, debug=debug, limits=limits, app=app
-        )
+        self.syncs = _serve(self.sio, backends, self._application, event, debug, limits)
+        self._said: set[str] = set()
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -96,10 +101,36 @@ class WSGIApp:
         path = environ.get("PATH_INFO", "")
         if not path.startswith(self.prefix):
             return self.wsgi_app(environ, start_response)
+        if environ.get("wsgi.multiprocess") and "processes" not in self._said:
+            self._warn_of_processes()
+        problem = self._application.refusal(environ)
+        if problem is not None:
+            return self._refuse(problem, start_response)
         if self._files.match(path[len(self.prefix) :]) is not None:
             return self._files(environ, start_response)
         response: Iterable[bytes] = self.sio.handle_request(environ, start_response)
         return response
+
+    def _refuse(self, problem: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Refuse a host as the application's views do: another site may have pointed it at us."""
+        level = logging.DEBUG if "host" in self._said else logging.WARNING
+        self._said.add("host")
+        logger.log(level, "refused below %s (further ones are debug): %.200s", self.prefix, problem)
+        start_response("400 BAD REQUEST", [("Content-Type", "text/plain; charset=utf-8")])
+        return [b"the host is not trusted\n"]
+
+    def _warn_of_processes(self) -> None:
+        self._said.add("processes")
+        in_memory = (attached.Journal, MemoryJournal)
+        alone = [name for name, sync in self.syncs.items() if isinstance(sync.journal, in_memory)]
+        if alone:
+            logger.warning(
+                "several processes serve this application, and the journal of %s is in the memory "
+                "of each: a client hears only the changes that are made in its own process. Run "
+                "one process with threads (gunicorn --worker-class gthread --workers 1 --threads "
+                "8), or give a journal that processes share.",
+                ", ".join(map(repr, alone)),
+            )
 
     def stats(self) -> dict[str, Any]:
         """Return figures of this process; cheap enough to ask each second.
@@ -148,9 +179,19 @@ def setup_sync(
     if not isinstance(sio, socketio.Server):
         raise TypeError(f"setup_sync() takes a socketio.Server, not {sio!r:.100}")
     _check(backends, event)
+    return _serve(sio, backends, _application(app), event, debug, limits)
+
+
+def _serve(
+    sio: socketio.Server,
+    backends: Mapping[str, Backend],
+    application: Application,
+    event: str,
+    debug: bool | None,
+    limits: Limits | None,
+) -> dict[str, Sync]:
     if limits is not None and not isinstance(limits, Limits):
         raise TypeError(f"limits are given as backboneio.Limits(...), not {limits!r:.100}")
-    application = _application(app)
     syncs = {
         name: Sync(
             backend,

@@ -197,6 +197,71 @@ def test_limits_of_another_kind_are_refused(app: flask.Flask, messages: Any) -> 
         backboneio.listen(app, {"messages": messages}, limits={"max_changes": 5})
 
 
+# Whom it answers
+
+
+@pytest.mark.parametrize("how", ["config", "request_class"])
+def test_hosts_that_flask_does_not_trust_are_refused(
+    app: flask.Flask, messages: Any, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    trusted = ["example.org", ".example.net"]
+    if how == "config":  # since Flask 3.1
+        app.config["TRUSTED_HOSTS"] = trusted
+    else:
+        app.request_class = type("Request", (flask.Request,), {"trusted_hosts": trusted})
+    backboneio.listen(app, {"messages": messages})
+    http = app.test_client()
+
+    def ask(host: str, path: str = "?EIO=4&transport=polling") -> int:
+        return http.get(f"/socket.io/{path}", headers={"Host": host}).status_code
+
+    assert [ask("example.org"), ask("a.example.net:8000")] == [200, 200]
+    assert caplog.text == ""
+    for host in (
+        "example.com",
+        "localhost",
+        "example.org.example.com",
+        "x" * 5000,
+        "example.org:x",
+    ):
+        assert ask(host) == 400
+        assert ask(host, "backbone.io.js") == 400
+        assert ask(host, "?EIO=4&transport=websocket") == 400
+    (record,) = (one for one in caplog.records if one.levelname == "WARNING")
+    assert "'example.com' is not trusted" in record.getMessage()
+
+
+def test_hosts_that_django_does_not_allow_are_refused(
+    messages: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    from django.test import override_settings
+
+    live = HTTP(backboneio.WSGIApp(_django(messages), {"messages": messages}))
+    path = "/socket.io/?EIO=4&transport=polling"
+    with override_settings(ALLOWED_HOSTS=[".example.org"]):
+        assert live.get(path, headers={"Host": "www.example.org"}).status_code == 200
+        assert live.get(path, headers={"Host": "example.com"}).status_code == 400
+    assert "ALLOWED_HOSTS" in caplog.text
+
+
+def test_several_processes_with_a_journal_each_are_warned_of_once(
+    app: flask.Flask, messages: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.add_url_rule("/", view_func=lambda: "the page")
+    backboneio.listen(app, {"messages": messages})
+    http = HTTP(app)
+    path = "/socket.io/?EIO=4&transport=polling"
+    http.get(path)
+    http.get("/", multiprocess=True)
+    assert caplog.text == ""
+    for _ in range(2):
+        http.get(path, multiprocess=True)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "the journal of 'messages' is in the memory of each" in record.getMessage()
+    assert "Run one process with threads" in record.getMessage()
+
+
 # The context of the layers
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.core import signals
+from django.core.exceptions import DisallowedHost
 from django.core.handlers.wsgi import WSGIHandler, get_script_name
 from django.db import connections
 from django.http import HttpRequest, HttpResponse
@@ -75,6 +76,14 @@ class DjangoApplication(Application):
     def is_current(self) -> bool:
         """Whether this thread runs a layer."""
         return has_request()
+
+    def refusal(self, environ: dict[str, Any]) -> str | None:
+        """Return why a host is not one of ``ALLOWED_HOSTS``, None if it is."""
+        try:
+            self.handler.request_class({**environ, "wsgi.input": io.BytesIO()}).get_host()
+        except DisallowedHost as err:
+            return str(err)
+        return None
 
     def context(self, environ: dict[str, Any] | None) -> AbstractContextManager[object]:
         """Return what begins and ends a request: a client's, or one of server code."""

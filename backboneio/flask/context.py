@@ -13,8 +13,9 @@ from typing import Any
 import flask
 import flask.ctx
 from flask.sessions import SessionMixin
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.local import LocalProxy
+from werkzeug.wsgi import get_host
 
 from ..application import Application
 
@@ -46,6 +47,18 @@ class FlaskApplication(Application):
         """Whether this thread is in a context of the application."""
         current = flask.current_app
         return bool(current) and current._get_current_object() is self._app  # type: ignore[attr-defined]
+
+    def refusal(self, environ: dict[str, Any]) -> str | None:
+        """Return why a host is not one of ``TRUSTED_HOSTS``, None if it is."""
+        # The option is new in Flask 3.1; the attribute is Werkzeug's, and older.
+        trusted = self._app.config.get("TRUSTED_HOSTS") or self._app.request_class.trusted_hosts
+        if trusted is None:
+            return None
+        try:
+            get_host(environ, trusted)
+        except SecurityError as err:
+            return err.description or "this host is not trusted"
+        return None
 
     def context(self, environ: dict[str, Any] | None) -> AbstractContextManager[object]:
         """Return a request context of a handshake, or for server code one of the application."""
