@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ..stores.memory import MemoryStore, memory_store
 from .before_request import before_request
 from .cookie_parser import cookie_parser
 from .logger import logger
-from .memory_store import MemoryStore, memory_store
 from .session import session
 
 if TYPE_CHECKING:

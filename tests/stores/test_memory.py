@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import json
+import math
 from typing import Any
 
 import flask
@@ -176,6 +178,101 @@ def test_models_of_channels_apart(app: flask.Flask, backend: backboneio.Backend)
     same_id = hall.create({"id": mine["id"], "in": "hall"})
     assert room.read() == [mine]
     assert hall.read() == [same_id]
+
+
+def test_nothing_is_left_of_a_channel_that_is_empty() -> None:
+    """Clients choose the names of channels, and there is no end of names."""
+    backend = backboneio.create_backend()
+    store = backend.use(memory_store(per_channel=True))
+    kept = backend.call("create", {}, channel="kept")
+    before = _dicts_within(vars(store))
+    for number in range(1000):
+        model = backend.call("create", {"n": number}, channel=f"room {number}")
+        backend.call("update", model, channel=f"room {number}")
+        backend.call("delete", model, channel=f"room {number}")
+        assert backend.call("read", channel=f"room {number}") == []
+        with pytest.raises(backboneio.NotFound):
+            backend.call("delete", model, channel=f"room {number}")
+    assert _dicts_within(vars(store)) == before
+    assert backend.call("read", channel="kept") == [kept]
+
+
+def _dicts_within(value: Any) -> int:
+    items = value.values() if isinstance(value, dict) else ()
+    return isinstance(value, dict) + sum(map(_dicts_within, items))
+
+
+def test_nothing_is_left_of_a_channel_whose_first_model_is_refused() -> None:
+    backend = backboneio.create_backend()
+    store = backend.use(memory_store(max_models=0, per_channel=True))
+    before = _dicts_within(vars(store))
+    with pytest.raises(backboneio.TooLarge):
+        backend.call("create", {}, channel="room")
+    assert _dicts_within(vars(store)) == before
+
+
+@options(max_model=1000)
+def test_a_model_does_not_grow_beyond_its_limit(backend: backboneio.Backend) -> None:
+    """By patches, each of which is small."""
+    backend.call("create", {})
+    with pytest.raises(backboneio.TooLarge, match=r"model: would be 1\d\d\d bytes .* may be 1000"):
+        for number in range(100):
+            backend.call("patch", {"id": 1, f"a{number}": "é" * 50})
+    model = backend.call("read", {"id": 1})
+    assert number - 1 == max(int(key[1:]) for key in model if key != "id")
+    assert 800 < len(json.dumps(model, ensure_ascii=False).encode()) <= 1000
+    for method in ("create", "update"):
+        with pytest.raises(backboneio.TooLarge):
+            backend.call(method, {**model, "id": 1 if method == "update" else 2, "b": "x" * 500})
+    assert backend.call("read") == [model]
+    backend.call("patch", {"id": 1, "a0": "smaller"})
+
+
+def test_by_default_that_is_what_a_message_may_be() -> None:
+    backend = backboneio.create_backend()
+    store = backend.use(memory_store([{"a": "x" * 990_000}]))
+    with pytest.raises(backboneio.TooLarge, match="may be 1000000"):
+        backend.call("patch", {"id": 1, "b": "x" * 10_000})
+    assert [*store.models()[0]] == ["a", "id"]
+    with pytest.raises(backboneio.TooLarge):
+        memory_store([{"a": "x" * 1_000_000}])
+    memory_store([{"a": "x" * 1_000_000}], max_model=None)
+
+
+def test_large_integers_stay_what_they_were(app: flask.Flask) -> None:
+    """A browser reads them as strings, and sends back what it has read."""
+    big, other = 653247040368672768, 653247040368672769
+    backend = backboneio.create_backend()
+    store = backend.use(memory_store([{"id": big, "n": [1, big]}, {"id": other, "n": []}]))
+    backboneio.listen(app, {"messages": backend})
+    client = SyncClient(app, "messages")
+    first, second = client.read()
+    assert (first["id"], second["id"]) == (str(big), str(other))
+    client.update({**first, "done": True})
+    client.patch({"id": str(other), "n": [str(big)]})
+    client.patch({"id": str(big), "n": [1, str(big), 2]})
+    assert store.models() == [
+        {"id": big, "n": [1, big, 2], "done": True},
+        {"id": other, "n": [str(big)]},
+    ]
+    assert client.delete({"id": str(big)})["id"] == str(big)
+    assert client.read({"id": str(other)})["id"] == str(other)
+
+
+@pytest.mark.parametrize("value", [{1}, b"x", math.nan])
+@pytest.mark.parametrize("method", ["create", "update", "patch"])
+def test_what_is_not_json_is_named(method: str, value: Any) -> None:
+    """A layer above has put it there; nothing is stored, and nobody is told."""
+    backend = backboneio.create_backend()
+    store = backend.use(memory_store([{"id": 1}]))
+    told: list[Any] = []
+    for event in ("created", "updated"):
+        backend.on(event, told.append)
+    model = {"id": 1} if method != "create" else {}
+    with pytest.raises((TypeError, ValueError), match=r"^model\.tags\[2\]: .* sent as JSON$"):
+        backend.call(method, {**model, "tags": [1, 2, value]})
+    assert store.models() == [{"id": 1}]
+    assert told == []
 
 
 @options(max_models=2)
