@@ -89,6 +89,11 @@ class WSGIApp:
                     f"the application answers below {self.prefix} already: give it all backends at "
                     "once, or another path"
                 )
+        if "json" in socketio_options:
+            raise ValueError(
+                "json: backends have JSON of their own, the same on every server; teach it a type "
+                "with backboneio.json.default.register(Type, function)"
+            )
         self._files = ClientFiles()
         self.sio = make_server(transport, **socketio_options)
         self.syncs = _serve(self.sio, backends, self._application, event, debug, limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import flask
 import flask_login
 import pytest
 import socketio
+from flask.json.provider import DefaultJSONProvider
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.middleware.shared_data import SharedDataMiddleware
@@ -147,6 +149,27 @@ def test_an_unknown_option_is_refused_where_it_is_written(
     backboneio.WSGIApp(app, {"messages": messages}, transport=transport, max_backlog=1000)
     with pytest.raises(ValueError, match=r"unknown option.*ping_intervall"):
         backboneio.WSGIApp(app, {"messages": messages}, transport=transport, ping_intervall=3)
+
+
+def test_a_json_module_is_refused(app: flask.Flask, messages: Any) -> None:
+    """It would encode some of what clients are sent, and not the rest."""
+    with pytest.raises(ValueError, match=r"^json: .*default\.register"):
+        backboneio.WSGIApp(app, {"messages": messages}, json=json)
+
+
+def test_a_json_provider_that_is_not_asked_is_warned_of(
+    app: flask.Flask, messages: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class MyProvider(DefaultJSONProvider):
+        pass
+
+    backboneio.WSGIApp(app, {"messages": messages})
+    assert caplog.text == ""
+    app.json = MyProvider(app)
+    backboneio.WSGIApp(app, {"messages": messages}, path="other")
+    (record,) = caplog.records
+    assert "MyProvider is not asked" in record.getMessage()
+    assert "ISO 8601" in record.getMessage()
 
 
 def test_a_namespace_is_served_once(app: flask.Flask, messages: Any) -> None:

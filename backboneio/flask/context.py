@@ -7,17 +7,21 @@ kinds of contexts that Flask has until 3.1, and for the one that it has from 3.2
 from __future__ import annotations
 
 import io
+import logging
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import flask
 import flask.ctx
+from flask.json.provider import DefaultJSONProvider
 from flask.sessions import SessionMixin
 from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.local import LocalProxy
 from werkzeug.wsgi import get_host
 
 from ..application import Application
+
+logger = logging.getLogger("backboneio.flask")
 
 #: The context of Flask 3.2 is both kinds at once, and has no environment of its own.
 _MERGED = hasattr(flask.ctx.AppContext, "has_request")
@@ -37,6 +41,13 @@ class FlaskApplication(Application):
         # A Flask object's __call__ would come back to us: app.wsgi_app is about to be a WSGIApp.
         super().__init__(app.wsgi_app if wsgi is app else wsgi)
         self._app = app
+        if type(app.json) is not DefaultJSONProvider:
+            logger.warning(
+                "the application's %s is not asked for what backends send: dates become ISO 8601 "
+                "strings, and types of your own are to be registered with "
+                "backboneio.json.default.register(Type, function)",
+                type(app.json).__name__,
+            )
         self._key = f"backboneio.flask.{id(app)}"  # several may be served on one connection
 
     def debug(self) -> bool:

@@ -17,6 +17,7 @@ import websockets.exceptions
 from socketio.base_manager import BaseManager
 
 import backboneio
+from backboneio.socketio import make_server
 from backboneio.testing import SyncClient
 
 from ..support import Client, Refused, together, wait_until
@@ -332,7 +333,13 @@ def test_a_logger_of_your_own(live: Any, connect: Any, caplog: pytest.LogCapture
     assert 'received event "listen"' in caplog.text
 
 
-def test_a_json_module_of_your_own(live: Any, messages: Any, connect: Any) -> None:
+@pytest.mark.parametrize("transport", ["hub", "threads"])
+def test_a_json_module_of_your_own(
+    app: flask.Flask, messages: Any, serve: Any, connect: Any, transport: str
+) -> None:
+    """A server that exists may have one, for its own events; backends keep to their own."""
+    messages.use(backboneio.middleware.memory_store())
+
     class Special:
         pass
 
@@ -347,9 +354,11 @@ def test_a_json_module_of_your_own(live: Any, messages: Any, connect: Any) -> No
 
     original = socketio.packet.Packet.json
     try:
-        url, sio = live(json=MyJSON)
+        sio = make_server(transport, json=MyJSON)
+        backboneio.setup_sync(sio, {"messages": messages})
     finally:
         socketio.packet.Packet.json = original  # python-socketio sets it for all servers
+    url = serve(socketio.WSGIApp(sio, app)).url
     client, other = connect(url), connect(url)
     client.listen()
     other.listen()
