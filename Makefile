@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 # What an environment is made from: when one of these is newer, it is brought up to date.
 SOURCES := setup.cfg setup.py pyproject.toml js/package-lock.json
 DEMO_NEEDS := $(wildcard example_flask/requirements.txt)
+ROLLUP := node_modules/.bin/rollup -c --silent
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-js test-pythons lint format build bench chaos clean node system
@@ -21,14 +22,15 @@ help:
 	@echo "make bench   measure this project beside its peers"
 	@echo "make clean   remove whatever make has made"
 
-demo: $(VENV)/.demo
+# While it runs, what is edited in js/src/ is what is served.
+demo: $(VENV)/.demo js/dist/.complete
 	@echo
 	@echo "  Open http://127.0.0.1:$(PORT)/ in two windows. Ctrl-C stops it."
 	@echo
-	@exec $(BIN)/flask --app example_flask run --port $(PORT)
+	@(cd js && exec $(ROLLUP) --watch) & exec $(BIN)/flask --app example_flask run --port $(PORT)
 
 # The last one is pytest: its closing line ends the output.
-test: system $(VENV)/.dev lint test-js test-pythons
+test: system $(VENV)/.dev js/dist/.complete lint test-js test-pythons
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
@@ -50,14 +52,14 @@ test-pythons: $(VENV)/.dev
 build: $(VENV)/.dev
 	$(BIN)/python -m build
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev js/dist/.complete
 	$(BIN)/python benchmarks/run.py
 
-chaos: $(VENV)/.dev
+chaos: $(VENV)/.dev js/dist/.complete
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
 
 clean:
-	rm -rf .venv .venv-3.* build dist *.egg-info backboneio/client js/node_modules
+	rm -rf .venv .venv-3.* build dist *.egg-info backboneio/client js/node_modules js/dist
 	rm -rf .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -79,5 +81,9 @@ $(VENV)/.dev: $(BIN)/python $(SOURCES) $(DEMO_NEEDS) js/node_modules/.complete
 	@touch $@ $(VENV)/.demo
 
 js/node_modules/.complete: js/package-lock.json | node
-	cd js && npm ci --no-audit --no-fund </dev/null
+	cd js && npm ci --ignore-scripts --no-audit --no-fund </dev/null
+	@touch $@
+
+js/dist/.complete: js/node_modules/.complete js/rollup.config.mjs js/package.json $(wildcard js/src/*.js)
+	cd js && $(ROLLUP)
 	@touch $@

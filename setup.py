@@ -1,8 +1,8 @@
 """Makes the files for the browser in backboneio/client; setup.cfg says everything else.
 
-From a checkout: Socket.IO's own client comes from npm, in the version of js/package-lock.json, and
-our files are links to js/, so that what is served is what is being edited. An sdist has them all
-inside, so that nothing but Python is needed to install it.
+From a checkout: Rollup bundles ours from js/src/, and Socket.IO's own client comes from npm, both
+in the versions of js/package-lock.json. Ours are links to js/dist/, so that what is built anew is
+what is served. An sdist has them all inside, so that nothing but Python is needed to install it.
 """
 
 import json
@@ -19,8 +19,15 @@ from setuptools.errors import SetupError
 
 ROOT = Path(__file__).resolve().parent
 JS = ROOT / "js"
+DIST = JS / "dist"
 CLIENT = ROOT / "backboneio" / "client"
-OURS = ("backbone.io.js", "backbone.io.d.ts")
+BUNDLES = (
+    "backbone.io.js",
+    "backbone.io.esm.js",
+    "backbone.io.min.js",
+    "backbone.io.min.js.map",
+)
+OURS = (*BUNDLES, "backbone.io.d.ts")
 SOCKET_IO = (
     "socket.io.js",
     "socket.io.js.map",
@@ -34,50 +41,66 @@ SOCKET_IO = (
 def build_client() -> None:
     """Bring backboneio/client up to date, or say what is missing for it."""
     CLIENT.mkdir(exist_ok=True)
-    if JS.is_dir():
+    if JS.is_dir() and _install():
+        _bundle()
         for name in OURS:
-            if (JS / name).exists():
-                _replace(CLIENT / name, lambda new, name=name: _link(JS / name, new))
-        _build_socket_io()
+            source = (DIST if name in BUNDLES else JS) / name
+            _replace(CLIENT / name, lambda new, source=source: _link(source, new))
+        package = JS / "node_modules" / "socket.io-client" / "dist"
+        for name in SOCKET_IO:
+            _replace(CLIENT / name, lambda new, name=name: shutil.copyfile(package / name, new))
     missing = [name for name in OURS + SOCKET_IO if not (CLIENT / name).exists()]
     if missing:
         raise SetupError(f"files for the browser are missing: {', '.join(missing)}")
 
 
-def _build_socket_io() -> None:
+def _install() -> bool:
+    """Install what the build needs; return False to keep what was built where there is no npm."""
     lock = json.loads((JS / "package-lock.json").read_text("utf-8"))
-    wanted = lock["packages"]["node_modules/socket.io-client"]["version"]
-    complete = all((CLIENT / name).exists() for name in SOCKET_IO)
-    if complete and f"Socket.IO v{wanted}\n" in (CLIENT / "socket.io.js").read_text("utf-8")[:100]:
-        return
-    package = JS / "node_modules" / "socket.io-client"
-    if _installed_version(package) != wanted:
-        npm = shutil.which("npm")
-        if npm is None and complete:
-            print(
-                f"npm is not found: keeping {CLIENT} as it is, though Socket.IO {wanted} is wanted"
-            )
-            return
-        if npm is None:
-            raise SetupError(
-                "npm is not found. It fetches Socket.IO's client, which a checkout does not "
-                "contain: install Node.js, which brings npm, or install from a wheel or an sdist, "
-                "which contain it."
-            )
-        options = ("--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund")
-        try:
-            subprocess.run([npm, "ci", *options], cwd=JS, check=True, stdin=subprocess.DEVNULL)
-        except subprocess.CalledProcessError as error:
-            raise SetupError(f"'npm ci' in js/ failed, see above ({error.returncode})") from None
-    for name in SOCKET_IO:
-        _replace(
-            CLIENT / name, lambda new, name=name: shutil.copyfile(package / "dist" / name, new)
+    names = ("rollup", "@rollup/plugin-terser", "socket.io-client")
+    wanted = {name: lock["packages"][f"node_modules/{name}"]["version"] for name in names}
+    if all(_installed_version(name) == version for name, version in wanted.items()):
+        return True
+    npm = shutil.which("npm")
+    if npm is None:
+        if all((CLIENT / name).exists() for name in OURS + SOCKET_IO):
+            print(f"npm is not found: keeping {CLIENT} as it is, though it may be out of date")
+            return False
+        raise SetupError(
+            "npm is not found. It fetches what builds the files for the browser, which a checkout "
+            "does not contain: install Node.js, which brings npm, or install from a wheel or an "
+            "sdist, which contain them."
         )
+    _run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+    return True
 
 
-def _installed_version(package: Path) -> str | None:
+def _bundle() -> None:
+    """Run Rollup where a source is newer than what was built of it."""
+    sources = [*(JS / "src").iterdir(), JS / "rollup.config.mjs", JS / "package.json"]
+    built = [DIST / name for name in BUNDLES]
+    if all(path.exists() for path in built):
+        oldest = min(path.stat().st_mtime_ns for path in built)
+        if oldest > max(path.stat().st_mtime_ns for path in sources):
+            return
+    node = shutil.which("node")
+    if node is None:
+        raise SetupError("node is not found. It bundles the files for the browser.")
+    _run([node, "node_modules/rollup/dist/bin/rollup", "-c", "--silent"])
+
+
+def _run(command: list[str]) -> None:
     try:
-        return str(json.loads((package / "package.json").read_text("utf-8"))["version"])
+        subprocess.run(command, cwd=JS, check=True, stdin=subprocess.DEVNULL)
+    except subprocess.CalledProcessError as error:
+        what = " ".join(Path(part).name for part in command[:2])
+        raise SetupError(f"'{what}' in js/ failed, see above ({error.returncode})") from None
+
+
+def _installed_version(name: str) -> str | None:
+    try:
+        package = JS / "node_modules" / name / "package.json"
+        return str(json.loads(package.read_text("utf-8"))["version"])
     except FileNotFoundError:
         return None
 
@@ -109,7 +132,7 @@ class Sdist(sdist):
 
     def make_release_tree(self, base_dir: str, files: list[str]) -> None:
         super().make_release_tree(base_dir, files)
-        for name in OURS:  # links to js/, which an sdist does not have
+        for name in OURS:  # links into js/, which an sdist does not have
             path = Path(base_dir, CLIENT.relative_to(ROOT), name)
             path.unlink()
             shutil.copyfile(CLIENT / name, path)

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 _SCRIPT = "text/javascript; charset=utf-8"  # RFC 9239
 _CONTENT_TYPES = {
     "backbone.io.js": _SCRIPT,
+    "backbone.io.esm.js": _SCRIPT,
+    "backbone.io.min.js": _SCRIPT,
+    "backbone.io.min.js.map": "application/json",
     "backbone.io.d.ts": "text/plain; charset=utf-8",  # for editors; no type is registered
     "socket.io.js": _SCRIPT,
     "socket.io.js.map": "application/json",

@@ -12,7 +12,7 @@ function open(url, settings) {
     if (/node_modules.(backbone|underscore|lodash).|backbone\.io\.js$/.test(file)) delete require.cache[file];
   }
   const Backbone = js('backbone');
-  js('./backbone.io.js');
+  js('./dist/backbone.io.js');
   const socket = Backbone.io.connect(url, {
     forceNew: true, reconnectionDelay: 10, reconnectionDelayMax: 50, ...settings
   });

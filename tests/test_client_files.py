@@ -264,7 +264,7 @@ def test_the_built_files_over_a_real_server(port: int) -> None:
 
 
 def test_a_checkout_serves_the_script_that_is_being_edited(port: int) -> None:
-    source = Path(__file__).parents[1] / "js" / "backbone.io.js"
+    source = Path(__file__).parents[1] / "js" / "dist" / "backbone.io.js"
     status, body = fetch(port, "/socket.io/backbone.io.js")
     assert status == 200
     assert body == source.read_bytes()

@@ -105,7 +105,7 @@ def test_the_sdist_has_what_it_takes_to_build_it(sdist: Path, tree: Path) -> Non
         files = {member.name.removeprefix(f"{NAME}/"): member for member in archive}
         script = archive.extractfile(f"{NAME}/backboneio/client/backbone.io.js")
         assert script is not None
-        assert script.read() == (tree / "js" / "backbone.io.js").read_bytes()
+        assert script.read() == (tree / "js" / "dist" / "backbone.io.js").read_bytes()
     assert all(member.isfile() or member.isdir() for member in files.values()), "no links"
     assert files.keys() >= CLIENT
     assert files.keys() >= {"setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"}
@@ -136,7 +136,7 @@ def test_an_application_serves_the_client_files_without_node(url: str, tree: Pat
     with urlopen(f"{url}/socket.io/backbone.io.js", timeout=30) as response:
         assert response.status == 200
         assert response.headers["Content-Type"] == "text/javascript; charset=utf-8"
-        assert response.read() == (tree / "js" / "backbone.io.js").read_bytes()
+        assert response.read() == (tree / "js" / "dist" / "backbone.io.js").read_bytes()
     with urlopen(f"{url}/socket.io/socket.io.js", timeout=30) as response:
         assert response.status == 200
         assert b"Socket.IO v4" in response.read()[:100]

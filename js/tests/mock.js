@@ -45,6 +45,9 @@ class MockBackend {
     this.handled = 0;
     this.nextId = 1;
     this.event = 'backend';
+    this.vouches = false;          // tell which of the unanswered requests are unknown
+    this.retryAfter = 0;           // sent with a reset
+    this.whole = false;            // say that rows are whole
     this.refuse = null;            // (request) -> error, for listen
     this.joining = async () => {}; // awaited before a listen is answered
     this.before = async () => {};  // awaited before a request is handled
@@ -77,6 +80,10 @@ class MockBackend {
             .map(c => [c.method, c.model, this.meta(c)]);
         }
       }
+      if (request.unanswered && this.vouches) {
+        answer.unknown = request.unanswered.filter(id => !this.answers.has(request.client + '/' + id));
+      }
+      if (answer.reset && this.retryAfter) answer.retryAfter = this.retryAfter;
       ack(answer);
     });
     socket.on('leave', (channel, ack) => {
@@ -104,7 +111,7 @@ class MockBackend {
       try {
         const result = this.handler ? await this.handler(request, this) : this.store(request);
         const rev = request.method === 'read' ? before : this.changed(request.method, result, channel, socket);
-        answer = [null, result, {rev, epoch: this.epoch}];
+        answer = [null, result, {rev, epoch: this.epoch, ...(this.whole && {whole: true})}];
       } catch (error) {
         answer = [{error: {name: error.name, message: error.message, ...error.more}}];
       }
@@ -137,7 +144,8 @@ class MockBackend {
   }
 
   meta(change) {
-    return change.channel === undefined ? {rev: change.rev} : {rev: change.rev, channel: change.channel};
+    const {rev, channel} = change;
+    return {rev, ...(channel !== undefined && {channel}), ...(this.whole && {whole: true})};
   }
 
   // Appends to the journal and tells everyone concerned but the origin. Returns the rev.

@@ -23,7 +23,7 @@ function source(name, file) {
   return script(path.join(__dirname, '..', 'node_modules', name, file));
 }
 
-const BACKBONE_IO = path.join(__dirname, '..', 'backbone.io.js');
+const BACKBONE_IO = path.join(__dirname, '..', 'dist', 'backbone.io.js');
 
 // Options: backbone (version), lodash, jquery (a jQuery to set as Backbone.$), before
 // (called with the window when Backbone is there and backbone.io.js is not yet).

@@ -46,7 +46,7 @@ class Settings:
     longest: float = 120.0
     #: Python processes that the clients are spread over.
     processes: int = 2
-    library: str = str(ROOT / "js" / "backbone.io.js")
+    library: str = str(ROOT / "js" / "dist" / "backbone.io.js")
     modules: str = str(ROOT / "js" / "node_modules")
 
     def limits(self) -> dict[str, Any]:

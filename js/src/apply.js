@@ -1,0 +1,253 @@
+// How changes and answers get into collections and models.
+import Backbone from 'backbone';
+import {extend, guard, override} from './util.js';
+import {aside, contents, find, idOf, isCollection, keyOf, modelId, rowKey} from './identity.js';
+import {expect, forget, isEdited, made, react, revOf, stamp, watch} from './shadow.js';
+
+// The collection that sets something of the server's at present.
+var feeding = null;
+
+// Looks models up in collections that have a backend, and leaves the others alone.
+export function install() {
+  var get = Backbone.Collection.prototype.get;
+
+  Backbone.Collection.prototype.get = function(what) {
+    return 'backend' in this ? find(this, what, feeding === this) : get.apply(this, arguments);
+  };
+}
+
+// Changes
+// -------
+
+// Tells every object here of a change and then applies it to those that are bound, except
+// where it came from: `origin` is the request. (The model that was saved may not be the one
+// in its collection any more: a fetch with `reset` makes new ones.) Telling comes first, so
+// that handlers see what is being changed as it was: those of a delete find the model.
+export function receive(subscription, change, origin) {
+  var first = subscription.oldest(), method = change.method;
+  subscription.history.record(change, first ? rowKey(first.object, change.model) : null, !!first);
+
+  react(function() {
+    subscription.each(function(object) {
+      if (origin && (object === origin.object || object === origin.collection)) return;
+      subscription.trigger(object, '', method, change.model);
+      subscription.trigger(object, ':' + method, change.model);
+    });
+    subscription.each(function(object, state) {
+      var own = origin && (object === origin.object || object === origin.collection);
+      var twin = own && isCollection(object) && find(object, idOf(object, change.model), true);
+      if (own && (!twin || twin === origin.object)) return;
+      guard(function() {
+        if (method === 'reset') reset(subscription, object, state, change);
+        else if (state.bound) apply(subscription, object, change);
+      });
+    });
+  });
+}
+
+// What `bindBackend` does with a change. `parse` is applied as to a fetched row, and
+// `synced: true` tells handlers that the change came from elsewhere.
+function apply(subscription, object, change) {
+  var method = change.method, options = {parse: true, synced: true}, many = isCollection(object);
+  var create = method === 'create', id = idOf(object, change.model), key = keyOf(id), model;
+  if (!create && method !== 'update' && method !== 'delete') return;
+  // What is created may have no id, where there is no store, or none that can be told yet.
+  if (!key && !(create && many)) return;
+
+  model = many ? find(object, id, true) : key === keyOf(object.id) ? object : null;
+  if (model ? isOld(subscription, model, change.rev) : !create || !many) return;
+  if (!model) {
+    add(subscription, object, change, options);
+  } else if (method === 'delete') {
+    if (many) object.remove(model, options);
+    else object.trigger('destroy', object, object.collection, options);
+  } else {
+    update(model, change, options);
+    var by = many && object.comparator;
+    if (by && model.hasChanged(typeof by === 'string' ? by : null)) object.sort();
+  }
+  if (model) stamp(model, subscription.history.epoch, change.rev);
+}
+
+function isOld(subscription, model, rev) {
+  var last = revOf(model, subscription.history.epoch);
+  return last !== null && rev != null && last >= rev;
+}
+
+function update(model, change, options) {
+  var attrs = model.parse(change.model, options);
+  expect(model, {whole: change.whole, since: 0});
+  try { model.set(attrs, options); } finally { forget(model); }
+}
+
+function add(subscription, collection, change, options) {
+  var entries = [{key: rowKey(collection, change.model), row: change.model, rev: change.rev}];
+  feed(subscription, collection, function() { return entries; }, function() {
+    collection.add([change.model], options);
+  });
+}
+
+// The content changed as a whole: to the models given, or to what a fetch finds.
+function reset(subscription, object, state, change) {
+  var rows = change.model, key = keyOf(object.id);
+  if (!Array.isArray(rows)) {
+    refetchLater(subscription, object, state, change.retryAfter);
+  } else if (state.bound && isCollection(object)) {
+    refill(subscription, object, {rev: change.rev, whole: change.whole, since: 0}, rows, function() {
+      object.set(rows, {parse: true, synced: true});
+    });
+  } else if (state.bound && !object.isNew()) {
+    var row = rows.filter(function(item) { return rowKey(object, item) === key; })[0];
+    apply(subscription, object, {
+      method: row ? 'update' : 'delete', model: row || object.attributes, rev: change.rev, whole: change.whole
+    });
+  }
+}
+
+// A server that resets everybody asks for patience: each fetches at a moment of its own.
+function refetchLater(subscription, object, state, patience) {
+  if (!(patience > 0)) return refetch(subscription, object, state);
+  clearTimeout(state.refetching);
+  state.refetching = setTimeout(function() {
+    if (state.subscription === subscription) refetch(subscription, object, state);
+  }, Math.random() * patience);
+}
+
+// Repeats the fetches that made an object what it is, unless one waits to be sent. The
+// first of them removes what is gone; a bound model that is gone is destroyed.
+function refetch(subscription, object, state) {
+  var waits = subscription.backend.queue.some(function(request) {
+    return request.method === 'read' && request.object === object;
+  });
+  if (waits || !state.fetched) return;
+  state.fetched.forEach(function(options, i) {
+    options = extend({}, options, {refetch: true});
+    if (i === 0) delete options.remove;
+    options.error = function(model, failed) {
+      if (isCollection(model) || !state.bound || failed.error.name !== 'NotFound') return;
+      model.trigger('destroy', model, model.collection, {synced: true});
+    };
+    object.fetch(options);
+  });
+}
+
+// Answers
+// -------
+
+// Lets `act` set or reset a collection with an answer, brought up to date on its way from
+// `collection.parse` to the collection. `arrival` is as in shadow.js, with the answer's `rev`;
+// `rows` is the answer where it needs no parsing by the collection.
+export function refill(subscription, collection, arrival, rows, act) {
+  var had = contents(collection);
+  feed(subscription, collection, function(parse, answer, options) {
+    var list = rows || parse.call(collection, answer, options);
+    return Array.isArray(list) ? present(subscription, collection, list, arrival, had) : list;
+  }, act, arrival);
+}
+
+// The rows of a collection as of an answer, brought to the present. What the page itself
+// has under way counts as well: a model being created stays, one being destroyed does not
+// come back.
+function present(subscription, collection, rows, arrival, had) {
+  var history = subscription.history;
+  var entries = history.present(rows, arrival.rev, arrival.whole, function(row) {
+    return rowKey(collection, row);
+  }, function(key) { return had.has(key); });
+  entries.forEach(function(entry) {
+    var model = entry.key && had.get(entry.key), last = model ? revOf(model, history.epoch) : null;
+    entry.model = model || null;
+    entry.old = last !== null && arrival.rev != null && last > entry.rev;
+  });
+  subscription.requests.forEach(function(request) {
+    var model = request.object, key, there;
+    if (request.collection !== collection || model === collection || request.expired) return;
+    if (request.method === 'create' && model.isNew() && had.get(model.cid) === model) {
+      there = entries.some(function(entry) { return entry.model === model; });
+      if (!there) entries.push({model: model, old: true});
+    }
+    if (request.method === 'delete' && !request.options.wait) {
+      key = keyOf(modelId(collection, model.attributes, model.idAttribute));
+      entries = entries.filter(function(entry) { return !key || entry.key !== key; });
+    }
+  });
+  return entries;
+}
+
+// Runs `act`, in which a collection sets rows of the server's, with those of `list` in place of
+// what its `parse` returns. An entry is `{key, row, rev, whole, model, old}`: `model` is the
+// collection's, and stays as it is when the row is `old`.
+function feed(subscription, collection, list, act, arrival) {
+  var parse = collection.parse, restores = [], entries = [], outer = feeding, births;
+  restores.push(override(collection, 'parse', function(answer, options) {
+    restores[0]();
+    var found = list(parse, answer, options);
+    if (!Array.isArray(found)) return found;
+    entries = found;
+    var ids = entries.map(function(entry) { return entry.key && entry.key.slice(1); });
+    restores.push(aside(collection, ids));
+    return entries.map(function(entry) { return place(entry, options, arrival, restores); });
+  }));
+  feeding = collection;
+  try {
+    births = watch(act);
+  } finally {
+    feeding = outer;
+    restores.forEach(function(restore) { restore(); });
+    entries.forEach(function(entry) { if (entry.model) forget(entry.model); });
+  }
+  settle(subscription, collection, entries, births);
+}
+
+// What Backbone is given for an entry. A reset would make a new model of each row: one that
+// the page has changed is updated here, and stays.
+function place(entry, options, arrival, restores) {
+  var model = entry.model, what = entry.row;
+  if (model && !entry.old) {
+    expect(model, extend({}, arrival, {whole: entry.whole}));
+    if (!options || !options.reset || !isEdited(model)) return what;
+    model.set(options.parse === false ? what : model.parse(what, options), extend({}, options, {xhr: true}));
+  } else if (!entry.old) {
+    return what;
+  }
+  // Models are in place and not parsed again.
+  restores.push(override(model, 'parse', function() { return model.attributes; }));
+  return model;
+}
+
+// Stamps what was set.
+function settle(subscription, collection, entries, births) {
+  var history = subscription.history, rows = new Map();
+  entries.forEach(function(entry) { if (entry.key) rows.set(entry.key, entry); });
+  births.forEach(function(attrs, model) {
+    var key = keyOf(modelId(collection, model.attributes, model.idAttribute)), entry = key && rows.get(key);
+    if (!entry || model.collection !== collection) return;
+    made(model, attrs, entry.row);
+    entry.model = model;
+  });
+  entries.forEach(function(entry) {
+    if (entry.old || !entry.model || entry.rev == null) return;
+    stamp(entry.model, history.epoch, Math.max(entry.rev, history.rev));
+  });
+}
+
+// Lets `act` set the answer to a save or fetch of one model, brought up to date on its way
+// through `model.parse`. Returns whether the model was deleted since.
+export function renew(subscription, model, answer, arrival, options, act) {
+  var history = subscription.history, rev = arrival.rev, last = revOf(model, history.epoch);
+  var key = keyOf(model.id) || rowKey(model, answer), old = last !== null && rev != null && last > rev;
+  var raw = options.parse === false, parse = model.parse, renewed = {rev: rev, gone: false};
+  // Backbone asks `parse` unless the options say not to; here it always has to.
+  var asked = override(options, 'parse', true);
+  var restore = override(model, 'parse', function(row, given) {
+    restore();
+    asked();
+    var read = function(item) { return raw ? item : parse.call(model, item, given); };
+    var attrs = old ? extend({}, model.attributes) : read(row);
+    renewed = history.renew({attrs: attrs, rev: rev, whole: arrival.whole && !old}, key, read);
+    expect(model, extend({}, arrival, {row: renewed.attrs, whole: renewed.whole}));
+    return renewed.attrs;
+  });
+  try { act(answer); } finally { restore(); asked(); forget(model); }
+  stamp(model, history.epoch, rev == null ? null : Math.max(renewed.rev, old ? last : 0));
+  return renewed.gone;
+}

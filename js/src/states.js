@@ -1,0 +1,27 @@
+// What is known of a collection, or of a model that stands alone: whether it is
+// `bound`, `off` (unbound on purpose), the subscription it is registered with and how,
+// and how it was last `fetched`.
+
+var states = new WeakMap();
+
+// The state of an object, or undefined where there is none.
+export function known(object) {
+  return states.get(object);
+}
+
+// The state of an object; it is made if need be.
+export function stateOf(object) {
+  if (!states.has(object)) states.set(object, {});
+  return states.get(object);
+}
+
+// Collections are registered from construction until `unbindBackend`, models that
+// stand alone as well. A model that is not bound is held weakly: a page makes and
+// drops many of them. What a Set of users holds is therefore an object or a WeakRef.
+export function weakly(object) {
+  return typeof WeakRef === 'function' ? new WeakRef(object) : object;
+}
+
+export function held(holder) {
+  return typeof WeakRef === 'function' && holder instanceof WeakRef ? holder.deref() : holder;
+}

@@ -1,0 +1,202 @@
+// One channel of a backend as this page hears it, shared by all collections and models
+// that use it; it is what `collection.backend` holds. `name` and `channel` are those
+// given, `connected` tells whether changes come in at present, `event` is the prefix of
+// its events, and `socket` is Socket.IO's of the backend's namespace.
+import {clean, extend, guard, random} from './util.js';
+import {touch} from './schedule.js';
+import {held, known} from './states.js';
+import {History} from './history.js';
+import {receive} from './apply.js';
+
+// The page's secret name, under which the server remembers its answers.
+var client = random(24);
+
+// `state` is idle, listening, ready, refused (by the server's stack) or left (the
+// server took us out).
+export function Subscription(backend, name) {
+  this.backend = backend;
+  this.name = backend.name;
+  this.channel = name;
+  this.event = 'backend';
+  this.connected = false;
+  this.state = 'idle';
+  this.users = new Set();
+  this.requests = new Set();
+  this.history = new History();
+  this.buffer = [];
+  touch(this);
+}
+
+export function channelKey(name) {
+  return name == null ? 'none' : ':' + name;
+}
+
+extend(Subscription.prototype, {
+  // Calls a function with each registered collection and model.
+  each: function(fn) {
+    var subscription = this;
+    Array.from(this.users).forEach(function(holder) {
+      var object = held(holder);
+      // What is held weakly and got into a collection since has that one's subscription.
+      var moved = holder !== object && object && object.collection &&
+        object.collection.backend instanceof Subscription;
+      if (!object || moved) subscription.users.delete(holder);
+      else if (subscription.users.has(holder)) fn(object, known(object));
+    });
+  },
+
+  trigger: function(object, event) {
+    var args = Array.prototype.slice.call(arguments, 1);
+    args[0] = this.event + event;
+    guard(function() { object.trigger.apply(object, args); });
+  },
+
+  // Brings what the server knows in line with whether anything here still needs
+  // the channel.
+  refresh: function() {
+    if (!this.users.size && !this.requests.size) this.close();
+    else if (this.state === 'idle' && this.backend.connected()) this.listen();
+  },
+
+  // Asks to be let in, again if need be.
+  ask: function() {
+    if (this.state === 'refused' || this.state === 'left') this.state = 'idle';
+    touch(this);
+  },
+
+  close: function() {
+    var subscriptions = this.backend.subscriptions, key = channelKey(this.channel);
+    if (subscriptions[key] === this) delete subscriptions[key];
+    if (this.backend.connected() && (this.state === 'ready' || this.state === 'listening')) {
+      this.backend.socket.emit('leave', this.channel);
+    }
+    this.state = 'idle';
+    this.connected = false;
+    this.turn = null;
+    this.buffer = [];
+    this.history.forget();
+  },
+
+  // Tells from where on we want to hear, and which of our writes were sent and not
+  // answered: the server says which of those it cannot vouch for.
+  listen: function() {
+    var subscription = this, turn = this.turn = {}, history = this.history;
+    var request = {channel: this.channel, client: client}, unanswered = [];
+    if (history.epoch !== null) request.since = {epoch: history.epoch, rev: history.rev};
+    this.requests.forEach(function(sent) { if (sent.doubtful()) unanswered.push(sent.message.id); });
+    if (unanswered.length) request.unanswered = unanswered;
+    this.state = 'listening';
+    this.buffer = [];
+    this.backend.socket.emit('listen', request, function(answer) {
+      // Only the latest listen counts: we may have left or lost the connection.
+      if (subscription.turn !== turn) return;
+      answer = clean(answer) || {};
+      if (answer.error) subscription.refused(answer); else subscription.listened(answer);
+      subscription.backend.pump();
+    });
+  },
+
+  listened: function(answer) {
+    var subscription = this, history = this.history, buffer = this.buffer;
+    var again = history.epoch !== null, known = history.rev;
+    this.event = answer.event || 'backend';
+    this.state = 'ready';
+    this.buffer = [];
+    if (answer.epoch !== history.epoch || answer.reset) history.forget();
+    history.epoch = answer.epoch === undefined ? null : answer.epoch;
+
+    // A server that does not tell what it cannot vouch for remembers as long as its epoch.
+    Array.from(this.requests).forEach(function(request) {
+      if (!request.doubtful()) return;
+      var unknown = answer.unknown ? answer.unknown.indexOf(request.message.id) >= 0
+        : request.epoch !== history.epoch;
+      if (unknown) request.lose();
+    });
+
+    if (again && answer.reset) {
+      history.rev = history.heard = answer.rev || 0;
+      receive(this, {method: 'reset', model: null, rev: history.rev, retryAfter: answer.retryAfter});
+    } else {
+      history.heard = known;
+      (answer.missed || []).forEach(function(change) {
+        subscription.arrived(change[0], change[1], change[2] || {});
+      });
+      history.rev = history.heard = Math.max(history.rev, answer.rev || 0);
+    }
+    buffer.forEach(function(change) { subscription.arrived.apply(subscription, change); });
+
+    this.connected = true;
+    this.each(function(object, state) { subscription.greet(object, state); });
+  },
+
+  // Tells an object, once a connection, that it is live.
+  greet: function(object, state) {
+    if (!this.connected || state.greeted) return;
+    state.greeted = true;
+    this.trigger(object, ':connect');
+  },
+
+  down: function() {
+    var subscription = this, was = this.connected;
+    this.turn = null;
+    this.connected = false;
+    if (this.state === 'ready' || this.state === 'listening') this.state = 'idle';
+    if (!was) return;
+    this.each(function(object, state) {
+      state.greeted = false;
+      subscription.trigger(object, ':disconnect');
+    });
+  },
+
+  // Requests for a channel that may not be heard fail with the reason. The next
+  // request, or the next connection, asks again.
+  refused: function(error) {
+    this.down();
+    this.state = 'refused';
+    this.each(function(object) {
+      guard(function() { object.trigger('error', object, error, {}); });
+    });
+    Array.from(this.requests).forEach(function(request) {
+      if (!request.flying) request.fail(error);
+    });
+  },
+
+  // The server took us out. We stay out, also of the next connection, until a
+  // request or `bindBackend` asks to be let in again.
+  left: function(error) {
+    var subscription = this;
+    this.down();
+    this.state = 'left';
+    this.each(function(object) {
+      subscription.trigger(object, ':leave', error);
+    });
+  },
+
+  // A change from the server. While a listen is under way changes wait for it,
+  // since its answer may bring older ones.
+  arrived: function(method, model, meta) {
+    if (this.state === 'listening') return void this.buffer.push([method, model, meta]);
+    if (this.state !== 'ready' || !this.history.hears(meta.rev)) return;
+    receive(this, {method: method, model: model, rev: meta.rev, whole: !!meta.whole});
+  },
+
+  // The request under way that was sent first. Requests are sent in the order in
+  // which they were made, so it is the first of all, or there is none.
+  oldest: function() {
+    var first = this.requests.values().next().value;
+    return first && first.sent ? first : null;
+  },
+
+  // A request is over: what was kept for it is forgotten.
+  release: function(request) {
+    this.requests.delete(request);
+    var first = this.oldest();
+    this.history.trim(first ? first.since : null);
+    touch(this);
+  }
+});
+
+// The original's pages use the namespace's socket.
+Object.defineProperty(Subscription.prototype, 'socket', {
+  get: function() { return this.backend.socket || null; }
+});
