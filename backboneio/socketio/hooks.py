@@ -86,7 +86,8 @@ class Hooks:
 
     def handle_eio_message(self, original: Original, address: str, message: Any) -> None:
         """Handle what a client has sent."""
-        if address in self.out:
+        # python-engineio goes on reading what came after the client's goodbye.
+        if address in self.out or (not self._hub and self._gone(address)):
             return
         try:
             if not self._short_way(address, message):
@@ -233,15 +234,14 @@ class Hooks:
 
     def _undo(self, address: str, namespace: str, err: Exception) -> None:
         """Refuse a client whose connect handler failed: python-socketio knows no answer to that."""
-        if self._gone(address):
-            return
-        if client_error(err) is None:
-            logger.error("the connect handler of %s failed", namespace, exc_info=err)
-        self._leave_sync(address, namespace)
-        served = self._served.get(namespace)
-        error = error_object(err, served is not None and served.sync.debug())["error"]
         sid = self._sio.manager.sid_from_eio_sid(address, namespace)
-        self._refuse(address, namespace, error["message"], error)
+        self._leave_sync(address, namespace)
+        if not self._gone(address):
+            if client_error(err) is None:
+                logger.error("the connect handler of %s failed", namespace, exc_info=err)
+            served = self._served.get(namespace)
+            error = error_object(err, served is not None and served.sync.debug())["error"]
+            self._refuse(address, namespace, error["message"], error)
         if sid is not None:
             self._sio.manager.disconnect(sid, namespace, ignore_queue=True)
 
