@@ -1,7 +1,6 @@
 """Backbone.js collections kept in sync, live, by a plain threaded WSGI application."""
 
 from . import middleware, testing
-from .attached import Change
 from .backend import Backend, create_backend
 from .errors import (
     BadRequest,
@@ -16,6 +15,7 @@ from .errors import (
     Unavailable,
 )
 from .limits import Limits
+from .model import Change
 from .request import Request, Response, Socket
 from .wsgi import WSGIApp, listen, setup_sync
 

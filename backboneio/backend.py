@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, NamedTuple, Protocol, TypeVar, overload
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from types import EllipsisType
+from typing import Any, Protocol, TypeVar, overload
 
-from .attached import Change
-from .errors import HandedError, handed
-from .model import ModelId
-from .request import CRUD, Notify, Request, Response, channels
+from . import forks, json
+from .answers import Answers, MemoryAnswers
+from .errors import HandedError
+from .execution import Context, execute
+from .journal import Journal, MemoryJournal
+from .json import JSONText
+from .limits import Limits
+from .model import Change, Channel, Draft, ModelId
+from .request import Notify, Request, Response, Socket, changes, channels
+from .stack import Registered, Stack
+from .turns import LocalTurns, Turns
 
 logger = logging.getLogger("backboneio.backend")
 
-Layer = Callable[..., object]
 L = TypeVar("L", bound=Callable[..., object])
 
 #: The events of ``emit`` and ``on``, and the methods that announce them to clients.
@@ -26,56 +33,22 @@ _EVENT_OF = {method: event for event, method in EVENTS.items()} | {"patch": "upd
 
 
 class Attachment(Protocol):
-    """What a backend knows of the applications it is attached to (``sync.Sync``)."""
+    """An application on which a backend is served under one name (``sync.Sync``).
+
+    :ivar name: that name.
+    :ivar context: the application context that a stack runs in.
+    :ivar is_current: tells whether this thread is in a context of the application.
+    """
 
     name: str
+    context: Context
+    is_current: Callable[[], bool]
 
-    def publish(self, change: Change) -> None:
-        """Put a change into the journal and tell the listeners."""
+    def deliver(self, change: Change, token: object) -> None:
+        """Tell the listeners of a change, and answer the request that made it."""
 
-    def turn(self, model_id: ModelId) -> AbstractContextManager[object]:
-        """Wait for the turn on a model."""
-
-    def context(self, environ: dict[str, Any] | None) -> AbstractContextManager[object]:
-        """The application context that a stack runs in."""
-
-    def is_current(self) -> bool:
-        """Whether this thread is in a context of the application."""
-
-
-class _Registered(NamedTuple):
-    function: Layer
-    methods: frozenset[str] | None  # None: all
-    takes_error: bool
-    takes_next: bool
-
-    def serves(self, method: str) -> bool:
-        return self.methods is None or method in self.methods
-
-
-class _Stack:
-    """The layers as they are between two registrations."""
-
-    __slots__ = ("_serving", "layers")
-
-    def __init__(self, layers: tuple[_Registered, ...]) -> None:
-        self.layers = layers
-        self._serving: dict[str, tuple[_Registered, ...]] = {}
-
-    def knows(self, method: str) -> bool:
-        return method in CRUD or (
-            method != "listen"
-            and any(layer.methods is not None and method in layer.methods for layer in self.layers)
-        )
-
-    def serving(self, method: str) -> tuple[_Registered, ...]:
-        """Return the layers for *method*; worked out once."""
-        layers = self._serving.get(method)
-        if layers is None:
-            layers = tuple(layer for layer in self.layers if layer.serves(method))
-            if self.knows(method) or method == "listen":  # a name made up is not kept
-                self._serving[method] = layers
-        return layers
+    def clients(self) -> list[Socket]:
+        """Return the clients that are connected."""
 
 
 class Backend:
@@ -85,21 +58,41 @@ class Backend:
     errors, as in Connect. ``next()`` blocks: it returns when the rest of the stack is done. Layers
     may be added at any time and from any thread; requests under way keep the stack they began with.
 
+    The order of its changes, the turns on its models and the memory of its answers are the
+    backend's own: the applications on which it is served, under one name or several, share them.
+
     :param id_attribute: the key of a model's id, as ``idAttribute`` in Backbone. By default what
         the first ready-made store in the stack says, else ``"id"``.
+    :param journal: where its changes are kept; by default what the application that serves it
+        first says (``WSGIApp(..., journal=)``), else the memory of this process.
+
+    :ivar journal: that journal; None while it has none of its own and is not served.
+    :ivar turns: the turns on its models.
+    :ivar answers: the memory of what requests were answered with.
     """
 
-    def __init__(self, id_attribute: str | None = None) -> None:
+    def __init__(self, id_attribute: str | None = None, *, journal: Journal | None = None) -> None:
         #: The key of a model's id.
         self.id_attribute = id_attribute or "id"
         self._id_attribute_is_known = id_attribute is not None
+        self.journal = journal
+        self.turns: Turns = LocalTurns()
+        self.answers: Answers = MemoryAnswers()
         # These are replaced as a whole and never changed: reading them needs no lock. Replacing
         # them takes ``_registering``, so that of two layers added at once none is lost.
         self._registering = threading.Lock()
-        self._stack = _Stack(())
+        self._stack = Stack()
         self._observers: dict[str, tuple[Callable[[Any], object], ...]] = {}
         self._publisher: Callable[[Change], Iterable[str | None] | str | None] | None = None
         self._attachments: tuple[weakref.ref[Any], ...] = ()  # oldest first
+        #: Whether a client has ever connected to it in this process.
+        self.has_clients = False
+        self._limits: Limits | None = None  # those of the application that served it first
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        """Make the lock anew."""
+        self._registering = threading.Lock()
 
     # The stack
 
@@ -116,7 +109,9 @@ class Backend:
         """Add a layer: ``use(layer)``, ``use("create", "update", layer)``, or as a decorator.
 
         :param args: the methods that the layer is for (default: all, ``listen`` included), then the
-            layer. Without a layer at the end a decorator is returned.
+            layer. ``"write"`` stands for every method that changes something: ``create``,
+            ``update``, ``patch``, ``delete`` and those of your own. Without a layer at the end a
+            decorator is returned.
         :returns: the layer, so that ``@backend.use`` leaves a function as it was.
         :raises TypeError: for a layer that does not take two, three or four positional arguments,
             a class, an ``async`` function, or methods that are not strings.
@@ -135,16 +130,13 @@ class Backend:
         served = methods or getattr(layer, "methods", None)
         if not isinstance(served, (tuple, list, set, frozenset)):
             served = None
-        takes_error, takes_next = _parameters(layer)
-        registered = _Registered(
-            layer, None if served is None else frozenset(served), takes_error, takes_next
-        )
+        registered = Registered.of(layer, None if served is None else frozenset(served))
         declared = getattr(layer, "id_attribute", None)
         with self._registering:
             if isinstance(declared, str) and not self._id_attribute_is_known:
                 self.id_attribute = declared
                 self._id_attribute_is_known = True
-            self._stack = _Stack((*self._stack.layers, registered))
+            self._stack = Stack((*self._stack.layers, registered))
         return layer
 
     def create(self, layer: L) -> L:
@@ -188,7 +180,7 @@ class Backend:
 
         :raises Exception: the error that no layer took.
         """
-        _Descent(self._stack.serving(req.method), req, res).go(0, None)
+        self._stack.handle(req, res)
 
     # Server code
 
@@ -198,7 +190,9 @@ class Backend:
         :param event: ``"created"``, ``"updated"``, ``"deleted"``, or ``"reset"``.
         :param model: the model as it is now, a dict with its id. For ``"reset"`` the list of all
             models, or None to make every collection fetch anew.
-        :param channel: tell the listeners of this channel only; None tells everyone on the backend.
+        :param channel: tell the listeners of this channel only; with None those whom
+            :meth:`publish` says, else everyone on the backend.
+        :raises Unavailable: when the journal is away.
         :raises ValueError: for any other event, and for NaN.
         :raises TypeError: for a model that is not a dict or cannot be JSON.
         """
@@ -211,8 +205,8 @@ class Backend:
         elif not isinstance(model, Mapping):
             raise TypeError(f"{event!r} takes the model, a dict, not {model!r:.100}")
         _check_channel(channel)
-        audience = None if channel is None else (channel,)
-        self._announce(Change.of(method, model, channels=audience, channel=channel))
+        draft = Draft.of(method, model, channels=None if channel is None else (channel,))
+        self.announce(self._published(draft) if channel is None else draft)
 
     def call(
         self,
@@ -230,7 +224,8 @@ class Backend:
 
         :param model: a dict, of which the layers get a copy; default ``{}``.
         :param channel: the channel of the request; with None a change is announced to everyone.
-        :returns: what a layer gave to ``res.end``.
+        :returns: what a layer gave to ``res.end``, as clients get it: plain JSON, with a date as
+            the string that it is in a browser.
         :raises ValueError: for a method that is not Backbone's and that no layer is registered for.
         :raises TypeError: for a model, options or a channel of another type.
         :raises Exception: what a layer raised, or handed to ``next(err)`` or ``res.error(err)``;
@@ -246,19 +241,6 @@ class Backend:
         # An application that came earlier may be gone but for the garbage collection.
         last = attached[-1] if attached else None
         within = next((one for one in attached if one.is_current()), last)
-        settled: list[tuple[BaseException | None, Any]] = []
-
-        def settle(err: BaseException | None, result: Any, text: str, notify: Notify) -> None:
-            if err is None:
-                try:
-                    change = self.change(req, result, text, notify)
-                except Exception as unannounced:
-                    settled.append((unannounced, None))
-                    return
-                if change is not None:
-                    self._announce(change)
-            settled.append((err, result))
-
         req = Request(
             method,
             dict(model or {}),
@@ -266,26 +248,16 @@ class Backend:
             backend="" if within is None else within.name,
             channel=channel,
             id_attribute=self.id_attribute,
-            turn=self.turn,
+            turn=self.turns.hold,
         )
-        try:
-            with ExitStack() as stack:
-                if within is not None:
-                    stack.enter_context(within.context(None))
-                key = self.model_id(req)
-                if key is not None and takes_turn(method):
-                    stack.enter_context(self.turn(key))
-                self.handle(req, Response(settle))
-            if not settled:
-                raise unanswered(req)
-            err, result = settled[0]
-            if err is not None:
-                raise err
-        except HandedError as err:
-            if isinstance(err.cause, Exception):
-                raise err.cause from None
-            raise
-        return result
+        context: Context = _no_context if within is None else within.context
+        outcome = execute(self, req, context)
+        err = outcome.error
+        if isinstance(err, HandedError) and isinstance(err.cause, Exception):
+            raise err.cause from None
+        if err is not None:
+            raise err
+        return json.loads(outcome.result or "null")
 
     @overload
     def on(self, event: str, function: L) -> L: ...
@@ -328,99 +300,146 @@ class Backend:
 
         :raises Conflict: on entering, when it cannot be had within ``Limits.turn_timeout`` seconds.
         """
-        turns = [attachment.turn(model_id) for attachment in self._attached()]
-        return turns[0] if len(turns) == 1 else _all(turns)
+        return self.turns.hold(model_id)
 
-    # For the attachments (sync.py)
+    def sockets(self, channel: str | EllipsisType | None = ...) -> list[Socket]:
+        """Return the clients that are connected to this process, or those that hear *channel*.
 
-    def attach(self, attachment: Attachment) -> None:
-        """Let *attachment* hear of what server code does, for as long as somebody holds it."""
+        :param channel: the name of a channel, or None for the one without a name; by default every
+            client is returned, whatever it hears.
+        """
+        found = [socket for attached in self._attached() for socket in attached.clients()]
+        if isinstance(channel, EllipsisType):
+            return found
+        return [socket for socket in found if socket.hears(channel)]
+
+    def disconnect(self, predicate: Callable[[Socket], object]) -> int:
+        """Disconnect the clients for which *predicate* holds, and return how many they were.
+
+        From then on they hear nothing and nothing that they ask is done: see
+        :meth:`Socket.disconnect`. A client that connects meanwhile is not looked at: make the
+        reason hold for handshakes, too, before you call this.
+        """
+        chosen = [socket for socket in self.sockets() if predicate(socket)]
+        for socket in chosen:
+            socket.disconnect()
+        return len(chosen)
+
+    # For what serves it (sync/) and runs its requests (execution.py)
+
+    def attach(
+        self,
+        attachment: Attachment,
+        limits: Limits | None = None,
+        make_journal: Callable[[str], Journal] | None = None,
+    ) -> None:
+        """Deliver changes to *attachment* from now on, for as long as somebody holds it.
+
+        :param limits: those of the backend, when no other application serves it already.
+        :param make_journal: makes its journal when it has none.
+        """
+        journal = None
+        if self._limits is None and self.journal is None:  # user code, so under no lock
+            journal = make_journal(attachment.name) if make_journal else MemoryJournal(limits)
         with self._registering:
             alive = (reference for reference in self._attachments if reference() is not None)
             self._attachments = (*alive, weakref.ref(attachment))
+            first = self._limits is None
+            if first:
+                self._limits = self.turns.limits = limits or Limits()
+                self.journal = self.journal or journal
+                self.answers = getattr(self.journal, "answers", None) or MemoryAnswers(limits)
+        if first:
+            assert self.journal is not None
+            self.journal.follow(self._deliver)
+            for doubt in self._stack.doubts():
+                logger.warning("backend %r: %s", attachment.name, doubt)
+        elif limits is not None and limits != self._limits:
+            logger.warning(
+                "backend %r is served already: its journal, turns and answers keep the limits of "
+                "the application that served it first",
+                attachment.name,
+            )
 
     def _attached(self) -> list[Attachment]:
         found = (reference() for reference in self._attachments)
         return [attachment for attachment in found if attachment is not None]
 
-    def _announce(self, change: Change) -> None:
-        """Tell of a change that server code has made, wherever the backend is attached."""
-        for attachment in self._attached():
-            attachment.publish(change.copy())
-        self.observe(change)
+    def _deliver(self, change: Change, token: object) -> None:
+        for reference in self._attachments:
+            attachment = reference()
+            if attachment is not None:
+                attachment.deliver(change, token)
 
-    def model_id(self, req: Request) -> ModelId | None:
-        """The id of the request's model, or None."""
-        return req.model.get(req.id_attribute)
+    def announce(self, draft: Draft, token: object = None) -> None:
+        """Give a change that was made its place in the journal, and tell the observers.
 
-    def change(self, req: Request, result: Any, text: str, notify: Notify) -> Change | None:
+        :raises Unavailable: when the journal is away; then nobody is told.
+        """
+        if self.journal is not None:
+            self.journal.append(draft, token)
+        if not self.has_clients:
+            self._warn_that_nobody_hears()
+        self._observe(draft)
+
+    def _warn_that_nobody_hears(self) -> None:
+        """Say once that the clients of other processes are not told."""
+        if self.journal is not None and not isinstance(self.journal, MemoryJournal):
+            return  # they are
+        self.has_clients = True
+        logger.warning(
+            "a change is told to nobody: no client has ever connected to this process, and the "
+            "journal is in its memory. If clients are served by another process (and this is a "
+            "shell, a cron job, a task queue, say), give both a journal that they share"
+        )
+
+    def draft(
+        self, req: Request, result: Any, text: JSONText, notify: Notify, whole: bool = False
+    ) -> Draft | None:
         """Return the change that an answered request has made, or None when there is none to tell.
 
         :param text: *result* as JSON text.
         """
         method = "update" if req.method == "patch" else req.method
-        if req.method in ("read", "listen") and isinstance(notify, bool):
+        if isinstance(notify, bool) and not changes(method):
             return None
-        announced = _announced(req, result)
         origin = None if req.socket is None else req.socket.sid
-        change = Change.of(
-            method,
-            announced,
-            text=text if announced is result else None,
-            channel=req.channel,
-            origin=origin,
-        )
-        if isinstance(notify, bool):
-            if not notify:
-                change.channels = ()
-            elif origin is not None or req.channel is not None:
-                change.channels = (req.channel,)
-            if notify and self._publisher is not None:
-                try:
-                    told = self._publisher(change)
-                    if told is not None:
-                        change.channels = channels(told)
-                except Exception:
-                    logger.exception("publish failed: %s is told to nobody", method)
-                    change.channels = ()
+        if not isinstance(notify, bool):
+            audience: tuple[Channel, ...] | None = notify
+        elif not notify:
+            audience = ()
         else:
-            change.channels = notify
-        return change
+            audience = None if origin is None and req.channel is None else (req.channel,)
+        announced = _announced(req, result, text)
+        draft = Draft(method, announced, audience, origin, req.channel, whole)
+        return self._published(draft) if notify is True else draft
 
-    def observe(self, change: Change) -> None:
-        """Call the observers of *change*."""
-        for function in self._observers.get(_EVENT_OF.get(change.method, ""), ()):
+    def _published(self, draft: Draft) -> Draft:
+        """Return a draft with the audience that the publisher chooses."""
+        if self._publisher is None:
+            return draft
+        try:
+            told = self._publisher(draft.at(0))
+            return draft if told is None else replace(draft, channels=channels(told))
+        except Exception:
+            logger.exception("publish failed: %s is told to nobody", draft.method)
+            return replace(draft, channels=())
+
+    def _observe(self, draft: Draft) -> None:
+        for function in self._observers.get(_EVENT_OF.get(draft.method, ""), ()):
             try:
-                function(change.model)
+                function(draft.model)
             except Exception:
-                logger.exception("an observer of %r failed", change.method)
+                logger.exception("an observer of %r failed", draft.method)
 
 
-def create_backend(id_attribute: str | None = None) -> Backend:
+def create_backend(id_attribute: str | None = None, *, journal: Journal | None = None) -> Backend:
     """Return a new :class:`Backend`; the original's name for it."""
-    return Backend(id_attribute)
+    return Backend(id_attribute, journal=journal)
 
 
-def takes_turn(method: str) -> bool:
-    """Whether requests of this method take turns when they carry an id."""
-    return method not in ("read", "listen")
-
-
-def unanswered(req: Request) -> RuntimeError:
-    """The error for a stack that returned without an answer, which would keep a client waiting."""
-    return RuntimeError(
-        f"no layer answered {req.method!r}: one that does not call next() has to call "
-        "res.end() or res.error() before it returns"
-    )
-
-
-@contextmanager
-def _all(turns: Iterable[AbstractContextManager[object]]) -> Iterator[None]:
-    """Take several turns, in the same order in every thread: no two wait for each other."""
-    with ExitStack() as stack:
-        for turn in turns:
-            stack.enter_context(turn)
-        yield
+def _no_context(environ: dict[str, Any] | None) -> AbstractContextManager[object]:
+    return nullcontext()
 
 
 def _check_channel(channel: object) -> None:
@@ -428,113 +447,13 @@ def _check_channel(channel: object) -> None:
         raise TypeError(f"a channel is a string, not {channel!r:.100}")
 
 
-def _announced(req: Request, result: Any) -> Any:
+def _announced(req: Request, result: Any, text: JSONText) -> JSONText:
     """What other clients are told: the answer, completed by the request where the id is missing."""
     key = req.id_attribute
-    if req.method in ("read", "listen"):
-        return result
+    if not changes(req.method):
+        return text
     if not isinstance(result, dict):
-        return req.model
+        return json.dumps(req.model)
     if key not in result and key in req.model:
-        return {**req.model, **result}
-    return result
-
-
-def _parameters(layer: Layer) -> tuple[bool, bool]:
-    """Return (takes an error, takes next), from the number of positional parameters of *layer*."""
-    name = getattr(layer, "__name__", layer)
-    if inspect.isclass(layer):
-        raise TypeError(f"{name} is a class: a layer is a function, or an object that is callable")
-    if inspect.iscoroutinefunction(layer):
-        raise TypeError(f"{name} is asynchronous: a layer blocks until it is done")
-    try:
-        # Of the layer itself, and not of a function of another shape that it wraps,
-        signature = inspect.signature(layer, follow_wrapped=False)
-        if _takes_any_number(signature):  # unless it hands on whatever it is given.
-            signature = inspect.signature(layer)
-    except (TypeError, ValueError):  # a builtin without a signature
-        return False, True
-    parameters = signature.parameters.values()
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    required = sum(p.default is p.empty for p in positional)
-    any_number = _takes_any_number(signature)
-    most = max(3, len(positional)) if any_number else len(positional)
-    must = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    # A function that needs nothing is rather one that returns a layer, and was not called.
-    if not must and (required or any_number):
-        if required == 4:
-            return True, True
-        if required <= 3 <= most:
-            return False, True
-        if required <= 2 == most:
-            return False, False
-    raise TypeError(
-        f"{name} is not a layer: it takes (req, res), (req, res, next) or (err, req, res, next), "
-        f"not {signature}"
-    )
-
-
-def _takes_any_number(signature: inspect.Signature) -> bool:
-    return any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
-
-
-class _Descent:
-    """One request on its way down the layers."""
-
-    __slots__ = ("layers", "raised", "req", "res", "unhandled")
-
-    def __init__(self, layers: Sequence[_Registered], req: Request, res: Response) -> None:
-        self.layers = layers
-        self.req = req
-        self.res = res
-        self.unhandled: BaseException | None = None  # went past the bottom, is on its way up
-        self.raised: list[BaseException] = []  # were raised, not handed on: not for clients
-
-    def go(self, index: int, err: object) -> None:
-        """Run the layers from *index* on; with an error only those that take one."""
-        layers = self.layers
-        while index < len(layers):
-            layer = layers[index]
-            index += 1
-            if layer.takes_error is (err is None):
-                continue
-            try:
-                if err is not None:
-                    layer.function(err, self.req, self.res, _Next(self, index))
-                elif layer.takes_next:
-                    layer.function(self.req, self.res, _Next(self, index))
-                else:
-                    layer.function(self.req, self.res)
-                return
-            except Exception as exc:
-                if exc is self.unhandled:
-                    raise
-                if self.res.ended:
-                    logger.exception("a layer failed after the answer to %r", self.req.method)
-                    return
-                self.raised.append(exc)
-                err = exc
-        if err is None:
-            self.res.end(self.req.model)
-            return
-        raised = next((exc for exc in self.raised if exc is err), None)
-        self.unhandled = handed(err) if raised is None else raised
-        raise self.unhandled
-
-
-class _Next:
-    """The ``next`` of one layer."""
-
-    __slots__ = ("called", "descent", "index")
-
-    def __init__(self, descent: _Descent, index: int) -> None:
-        self.descent = descent
-        self.index = index
-        self.called = False
-
-    def __call__(self, err: object = None) -> None:
-        if err is None:
-            if self.called:
-                raise RuntimeError("next() was called twice by one layer")
-            self.called = True
-        self.descent.go(self.index, err)
+        return json.dumps({**req.model, **result})
+    return text

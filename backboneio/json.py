@@ -295,6 +295,11 @@ def as_stored(sent: Any, stored: Any) -> Any:
     return sent
 
 
+def byte_length(text: str) -> int:
+    """Return the bytes that *text* is as UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def check(value: object, path: str) -> None:
     """Make sure that *value*, which came from a client, is plain JSON.
 

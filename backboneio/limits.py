@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+#: Seconds after which the browser's code of version 0.1 still sends a request again.
+MIN_ANSWER_AGE = 240.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -16,18 +19,25 @@ class Limits:
     max_changes: int = 10_000
     #: Seconds that a change stays in the journal.
     max_change_age: float = 3600.0
-    #: Bytes of JSON that the journal keeps.
+    #: Bytes of JSON (as UTF-8) that the journal keeps.
     max_journal_bytes: int = 16 * 1024 * 1024
-    #: Bytes of JSON that a client which comes back is sent as what it missed; over that it fetches.
+    #: Bytes of JSON (as UTF-8) that a client which comes back is sent as what it missed; over that
+    #: it fetches.
     max_replay_bytes: int = 256 * 1024
-    #: Answers kept for requests that may be sent again.
+    #: Answers kept for requests that may be sent again, of all clients.
     max_answers: int = 10_000
-    #: Seconds that an answer is kept.
+    #: Seconds that an answer is kept after its client has gone; not below ``MIN_ANSWER_AGE``.
     max_answer_age: float = 300.0
-    #: Bytes of JSON that the kept answers hold.
+    #: Bytes of JSON (as UTF-8) that the kept answers hold.
     max_answer_bytes: int = 16 * 1024 * 1024
+    #: Answers kept for one client.
+    max_client_answers: int = 1_000
+    #: Bytes of JSON (as UTF-8) that the answers kept for one client hold.
+    max_client_answer_bytes: int = 2 * 1024 * 1024
     #: Seconds that a request waits for its turn on a model before it fails with ``Conflict``.
     turn_timeout: float = 10.0
+    #: Requests that wait for their turn on one model; one more fails with ``Conflict``.
+    max_turn_waiting: int = 1_000
     #: Seconds that a request which was sent again waits for its first try to finish.
     answer_timeout: float = 60.0
     #: Channels of one backend that one client may listen to.
@@ -38,3 +48,14 @@ class Limits:
     max_id_length: int = 1024
     #: Bytes of the ``auth`` that a client sends when it connects to a namespace; it is kept.
     max_auth_bytes: int = 8_192
+
+    def __post_init__(self) -> None:
+        """Refuse what would break a promise.
+
+        :raises ValueError: naming the limit.
+        """
+        if self.max_answer_age < MIN_ANSWER_AGE:
+            raise ValueError(
+                f"max_answer_age: {self.max_answer_age:g} seconds are too short: a page sends "
+                f"again what it sent {MIN_ANSWER_AGE:g} seconds ago, and it would be done twice"
+            )

@@ -11,17 +11,19 @@ from werkzeug.datastructures import EnvironHeaders
 
 from . import json
 from .errors import SyncError, handed
-from .model import ModelId
+from .json import JSONText
+from .model import Channel, ModelId, Outcome
 
 #: Whom to tell of a change: True for the default, False for nobody, else these channels.
-Notify = bool | tuple[str | None, ...]
-
-#: Takes the one answer to a request: error or None, result, result as JSON text, whom to tell.
-Settle = Callable[[BaseException | None, Any, str, Notify], None]
-
+Notify = bool | tuple[Channel, ...]
 
 #: The methods that Backbone itself sends.
 CRUD = ("create", "read", "update", "patch", "delete")
+
+
+def changes(method: str) -> bool:
+    """Whether requests of this method change something: all but ``read`` and ``listen``."""
+    return method not in ("read", "listen")
 
 
 class Socket:
@@ -54,14 +56,23 @@ class Socket:
     def leave(self, channel: str | None, err: SyncError | None = None) -> None:
         """Take the client out of *channel*: it hears nothing more of it, and is told so.
 
-        So is one that layers are just about to let in.
+        So is one that layers are just about to let in. It hears the channel, and may write to it,
+        when it has listened to it anew and was accepted.
 
         :param err: the reason, which the collections in the browser trigger as ``error``.
         """
         raise NotImplementedError
 
+    def hears(self, channel: str | None) -> bool:
+        """Whether the client hears *channel*."""
+        raise NotImplementedError
+
     def disconnect(self) -> None:
-        """Close the client's connection to this backend."""
+        """Close the client's connection: from now on it hears nothing, and nothing it asks is done.
+
+        What it has asked before and waits for its turn is not done either. It comes back only by a
+        new handshake, with the cookies that it has then.
+        """
         raise NotImplementedError
 
 
@@ -123,6 +134,18 @@ class Request:
         return nullcontext() if self._turn is None else self._turn(model_id)
 
 
+#: Takes the outcome of a request; called once.
+Settle = Callable[[Outcome], object]
+
+#: Makes the outcome of what a layer answered: the result, also as JSON, whom to tell, and whether
+#: the result is the whole row.
+OutcomeOf = Callable[[Any, JSONText, Notify, bool], Outcome]
+
+
+def _without_change(result: Any, text: JSONText, notify: Notify, whole: bool) -> Outcome:
+    return Outcome(result=text, whole=whole)
+
+
 class Response:
     """The answer to a request: the first call of :meth:`end` or :meth:`error` is it.
 
@@ -130,13 +153,20 @@ class Response:
     :ivar failure: the error that is the answer, or None.
     """
 
-    def __init__(self, settle: Settle) -> None:
+    def __init__(self, settle: Settle, outcome_of: OutcomeOf = _without_change) -> None:
         self._settle = settle
+        self._outcome_of = outcome_of
         self._unanswered = threading.Lock()  # taken for good by the first answer
         self.ended = False
         self.failure: BaseException | None = None
 
-    def end(self, result: Any = None, *, notify: bool | str | Iterable[str | None] = True) -> None:
+    def end(
+        self,
+        result: Any = None,
+        *,
+        notify: bool | str | Iterable[str | None] = True,
+        whole: bool = False,
+    ) -> None:
         """Answer with *result*, and tell the other clients of the change that was made.
 
         The answer to a change should be the whole model as it is stored now, with its id: it is
@@ -146,13 +176,18 @@ class Response:
         :param result: any JSON value; dates, ``Decimal``, ``UUID`` and dataclasses are converted.
         :param notify: False tells nobody, a channel or a list of channels tells those instead of
             the request's own. ``read`` and ``listen`` tell nobody unless channels are named.
+        :param whole: whether *result* is the whole row (or a list of whole rows), so that an
+            attribute which is not in it, and which the server sent before, is gone.
         :raises TypeError: when *result* cannot be JSON, or *notify* is none of these; the request
             is then still unanswered.
         """
+        if self.ended:
+            return
         text = json.dumps(result, "result")
         told = notify if isinstance(notify, bool) else channels(notify)
+        outcome = self._outcome_of(result, text, told, whole)
         if self._claim():
-            self._settle(None, result, text, told)
+            self._settle(outcome)
 
     def error(self, err: object) -> None:
         """Answer with an error: a :class:`SyncError`, any exception, a string or a dict.
@@ -165,7 +200,7 @@ class Response:
         """Answer with an exception that nobody handed on: clients see it only when they may."""
         if self._claim():
             self.failure = err
-            self._settle(err, None, "null", False)
+            self._settle(Outcome(error=err))
 
     def _claim(self) -> bool:
         if self._unanswered.acquire(blocking=False):

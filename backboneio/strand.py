@@ -7,6 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from . import forks
+
 logger = logging.getLogger("backboneio.strand")
 
 #: Jobs that may be queued before a thread that posts more waits for its turn to run them.
@@ -29,6 +31,14 @@ class Strand:
     """
 
     def __init__(self) -> None:
+        self._begin()
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        """Begin anew: what is queued, and whoever runs it, are the parent's."""
+        self._begin()
+
+    def _begin(self) -> None:
         self._jobs: deque[Callable[[], object]] = deque()  # append and popleft are atomic
         self._running = threading.Lock()  # held by the thread that runs jobs
         self._runner = 0  # its ident

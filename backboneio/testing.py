@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from werkzeug.test import Client
 
 from . import errors, json
-from .sockets import SyncSocket
+from .execution import Parked, ParkedThread
+from .sync import SyncSocket
 
 #: What a client sends is not what it is sent: a number stays one, however large.
 _encode = JSONEncoder(allow_nan=False, default=json.default).encode
@@ -183,6 +184,9 @@ class _Wire:
             self._client.received.append(Synced(*args))
         else:
             self._client.events.append([name, *args])
+
+    def park(self, address: str) -> Parked:
+        return ParkedThread()
 
     def disconnect(self, sid: str) -> None:
         self._client.disconnect()

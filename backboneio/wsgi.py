@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import socketio
 
-from . import attached
 from .application import Application, layers_of
 from .backend import Backend
 from .client_files import ClientFiles
-from .journal import MemoryJournal
+from .journal import Journal, MemoryJournal
 from .limits import Limits
 from .socketio import attach, make_server
 from .socketio import stats as transport_stats
@@ -49,6 +48,8 @@ class WSGIApp:
     :param path: where to answer, relative to the application's root; ``"/"`` leaves nothing to
         *app*.
     :param limits: see :class:`Limits`.
+    :param journal: makes the journal of each backend that has none of its own, from its name; by
+        default the changes are kept in the memory of this process.
     :param transport: ``"hub"``, the epoll hub that makes clients cost memory and not threads;
         ``"threads"``, python-engineio's threading mode; ``"auto"``, the hub where it can serve.
     :param socketio_options: for ``socketio.Server`` and the transport: ``ping_interval``,
@@ -73,6 +74,7 @@ class WSGIApp:
         debug: bool | None = None,
         path: str = "socket.io",
         limits: Limits | None = None,
+        journal: Callable[[str], Journal] | None = None,
         transport: str = "auto",
         **socketio_options: Any,
     ) -> None:
@@ -96,7 +98,7 @@ class WSGIApp:
             )
         self._files = ClientFiles()
         self.sio = make_server(transport, **socketio_options)
-        self.syncs = _serve(self.sio, backends, self._application, event, debug, limits)
+        self.syncs = _serve(self.sio, backends, self._application, event, debug, limits, journal)
         self._said: set[str] = set()
 
     def __call__(
@@ -126,8 +128,9 @@ class WSGIApp:
 
     def _warn_of_processes(self) -> None:
         self._said.add("processes")
-        in_memory = (attached.Journal, MemoryJournal)
-        alone = [name for name, sync in self.syncs.items() if isinstance(sync.journal, in_memory)]
+        alone = [
+            name for name, sync in self.syncs.items() if isinstance(sync.journal, MemoryJournal)
+        ]
         if alone:
             logger.warning(
                 "several processes serve this application, and the journal of %s is in the memory "
@@ -170,6 +173,7 @@ def setup_sync(
     event: str = "backend",
     debug: bool | None = None,
     limits: Limits | None = None,
+    journal: Callable[[str], Journal] | None = None,
     app: object = None,
 ) -> dict[str, Sync]:
     """Serve *backends* on a ``socketio.Server`` that exists already.
@@ -184,7 +188,7 @@ def setup_sync(
     if not isinstance(sio, socketio.Server):
         raise TypeError(f"setup_sync() takes a socketio.Server, not {sio!r:.100}")
     _check(backends, event)
-    return _serve(sio, backends, _application(app), event, debug, limits)
+    return _serve(sio, backends, _application(app), event, debug, limits, journal)
 
 
 def _serve(
@@ -194,6 +198,7 @@ def _serve(
     event: str,
     debug: bool | None,
     limits: Limits | None,
+    journal: Callable[[str], Journal] | None,
 ) -> dict[str, Sync]:
     if limits is not None and not isinstance(limits, Limits):
         raise TypeError(f"limits are given as backboneio.Limits(...), not {limits!r:.100}")
@@ -206,6 +211,7 @@ def _serve(
             limits=limits,
             context=application.context,
             is_current=application.is_current,
+            make_journal=journal,
         )
         for name, backend in backends.items()
     }

@@ -14,7 +14,7 @@ import pytest
 import socketio
 
 import backboneio
-from backboneio.sockets import SyncSocket
+from backboneio.sync import SyncSocket
 
 from .databases import database, postgresql  # noqa: F401
 from .support import Client, LiveServer, ServerProcess, Wire

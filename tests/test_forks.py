@@ -42,3 +42,52 @@ def test_all_that_is_registered_and_alive_is_made_anew_in_order() -> None:
     done = run(REGISTRY)
     assert done.stdout.split() == ["first", "broken", "last", "parent", "0"]
     assert "a Part cannot be made anew after a fork" in done.stderr
+
+
+WHILE_LOCKED = """
+import os, threading
+import backboneio
+from backboneio.testing import SyncClient
+
+messages = backboneio.create_backend()
+messages.use(backboneio.middleware.memory_store())
+app = backboneio.WSGIApp(lambda environ, start_response: [], {"messages": messages})
+client = SyncClient(app, "messages")
+client.create({"id": 1})
+
+# Another thread is inside everything at the moment of the fork.
+held, done = threading.Event(), threading.Event()
+sync = app.syncs["messages"]
+
+def hold():
+    with (
+        sync.journal._lock, messages.turns._lock, messages.answers._lock, messages._registering,
+        sync.channels_lock, sync._strand._running, sync.journal._strand._running,
+    ):
+        held.set()
+        done.wait()
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    told = []
+    messages.on("updated", told.append)
+    messages.call("update", {"id": 1, "text": "child"})
+    messages.emit("updated", {"id": 1})
+    with messages.turn(1):
+        pass
+    other = SyncClient(app, "messages")
+    other.update({"id": 1, "text": "again"})
+    print(len(told), len(client.received), len(other.received), flush=True)
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+done.set()
+thread.join()
+print("parent", status)
+"""
+
+
+def test_a_child_forked_while_locks_are_held_does_not_hang() -> None:
+    assert run(WHILE_LOCKED).stdout.split() == ["3", "0", "0", "parent", "0"]

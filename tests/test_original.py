@@ -7,6 +7,7 @@ test_javascript.py and in tests/e2e.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from unittest.mock import Mock
 
@@ -17,6 +18,7 @@ import socketio
 
 import backboneio
 from backboneio.backend import Backend
+from backboneio.model import Outcome
 from backboneio.request import Request, Response
 from backboneio.testing import SyncClient
 
@@ -31,11 +33,12 @@ def handle(backend: Backend) -> Any:
     """Run a request through the stack and return how it was settled: (error, result)."""
 
     def handle(method: str, model: Any = None) -> tuple[Any, Any]:
-        settled: list[tuple[Any, Any]] = []
-        res = Response(lambda err, result, text, notify: settled.append((err, result)))
-        backend.handle(Request(method, {} if model is None else model), res)
+        settled: list[Outcome] = []
+        backend.handle(Request(method, {} if model is None else model), Response(settled.append))
         assert len(settled) < 2
-        return settled[0] if settled else (None, None)
+        if not settled:
+            return None, None
+        return settled[0].error, json.loads(settled[0].result or "null")
 
     return handle
 

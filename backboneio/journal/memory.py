@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import secrets
 import threading
 import time
-import weakref
 from collections import deque
 from functools import partial
 
+from .. import forks
+from ..json import byte_length
 from ..limits import Limits
 from ..model import Change, Draft
 from ..strand import Strand
@@ -44,11 +44,15 @@ class MemoryJournal:
         self._forgotten = 0  # the last rev that was dropped
         self._strand = Strand()
         self._followers: tuple[Deliver, ...] = ()  # replaced as a whole
-        self.begin_epoch()
-        _journals.add(self)
+        self._begin_epoch()
+        forks.register(self)
 
-    def begin_epoch(self) -> None:
+    def after_fork(self) -> None:
         """Count as another journal from now on."""
+        self._lock = threading.Lock()
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
         self.epoch = secrets.token_urlsafe(9)
 
     def append(self, draft: Draft, token: object = None) -> None:
@@ -58,7 +62,7 @@ class MemoryJournal:
             change = draft.at(self._rev)
             now = time.monotonic()
             self._kept.append((now, change))
-            self._bytes += _size(change)
+            self._bytes += byte_length(change.text)
             self._trim(now)
             self._strand.post(partial(self._deliver, change, token))
         self._strand.run()
@@ -101,23 +105,5 @@ class MemoryJournal:
             or kept[0][0] < oldest
         ):
             _, dropped = kept.popleft()
-            self._bytes -= _size(dropped)
+            self._bytes -= byte_length(dropped.text)
             self._forgotten = dropped.rev
-
-
-def _size(change: Change) -> int:
-    """Return the bytes of a change's model, as UTF-8."""
-    text = change.text
-    return len(text) if text.isascii() else len(text.encode())
-
-
-_journals: weakref.WeakSet[MemoryJournal] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for journal in _journals:
-        journal.begin_epoch()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

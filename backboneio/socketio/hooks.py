@@ -14,13 +14,13 @@ from socketio import packet as socketio_packet
 
 from .. import transport
 from ..errors import BadRequest, client_error, error_object
-from ..sockets import SyncSocket
-from ..sync import Context, Sync
+from ..execution import Context, ParkedThread
+from ..sync import Sync, SyncSocket
 from ..transport import BadMessage
 from . import threads
 from .manager import guard
 from .packets import ANNOUNCEMENT, Event, Malformed, OversizedAuth, Packet, checked
-from .wire import ParkedThread, SocketIOWire
+from .wire import SocketIOWire
 
 logger = logging.getLogger("backboneio.socketio")
 

@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Callable, Collection, Container
-from typing import Protocol
 
 import socketio
 from engineio import packet as engineio_packet
 from socketio import packet as socketio_packet
 
 from .. import json
+from ..execution import Parked, ParkedThread
 from .packets import Packet
-
-
-class Parked(Protocol):
-    """A client that waits for something which is not its to say; see :meth:`SocketIOWire.park`."""
-
-    def resume(self, function: Callable[[], object]) -> None:
-        """Go on with *function*, before any further input of the client; once, from any thread."""
-
-    def wait(self) -> None:
-        """What the handler that has parked the client does last."""
-
-
-class ParkedThread:
-    """Parks a client that has a thread of its own: the thread waits."""
-
-    def __init__(self) -> None:
-        self._resumed: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-
-    def resume(self, function: Callable[[], object]) -> None:
-        """Let the client's thread go on with *function*."""
-        self._resumed.put(function)
-
-    def wait(self) -> None:
-        """Wait for the function, and run it."""
-        self._resumed.get()()
 
 
 class SocketIOWire:

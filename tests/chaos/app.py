@@ -334,7 +334,7 @@ def create() -> flask.Flask:
         writers.put(None, "put", FENCE, token)
         for channel in CHANNELS:
             rows = {str(row["id"]): row for row in store.rows(channel)}
-            rev = wrapped.syncs["items"].journal.rev
+            rev = wrapped.stats()["backends"]["items"]["rev"]
             history.add("server", "store", channel=channel, models=rows, rev=rev)
         return token
 

@@ -17,7 +17,7 @@ import pytest
 import backboneio
 from backboneio.testing import SyncClient
 
-from .support import together, wait_until
+from ..support import together, wait_until
 
 CLIENT = "a-random-secret-of-one-page"
 
@@ -838,21 +838,32 @@ def test_a_turn_that_cannot_be_had_is_a_conflict(
 # Several applications, and what is left of clients
 
 
-def test_two_applications_with_one_backend_do_not_hear_each_other(
-    messages: backboneio.Backend,
+@pytest.mark.parametrize("names", [("messages", "messages"), ("messages", "posts")])
+def test_all_applications_and_names_of_a_backend_hear_each_other_in_one_order(
+    messages: backboneio.Backend, names: tuple[str, str]
 ) -> None:
-    apps = [flask.Flask("one"), flask.Flask("two")]
-    for app in apps:
-        backboneio.listen(app, {"messages": messages})
-    (one, one_more), (two, _) = [
-        (SyncClient(app, "messages"), SyncClient(app, "messages")) for app in apps
+    """Two applications that serve a backend, and one that serves it under two names."""
+    if names[0] == names[1]:
+        apps = [flask.Flask("one"), flask.Flask("two")]
+        for app in apps:
+            backboneio.listen(app, {"messages": messages})
+    else:
+        apps = [flask.Flask("one")] * 2
+        backboneio.listen(apps[0], dict.fromkeys(names, messages))
+    (one, one_more), (two, two_more) = [
+        (SyncClient(app, name), SyncClient(app, name))
+        for app, name in zip(apps, names, strict=True)
     ]
     one.create({"id": 1})
-    assert len(one_more.received) == 1
-    assert two.received == []
-    messages.emit("created", {"id": 2})  # server code tells the clients of every application
-    assert len(one_more.received) == 2
-    assert len(two.received) == 1
+    two.create({"id": 2})
+    messages.emit("created", {"id": 3})
+    one.create({"id": 4})
+    everything = [(rev, {"id": rev}) for rev in (1, 2, 3, 4)]
+    assert history(one_more) == history(two_more) == everything
+    assert history(one) == [change for change in everything if change[0] not in (1, 4)]
+    assert history(two) == [change for change in everything if change[0] != 2]
+    assert one.meta["rev"] == 4
+    assert one.meta["epoch"] == two.meta["epoch"]
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from . import json
-from .attached import Change
-from .errors import BadRequest
-from .json import json_type
-from .limits import Limits
+from .. import json
+from ..errors import BadRequest
+from ..json import JSONText, json_type
+from ..limits import Limits
+from ..model import Change, Channel
 
 #: Characters of the secret that a client's request ids are remembered under.
 MIN_CLIENT, MAX_CLIENT = 16, 128
@@ -33,19 +33,20 @@ INHERITED = frozenset(
     )
 )
 
-Channel = str | None
-
 
 class ListenArguments(NamedTuple):
     """The argument of ``listen``.
 
     :ivar since: (epoch, rev) of the last change that the client has seen, or None.
     :ivar client: what the client's request ids are remembered under, or None.
+    :ivar unanswered: the ids of the requests that it has sent and has no answer to, or None when
+        it does not say.
     """
 
     channel: Channel
-    since: tuple[str, int] | None
-    client: str | None
+    since: tuple[str, int] | None = None
+    client: str | None = None
+    unanswered: list[str] | None = None
 
 
 class SyncArguments(NamedTuple):
@@ -60,33 +61,53 @@ class SyncArguments(NamedTuple):
 
 
 def parse_listen(args: Sequence[Any], limits: Limits) -> ListenArguments:
-    """Parse ``listen``: a channel, null, or ``{channel, since?: {epoch, rev}, client?}``.
+    """Parse ``listen``: a channel, null, or ``{channel, since?, client?, unanswered?}``.
 
     :raises BadRequest: naming the field that is wrong.
     """
     given = args[0] if args else None
     if not isinstance(given, dict):
-        return ListenArguments(parse_channel(given, limits), None, None)
-    channel = parse_channel(given.get("channel"), limits)
-    since, client = given.get("since"), given.get("client")
-    seen = None
-    if since is not None:
-        if not isinstance(since, dict):
-            raise BadRequest(f"since: must be {{epoch, rev}}, not {json_type(since)}")
-        epoch, rev = since.get("epoch"), since.get("rev")
-        if not isinstance(epoch, str):
-            raise BadRequest(f"since.epoch: must be a string, not {json_type(epoch)}")
-        if not isinstance(rev, int) or isinstance(rev, bool) or rev < 0:
-            shown = rev if isinstance(rev, (int, float)) else json_type(rev)
-            raise BadRequest(f"since.rev: must be a whole number from 0, not {shown}")
-        seen = (epoch, rev)
+        return ListenArguments(parse_channel(given, limits))
+    return ListenArguments(
+        parse_channel(given.get("channel"), limits),
+        _parse_since(given.get("since")),
+        _parse_client(given.get("client")),
+        _parse_unanswered(given.get("unanswered"), limits),
+    )
+
+
+def _parse_since(since: Any) -> tuple[str, int] | None:
+    if since is None:
+        return None
+    if not isinstance(since, dict):
+        raise BadRequest(f"since: must be {{epoch, rev}}, not {json_type(since)}")
+    epoch, rev = since.get("epoch"), since.get("rev")
+    if not isinstance(epoch, str):
+        raise BadRequest(f"since.epoch: must be a string, not {json_type(epoch)}")
+    if not isinstance(rev, int) or isinstance(rev, bool) or rev < 0:
+        shown = rev if isinstance(rev, (int, float)) else json_type(rev)
+        raise BadRequest(f"since.rev: must be a whole number from 0, not {shown}")
+    return epoch, rev
+
+
+def _parse_client(client: Any) -> str | None:
     if client is not None and (
         not isinstance(client, str) or not MIN_CLIENT <= len(client) <= MAX_CLIENT
     ):
         raise BadRequest(
             f"client: must be a random string of {MIN_CLIENT} to {MAX_CLIENT} characters"
         )
-    return ListenArguments(channel, seen, client)
+    return client
+
+
+def _parse_unanswered(ids: Any, limits: Limits) -> list[str] | None:
+    if ids is None:
+        return None
+    if not isinstance(ids, list):
+        raise BadRequest(f"unanswered: must be a list, not {json_type(ids)}")
+    if len(ids) > limits.max_answers:
+        raise BadRequest(f"unanswered: at most {limits.max_answers} ids, not {len(ids)}")
+    return [_parse_name("unanswered", one, limits) for one in ids]
 
 
 def parse_sync(args: Sequence[Any], limits: Limits, id_attribute: str) -> SyncArguments:
@@ -150,20 +171,37 @@ def _check_model_id(model_id: Any, key: str, max_length: int) -> None:
         raise BadRequest(f"model.{key}: must be a string or a number, not {json_type(model_id)}")
 
 
-def change_text(change: Change, to: tuple[Channel] | None) -> str:
+def change_text(change: Change, to: tuple[Channel] | None) -> JSONText:
     """Return the JSON of ``[method, model, meta]``.
 
     :param to: the channel whose listeners are told; None for a change that everyone is told of.
     """
     channel = "" if to is None else f',"channel":{json.dumps(to[0])}'
-    return f'[{json.dumps(change.method)},{change.text},{{"rev":{change.rev}{channel}}}]'
+    meta = f'{{"rev":{change.rev}{channel}{_whole(change.whole)}}}'
+    return JSONText(f"[{json.dumps(change.method)},{change.text},{meta}]")
 
 
-def synced_text(change: Change, to: tuple[Channel] | None) -> str:
+def synced_text(change: Change, to: tuple[Channel] | None) -> JSONText:
     """Return the JSON of the event ``synced``."""
-    return '["synced",' + change_text(change, to)[1:]
+    return JSONText('["synced",' + change_text(change, to)[1:])
 
 
-def answer_text(result: str, rev: int, epoch: str) -> str:
-    """Return the JSON of the ack of a request; *result* is JSON already."""
-    return f'[null,{result},{{"rev":{rev},"epoch":"{epoch}"}}]'
+def answer_text(result: JSONText, rev: int, epoch: str, whole: bool = False) -> JSONText:
+    """Return the JSON of the ack of a request."""
+    return JSONText(f'[null,{result},{{"rev":{rev},"epoch":"{epoch}"{_whole(whole)}}}]')
+
+
+def listening_text(accepted: dict[str, Any], missed: Sequence[JSONText] | None) -> JSONText:
+    """Return the JSON of the ack of ``listen``.
+
+    :param missed: the changes that the client has missed, as of :func:`change_text`; None when that
+        is not known, or it did not ask.
+    """
+    text = json.dumps(accepted)
+    if missed is not None:
+        return JSONText(f'[{text[:-1]},"missed":[{",".join(missed)}]}}]')
+    return JSONText(f"[{text}]")
+
+
+def _whole(whole: bool) -> str:
+    return ',"whole":true' if whole else ""

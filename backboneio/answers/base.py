@@ -1,0 +1,72 @@
+"""Answers: what a backend asks of whatever remembers how requests were answered."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from ..json import JSONText
+
+
+class Claim(enum.Enum):
+    """What became of asking for a request's answer, where there is none yet."""
+
+    #: It was never seen: whoever asked handles it, and then gives or drops it.
+    NEW = enum.auto()
+    #: Its first try still runs: wait for it.
+    RUNNING = enum.auto()
+
+
+#: Takes the answer that somebody waited for, or the reason why there is none.
+Ready = Callable[[JSONText | Exception], object]
+
+
+class Answers(Protocol):
+    """The answers of one backend by client and request id (guarantee G5: once).
+
+    A client that lost a connection sends what was not answered again, under the same id, and gets
+    the answer of the first try, also while that is still running. What names a client is a secret:
+    whoever knows it reads its answers.
+
+    An answer is the JSON text of a list: the arguments of an ack. Nothing here blocks for another
+    request; no lock is held while anybody is told.
+    """
+
+    def claim(self, client: str, request_id: str, content: bytes) -> JSONText | Claim:
+        """Return the answer of a request, or what to do where there is none.
+
+        :param content: a digest of the request, the same in every process.
+        :raises Conflict: when the id was used for another request.
+        """
+
+    def wait(self, client: str, request_id: str, ready: Ready) -> None:
+        """Call *ready* with the answer of a request whose first try runs.
+
+        With a :class:`Timeout` when it runs for longer than ``Limits.answer_timeout``. *ready* is
+        called exactly once, from any thread, possibly before this returns; it must not block.
+        """
+
+    def give(self, client: str, request_id: str, answer: JSONText) -> None:
+        """Keep the answer of a request that was claimed, and tell those who wait for it."""
+
+    def drop(self, client: str, request_id: str) -> None:
+        """Forget a request that was claimed and not handled: it may be sent again."""
+
+    def arrived(self, client: str) -> None:
+        """A client is here (once for every connection of it): from now on all is remembered."""
+
+    def left(self, client: str) -> None:
+        """One of a client's connections is gone; it may come back and ask."""
+
+    def unknown(self, client: str, unanswered: Sequence[str]) -> list[str]:
+        """Return those requests that may have been handled and forgotten.
+
+        Asked when a client comes (back), before :meth:`arrived`.
+
+        :param unanswered: the ids of all the requests that it has sent and has no answer to; other
+            answers of it may be forgotten.
+        """
+
+    def stats(self) -> dict[str, int]:
+        """Return how many ``answers`` are kept, and their ``answer_bytes``, as far as is known."""

@@ -1,0 +1,295 @@
+"""MemoryAnswers: what was answered to which request id, in the memory of this process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+
+from .. import forks
+from ..deadlines import Deadline, deadlines
+from ..errors import Conflict, Timeout, Unavailable
+from ..json import JSONText, byte_length
+from ..limits import Limits
+from .base import Claim, Ready
+
+#: Bytes that an answer costs beside its text.
+_OVERHEAD = 512
+
+
+class MemoryAnswers:
+    """The answers of one backend, each client's apart from the others'.
+
+    An answer is kept for as long as its client may ask for it: while it is connected (for
+    ``Limits.max_answer_age`` seconds: then a connection that still lives has delivered it), and
+    after it has gone for as long again. A client has a share of its own, ``max_client_answers`` and
+    ``max_client_answer_bytes``; beyond it, it loses its own oldest. Beyond ``max_answers`` and
+    ``max_answer_bytes`` of all clients, who holds most loses its oldest, or where all hold the same
+    whoever got none for the longest. A client that has lost what it may still ask
+    for is told so when it comes back: :meth:`unknown`. What is running is bounded by the clients,
+    each of which runs, or waits for, one request.
+
+    ``_lock`` protects everything here; nobody is told or waited for under it.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._lock = threading.Lock()
+        self._clients: dict[str, _Client] = {}
+        self._gone: OrderedDict[str, _Client] = OrderedDict()  # of them; who went first, first
+        self._holders: OrderedDict[str, _Client] = OrderedDict()  # whose last answer is the oldest
+        self._greedy: _Client | None = None  # who held most, as far as answers that came show
+        self._count = 0
+        self._bytes = 0
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        """Make the lock anew. The answers stay: they are this child's past, too."""
+        self._lock = threading.Lock()
+
+    def claim(self, client: str, request_id: str, content: bytes) -> JSONText | Claim:
+        """Return the answer of a request, or what to do where there is none."""
+        with self._lock:
+            one = self._clients.get(client)
+            if one is not None and not one.connections:
+                self._forget_gone(time.monotonic())  # it may be too old
+                one = self._clients.get(client)
+            if one is None:  # it did not say that it arrived
+                one = self._clients[client] = self._gone[client] = _Client(client)
+            answer = one.given.get(request_id) or one.running.get(request_id)
+            if answer is None:
+                one.running[request_id] = _Answer(content)
+                return Claim.NEW
+            if answer.content == content:
+                return Claim.RUNNING if answer.text is None else answer.text
+        raise Conflict(
+            f"id {request_id:.100}: was used for another request; every request needs its own"
+        )
+
+    def wait(self, client: str, request_id: str, ready: Ready) -> None:
+        """Call *ready* with the answer of a request whose first try runs."""
+        waiting = _Waiting(ready)
+        with self._lock:
+            one = self._clients.get(client)
+            given = None if one is None else one.given.get(request_id)
+            answer = None if one is None else one.running.get(request_id)
+            if answer is not None:
+                answer.waiting.append(waiting)
+        if answer is None:
+            ready(_forgotten() if given is None or given.text is None else given.text)
+            return
+        deadline = deadlines.after(
+            self._limits.answer_timeout, partial(self._expire, answer, waiting)
+        )
+        with self._lock:
+            if waiting in answer.waiting:
+                waiting.deadline = deadline
+                return
+        deadline.cancel()  # it was quicker
+
+    def _expire(self, answer: _Answer, waiting: _Waiting) -> None:
+        with self._lock:
+            if waiting not in answer.waiting:
+                return
+            answer.waiting.remove(waiting)
+        waiting.ready(Timeout("the first try of this request is still running"))
+
+    def give(self, client: str, request_id: str, answer: JSONText) -> None:
+        """Keep the answer of a request that was claimed, and tell those who wait for it."""
+        with self._lock:
+            one = self._clients.get(client)
+            claimed = None if one is None else one.running.pop(request_id, None)
+            if one is None or claimed is None:
+                return
+            claimed.text = answer
+            waiting, claimed.waiting = claimed.waiting, []
+            claimed.time = time.monotonic()
+            one.given[request_id] = claimed
+            size = byte_length(answer)
+            one.bytes += size
+            self._bytes += size
+            self._count += 1
+            if self._greedy is None or one.weight() > self._greedy.weight():
+                self._greedy = one
+            self._holders[client] = one
+            self._holders.move_to_end(client)
+            if client in self._gone:
+                one.left = claimed.time
+                self._gone.move_to_end(client)
+            self._trim(one, claimed.time)
+        _tell(waiting, answer)
+
+    def drop(self, client: str, request_id: str) -> None:
+        """Forget a request that was claimed and not handled."""
+        with self._lock:
+            one = self._clients.get(client)
+            claimed = None if one is None else one.running.pop(request_id, None)
+            waiting = [] if claimed is None else claimed.waiting
+            if claimed is not None:
+                claimed.waiting = []
+        _tell(waiting, _forgotten())
+
+    def arrived(self, client: str) -> None:
+        """A client is here: from now on all is remembered."""
+        with self._lock:
+            one = self._clients.get(client)
+            if one is None:
+                one = self._clients[client] = _Client(client)
+            self._gone.pop(client, None)
+            one.connections += 1
+
+    def left(self, client: str) -> None:
+        """One of a client's connections is gone; it may come back and ask."""
+        with self._lock:
+            one = self._clients.get(client)
+            if one is None:
+                return
+            one.connections -= 1
+            if not one.connections:
+                one.left = time.monotonic()
+                self._gone[client] = one
+                self._forget_gone(one.left)
+
+    def unknown(self, client: str, unanswered: Sequence[str]) -> list[str]:
+        """Return those requests that may have been handled and forgotten."""
+        with self._lock:
+            one = self._clients.get(client)
+            if one is None:
+                return list(unanswered)
+            asked = set(unanswered)
+            for request_id in [known for known in one.given if known not in asked]:
+                self._forget(one, request_id)  # the client has it
+            unknown = [
+                request_id
+                for request_id in unanswered
+                if request_id not in one.given and request_id not in one.running
+            ]
+            if one.complete:
+                return []
+            one.complete = True  # what is missing has just been said
+            return unknown
+
+    def stats(self) -> dict[str, int]:
+        """Return how many answers are kept, and their bytes."""
+        with self._lock:
+            return {"answers": self._count, "answer_bytes": self._bytes}
+
+    # Under the lock
+
+    def _trim(self, one: _Client, now: float) -> None:
+        """Keep to the limits after *one* got an answer."""
+        assert self._lock.locked()
+        limits = self._limits
+        self._forget_gone(now)
+        while one.given and (
+            len(one.given) > limits.max_client_answers
+            or one.bytes > limits.max_client_answer_bytes
+            or one.is_delivered(now - limits.max_answer_age)
+        ):
+            self._lose(one, now)
+        while self._count > limits.max_answers or self._bytes > limits.max_answer_bytes:
+            self._lose(self._victim(), now)
+
+    def _victim(self) -> _Client:
+        """Return who is to lose an answer: who holds more than others, else who was silent."""
+        greedy, average = self._greedy, (self._count * _OVERHEAD + self._bytes) / len(self._holders)
+        if greedy is not None and greedy.given and greedy.weight() > average:
+            return greedy
+        return next(iter(self._holders.values()))
+
+    def _forget_gone(self, now: float) -> None:
+        """Forget the clients that will not come back."""
+        gone, limits = self._gone, self._limits
+        while gone:
+            one = next(iter(gone.values()))
+            if one.left > now - limits.max_answer_age and len(gone) <= limits.max_answers:
+                return
+            del gone[one.name]
+            if one.running:  # it is looked at again when that is done
+                one.left = now
+                gone[one.name] = one
+                return
+            del self._clients[one.name]
+            for request_id in list(one.given):
+                self._forget(one, request_id)
+            if self._greedy is one:
+                self._greedy = None
+
+    def _lose(self, one: _Client, now: float) -> None:
+        """Forget the oldest answer of a client, which may still ask for it."""
+        if not one.is_delivered(now - self._limits.max_answer_age):
+            one.complete = False
+        self._forget(one, next(iter(one.given)))
+
+    def _forget(self, one: _Client, request_id: str) -> None:
+        size = byte_length(one.given.pop(request_id).text or "")
+        one.bytes -= size
+        self._bytes -= size
+        self._count -= 1
+        if not one.given:
+            del self._holders[one.name]
+
+
+class _Client:
+    """What is known of one client.
+
+    :ivar connections: how many it has.
+    :ivar left: when it lost the last one.
+    :ivar complete: whether nothing was forgotten that it may still ask for.
+    :ivar given: the answers by request id, oldest first; *bytes* is their size.
+    :ivar running: the requests that are being handled.
+    """
+
+    __slots__ = ("bytes", "complete", "connections", "given", "left", "name", "running")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.connections = 0
+        self.left = time.monotonic()
+        self.complete = True
+        self.given: dict[str, _Answer] = {}
+        self.running: dict[str, _Answer] = {}
+        self.bytes = 0
+
+    def weight(self) -> int:
+        """What its answers cost, in bytes."""
+        return self.bytes + len(self.given) * _OVERHEAD
+
+    def is_delivered(self, before: float) -> bool:
+        """Whether it must have got its oldest answer, if that was given before this time."""
+        return self.connections > 0 and next(iter(self.given.values())).time < before
+
+
+class _Answer:
+    """The answer to one request: there already, or to come."""
+
+    __slots__ = ("content", "text", "time", "waiting")
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.text: JSONText | None = None
+        self.time = 0.0
+        self.waiting: list[_Waiting] = []
+
+
+class _Waiting:
+    """Somebody who waits for an answer."""
+
+    __slots__ = ("deadline", "ready")
+
+    def __init__(self, ready: Ready) -> None:
+        self.ready = ready
+        self.deadline: Deadline | None = None
+
+
+def _tell(all_waiting: list[_Waiting], answer: JSONText | Exception) -> None:
+    for waiting in all_waiting:
+        if waiting.deadline is not None:
+            waiting.deadline.cancel()
+        waiting.ready(answer)
+
+
+def _forgotten() -> Unavailable:
+    return Unavailable("the answer was forgotten; whether the change was made is not known")

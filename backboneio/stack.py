@@ -1,0 +1,205 @@
+"""The stack of layers, and a request's descent through them."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from .errors import handed
+from .request import CRUD, Request, Response, changes
+
+logger = logging.getLogger("backboneio.stack")
+
+Layer = Callable[..., object]
+
+
+#: Stands for every method that changes something: all but ``read`` and ``listen``.
+WRITE = "write"
+
+#: What people register layers for that never run, and what Backbone calls it when it asks a server.
+_MISNAMED = {"save": "create, update and patch", "destroy": "delete", "fetch": "read"}
+
+
+class Registered(NamedTuple):
+    """A layer, as it was registered.
+
+    :ivar methods: the methods that it is for; None for all.
+    """
+
+    function: Layer
+    methods: frozenset[str] | None
+    takes_error: bool
+    takes_next: bool
+
+    @classmethod
+    def of(cls, layer: Layer, methods: frozenset[str] | None) -> Registered:
+        """Register *layer*.
+
+        :raises TypeError: when it is none.
+        """
+        return cls(layer, methods, *_parameters(layer))
+
+    def names(self, method: str) -> bool:
+        """Whether it was registered for this very method."""
+        return self.methods is not None and method in self.methods
+
+    def serves(self, method: str) -> bool:
+        """Whether it takes part in requests of *method*."""
+        return (
+            self.methods is None
+            or method in self.methods
+            or (WRITE in self.methods and changes(method))
+        )
+
+
+class Stack:
+    """The layers as they are between two registrations."""
+
+    __slots__ = ("_serving", "layers")
+
+    def __init__(self, layers: tuple[Registered, ...] = ()) -> None:
+        self.layers = layers
+        self._serving: dict[str, tuple[Registered, ...]] = {}
+
+    def knows(self, method: str) -> bool:
+        """Whether *method* may be asked for: it is Backbone's, or a layer is registered for it."""
+        return method in CRUD or (
+            method not in ("listen", WRITE) and any(layer.names(method) for layer in self.layers)
+        )
+
+    def handle(self, req: Request, res: Response) -> None:
+        """Run *req* through the layers, on this thread.
+
+        :raises Exception: the error that no layer took.
+        """
+        _Descent(self._serving_of(req.method), req, res).go(0, None)
+
+    def doubts(self) -> list[str]:
+        """Return what is probably not meant as it was registered, for people to read."""
+        doubts = []
+        for layer in self.layers:
+            name = getattr(layer.function, "__name__", repr(layer.function))
+            doubts += [
+                f"the layer {name} is for {method!r} and never runs: the methods of Backbone's "
+                f"{method}() are {meant}"
+                for method, meant in _MISNAMED.items()
+                if layer.names(method)
+            ]
+            if layer.takes_next and layer.serves("update") and not layer.serves("patch"):
+                doubts.append(
+                    f"the layer {name} is for 'update' and not for 'patch', which changes models, "
+                    f"too: {{patch: true}} passes it by; {WRITE!r} stands for every method that "
+                    "changes something"
+                )
+        return doubts
+
+    def _serving_of(self, method: str) -> tuple[Registered, ...]:
+        """Return the layers for *method*; worked out once."""
+        layers = self._serving.get(method)
+        if layers is None:
+            layers = tuple(layer for layer in self.layers if layer.serves(method))
+            if self.knows(method) or method == "listen":  # a name made up is not kept
+                self._serving[method] = layers
+        return layers
+
+
+class _Descent:
+    """One request on its way down the layers."""
+
+    __slots__ = ("layers", "raised", "req", "res", "unhandled")
+
+    def __init__(self, layers: Sequence[Registered], req: Request, res: Response) -> None:
+        self.layers = layers
+        self.req = req
+        self.res = res
+        self.unhandled: BaseException | None = None  # went past the bottom, is on its way up
+        self.raised: list[BaseException] = []  # were raised, not handed on: not for clients
+
+    def go(self, index: int, err: object) -> None:
+        """Run the layers from *index* on; with an error only those that take one."""
+        layers = self.layers
+        while index < len(layers):
+            layer = layers[index]
+            index += 1
+            if layer.takes_error is (err is None):
+                continue
+            try:
+                if err is not None:
+                    layer.function(err, self.req, self.res, _Next(self, index))
+                elif layer.takes_next:
+                    layer.function(self.req, self.res, _Next(self, index))
+                else:
+                    layer.function(self.req, self.res)
+                return
+            except Exception as exc:
+                if exc is self.unhandled:
+                    raise
+                if self.res.ended:
+                    logger.exception("a layer failed after the answer to %r", self.req.method)
+                    return
+                self.raised.append(exc)
+                err = exc
+        if err is None:
+            self.res.end(self.req.model)
+            return
+        raised = next((exc for exc in self.raised if exc is err), None)
+        self.unhandled = handed(err) if raised is None else raised
+        raise self.unhandled
+
+
+class _Next:
+    """The ``next`` of one layer."""
+
+    __slots__ = ("called", "descent", "index")
+
+    def __init__(self, descent: _Descent, index: int) -> None:
+        self.descent = descent
+        self.index = index
+        self.called = False
+
+    def __call__(self, err: object = None) -> None:
+        if err is None:
+            if self.called:
+                raise RuntimeError("next() was called twice by one layer")
+            self.called = True
+        self.descent.go(self.index, err)
+
+
+def _parameters(layer: Layer) -> tuple[bool, bool]:
+    """Return (takes an error, takes next), from the number of positional parameters of *layer*."""
+    name = getattr(layer, "__name__", layer)
+    if inspect.isclass(layer):
+        raise TypeError(f"{name} is a class: a layer is a function, or an object that is callable")
+    if inspect.iscoroutinefunction(layer):
+        raise TypeError(f"{name} is asynchronous: a layer blocks until it is done")
+    try:
+        # Of the layer itself, and not of a function of another shape that it wraps,
+        signature = inspect.signature(layer, follow_wrapped=False)
+        if _takes_any_number(signature):  # unless it hands on whatever it is given.
+            signature = inspect.signature(layer)
+    except (TypeError, ValueError):  # a builtin without a signature
+        return False, True
+    parameters = signature.parameters.values()
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = sum(p.default is p.empty for p in positional)
+    any_number = _takes_any_number(signature)
+    most = max(3, len(positional)) if any_number else len(positional)
+    must = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    # A function that needs nothing is rather one that returns a layer, and was not called.
+    if not must and (required or any_number):
+        if required == 4:
+            return True, True
+        if required <= 3 <= most:
+            return False, True
+        if required <= 2 == most:
+            return False, False
+    raise TypeError(
+        f"{name} is not a layer: it takes (req, res), (req, res, next) or (err, req, res, next), "
+        f"not {signature}"
+    )
+
+
+def _takes_any_number(signature: inspect.Signature) -> bool:
+    return any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())

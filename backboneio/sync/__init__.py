@@ -1,0 +1,6 @@
+"""Backends on Socket.IO namespaces: what clients send, and what they are sent."""
+
+from .clients import SyncSocket, Wire
+from .namespace import Ack, Sync
+
+__all__ = ["Ack", "Sync", "SyncSocket", "Wire"]

@@ -1,0 +1,285 @@
+"""SyncSocket, Audience, Audiences: the clients of one backend, and who of them hears what."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from typing import Any, Protocol
+
+from .. import json
+from ..errors import SyncError, error_object
+from ..execution import Parked, ParkedThread
+from ..json import JSONText
+from ..model import Channel
+from ..request import Socket
+
+
+class Room(Protocol):
+    """What a socket needs of its :class:`~backboneio.sync.Sync`.
+
+    :ivar channels_lock: protects the ``channels`` of every socket; held for single steps, and
+        nothing is taken inside it.
+    """
+
+    channels_lock: threading.Lock
+
+    def in_order(self, job: Callable[[], object]) -> None:
+        """Run *job* after everything that was queued before it."""
+
+    def enter(self, socket: SyncSocket, membership: Membership) -> bool:
+        """Let *socket* hear a channel; on the strand."""
+
+    def exit(self, socket: SyncSocket, membership: Membership) -> None:
+        """Let *socket* hear nothing more of a channel; on the strand."""
+
+    def expel(self, socket: SyncSocket) -> None:
+        """Let *socket* hear and do nothing more."""
+
+
+class Wire(Protocol):
+    """How to reach clients. Nothing here blocks, and what is sent to one client keeps its order."""
+
+    def send(self, addresses: Collection[str], text: JSONText) -> None:
+        """Send an event to clients; *text* is the JSON of the list of its name and arguments."""
+
+    def park(self, address: str) -> Parked:
+        """Handle nothing more of a client's until it is resumed; asked on a thread of its own.
+
+        :raises KeyError: when there is no such client any more.
+        """
+
+    def disconnect(self, sid: str) -> None:
+        """Close a client's connection."""
+
+
+class Membership:
+    """A client's place in one channel, for as long as it is in :attr:`SyncSocket.channels`.
+
+    It is there before the stack has accepted the client, so that ``leave`` finds it meanwhile.
+
+    :ivar accepted: whether the client may hear the channel.
+    """
+
+    __slots__ = ("accepted", "channel")
+
+    def __init__(self, channel: Channel, accepted: bool = False) -> None:
+        self.channel = channel
+        self.accepted = accepted
+
+
+class SyncSocket(Socket):
+    """A client of one :class:`Sync`.
+
+    ``channels`` (in the order of listening) is changed under the sync's ``channels_lock``. Who
+    receives what is decided by the audiences, which only the sync's strand touches.
+
+    :ivar address: what the wire knows the client's connection by.
+    :ivar client: the secret that the client's request ids are remembered under; None until it has
+        told one, or one was made for it.
+    :ivar seen: the rev that it has seen when it came.
+    :ivar closed: whether its connection is gone. What it had sent still counts.
+    :ivar expelled: whether it was thrown out: nothing that it asks is done any more.
+    """
+
+    __slots__ = (
+        "address",
+        "auth",
+        "channels",
+        "client",
+        "closed",
+        "environ",
+        "expelled",
+        "seen",
+        "sid",
+        "sync",
+        "wire",
+    )
+
+    def __init__(
+        self,
+        sync: Room,
+        wire: Wire,
+        sid: str,
+        address: str,
+        environ: dict[str, Any],
+        auth: Any = None,
+    ) -> None:
+        self.sync = sync
+        self.wire = wire
+        self.sid = sid
+        self.address = address
+        self.environ = environ
+        self.auth = auth
+        self.channels: dict[Channel, Membership] = {}
+        self.client: str | None = None
+        self.seen = 0
+        self.closed = False
+        self.expelled = False
+
+    def emit(self, event: str, *args: Any) -> None:
+        """Send an event of your own."""
+        text = json.dumps([event, *args])
+        if not self.closed:
+            self.sync.in_order(partial(self._send, text))
+
+    def _send(self, text: JSONText) -> None:
+        if not self.closed:
+            self.wire.send((self.address,), text)
+
+    def join(self, channel: str | None) -> None:
+        """Let the client hear *channel*."""
+        with self.sync.channels_lock:
+            membership = self.channels.get(channel)
+            if membership is None:
+                membership = self.channels[channel] = Membership(channel)
+            membership.accepted = True
+        self.sync.in_order(partial(self.sync.enter, self, membership))
+
+    def leave(self, channel: str | None, err: SyncError | None = None) -> None:
+        """Take the client out of *channel* and tell it."""
+        if self.drop(channel):
+            self.emit("leave", channel, *([] if err is None else [error_object(err)]))
+
+    def disconnect(self) -> None:
+        """Close the connection."""
+        self.sync.expel(self)
+        self.wire.disconnect(self.sid)
+
+    def hears(self, channel: str | None) -> bool:
+        """Whether the client hears *channel*."""
+        membership = self.channels.get(channel)
+        return membership is not None and membership.accepted and not self.closed
+
+    # For the sync
+
+    def park(self) -> Parked:
+        """Handle nothing more of the client's until it is resumed."""
+        try:
+            return self.wire.park(self.address)
+        except KeyError:  # its connection has just ended, and what it has sent still counts
+            return ParkedThread()
+
+    def ask_for(self, channel: Channel) -> Membership:
+        """Return the place in a channel that the client asks to listen to, now the last one."""
+        with self.sync.channels_lock:
+            membership = self.channels.pop(channel, None) or Membership(channel)
+            self.channels[channel] = membership
+            return membership
+
+    def accept(self, membership: Membership) -> bool:
+        """Let the client into a channel, unless it was taken out of it meanwhile."""
+        with self.sync.channels_lock:
+            if self.channels.get(membership.channel) is not membership:
+                return False
+            membership.accepted = True
+            return True
+
+    def drop(self, channel: Channel) -> bool:
+        """Take the client out of a channel, and return whether it was in it, or about to be."""
+        with self.sync.channels_lock:
+            membership = self.channels.pop(channel, None)
+            if membership is not None:
+                membership.accepted = False
+        if membership is None:
+            return False
+        self.sync.in_order(partial(self.sync.exit, self, membership))
+        return True
+
+    def accepted_channels(self) -> list[Channel]:
+        """Return the channels that it may write to, the one listened to last at the end."""
+        with self.sync.channels_lock:
+            return [channel for channel, one in self.channels.items() if one.accepted]
+
+
+class Audience:
+    """Who listens to a channel, by the wire that reaches them. Only the strand touches it."""
+
+    __slots__ = ("addresses",)
+
+    def __init__(self) -> None:
+        self.addresses: dict[Wire, dict[str, None]] = {}
+
+    def add(self, socket: SyncSocket) -> None:
+        """Let *socket* hear."""
+        self.addresses.setdefault(socket.wire, {})[socket.address] = None
+
+    def discard(self, socket: SyncSocket) -> None:
+        """Let *socket* hear nothing more."""
+        addresses = self.addresses.get(socket.wire)
+        if addresses is not None:
+            addresses.pop(socket.address, None)
+            if not addresses:
+                del self.addresses[socket.wire]
+
+    def send(self, make_text: Callable[[], JSONText], but: str | None) -> None:
+        """Send an event to everyone but the client at the address *but*.
+
+        :param make_text: called once, and only when there is somebody to send it to.
+        """
+        text: JSONText | None = None
+        for wire, addresses in self.addresses.items():
+            if but is not None and but in addresses:
+                told: Collection[str] = [address for address in addresses if address != but]
+            else:
+                told = addresses.keys()
+            if told:
+                text = text or make_text()
+                wire.send(told, text)
+
+
+class Audiences:
+    """Who hears what. Only the strand touches it, so it needs no lock.
+
+    :ivar everyone: all who hear anything.
+    """
+
+    def __init__(self) -> None:
+        self.everyone = Audience()
+        self._by_channel: dict[Channel, Audience] = {}
+        self._heard_by: dict[SyncSocket, dict[Channel, Membership]] = {}
+
+    def __len__(self) -> int:
+        """The number of channels that somebody hears."""
+        return len(self._by_channel)
+
+    def of(self, channels: Collection[Channel]) -> Iterator[tuple[Channel, Audience]]:
+        """Yield those of the channels that somebody hears, with their audiences."""
+        for channel in channels:
+            audience = self._by_channel.get(channel)
+            if audience is not None:
+                yield channel, audience
+
+    def enter(self, socket: SyncSocket, membership: Membership) -> bool:
+        """Let *socket* hear a channel, unless it left or went away meanwhile."""
+        channel = membership.channel
+        if socket.closed or socket.channels.get(channel) is not membership:
+            return False
+        heard = self._heard_by.get(socket)
+        if heard is None:
+            heard = self._heard_by[socket] = {}
+            self.everyone.add(socket)
+        if channel not in heard:
+            self._by_channel.setdefault(channel, Audience()).add(socket)
+        heard[channel] = membership
+        return True
+
+    def exit(self, socket: SyncSocket, membership: Membership) -> None:
+        """Let *socket* hear nothing more of a channel, unless it has entered it anew."""
+        channel = membership.channel
+        heard = self._heard_by.get(socket)
+        if heard is None or heard.get(channel) is not membership:
+            return
+        del heard[channel]
+        audience = self._by_channel[channel]
+        audience.discard(socket)
+        if not audience.addresses:
+            del self._by_channel[channel]
+        if not heard:
+            del self._heard_by[socket]
+            self.everyone.discard(socket)
+
+    def forget(self, socket: SyncSocket) -> None:
+        """Let *socket* hear nothing more at all."""
+        for membership in list(self._heard_by.get(socket, {}).values()):
+            self.exit(socket, membership)

@@ -1,0 +1,288 @@
+"""MemoryAnswers: nothing is done twice, and nobody reads another client's answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from backboneio import Conflict, Limits, Timeout, Unavailable
+from backboneio.answers import Claim, MemoryAnswers
+from backboneio.json import JSONText
+
+from ..support import together
+
+
+def give(answers: MemoryAnswers, client: str, *ids: str, text: str = "[]") -> None:
+    for request_id in ids:
+        assert answers.claim(client, request_id, b"") is Claim.NEW
+        answers.give(client, request_id, JSONText(text))
+
+
+def known(answers: MemoryAnswers, client: str, *ids: str) -> list[str]:
+    """Which of the requests have an answer that can be had."""
+    found = []
+    for request_id in ids:
+        if answers.claim(client, request_id, b"") is Claim.NEW:
+            answers.drop(client, request_id)
+        else:
+            found.append(request_id)
+    return found
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """The time, to be moved."""
+    now = [100.0]
+    monkeypatch.setattr("backboneio.answers.memory.time.monotonic", lambda: now[0])
+    yield now
+
+
+def test_a_request_is_handled_once_and_answered_again() -> None:
+    answers = MemoryAnswers()
+    assert answers.claim("client", "id", b"1") is Claim.NEW
+    answers.give("client", "id", JSONText("[1]"))
+    assert answers.claim("client", "id", b"1") == "[1]"
+    assert answers.claim("client", "id", b"1") == "[1]"
+    assert answers.stats() == {"answers": 1, "answer_bytes": 3}
+
+
+def test_the_same_id_with_other_content_is_a_conflict() -> None:
+    answers = MemoryAnswers()
+    answers.claim("client", "id", b"1")
+    for _ in range(2):  # while it runs, and after
+        with pytest.raises(Conflict, match="id id: was used for another request"):
+            answers.claim("client", "id", b"2")
+        if _ == 0:
+            answers.give("client", "id", JSONText("[1]"))
+
+
+def test_another_client_with_the_same_id_is_another_request() -> None:
+    answers = MemoryAnswers()
+    give(answers, "ada", "id", text='["secret"]')
+    assert answers.claim("eve", "id", b"") is Claim.NEW
+
+
+def test_a_request_that_was_not_handled_may_be_sent_again() -> None:
+    answers = MemoryAnswers()
+    got: list[Any] = []
+    answers.claim("client", "id", b"1")
+    answers.wait("client", "id", got.append)
+    answers.drop("client", "id")
+    assert isinstance(got[0], Unavailable)
+    assert answers.claim("client", "id", b"1") is Claim.NEW
+
+
+@pytest.mark.usefixtures("restless")
+def test_of_many_at_once_one_handles_it_and_all_get_its_answer() -> None:
+    answers = MemoryAnswers()
+    handled = []
+
+    def ask() -> list[str]:
+        got: list[str] = []
+        for number in range(100):
+            request_id = f"id-{number}"
+            claim = answers.claim("client", request_id, b"")
+            if claim is Claim.NEW:
+                handled.append(number)
+                answers.give("client", request_id, JSONText(f"[{number}]"))
+                got.append(f"[{number}]")
+            elif claim is Claim.RUNNING:
+                there = threading.Event()
+                answers.wait(
+                    "client",
+                    request_id,
+                    lambda text, there=there: (got.append(text), there.set()),
+                )
+                assert there.wait(10)
+            else:
+                got.append(claim)
+        return got
+
+    assert together(*[ask] * 6) == [[f"[{number}]" for number in range(100)]] * 6
+    assert sorted(handled) == list(range(100))
+
+
+def test_waiting_for_the_first_try_has_an_end() -> None:
+    answers = MemoryAnswers(Limits(answer_timeout=0.01))
+    got: list[Any] = []
+    told = threading.Event()
+    assert answers.claim("client", "id", b"1") is Claim.NEW
+    assert answers.claim("client", "id", b"1") is Claim.RUNNING
+    answers.wait("client", "id", lambda answer: (got.append(answer), told.set()))
+    assert told.wait(10)
+    assert isinstance(got[0], Timeout)
+    assert "still running" in str(got[0])
+    answers.give("client", "id", JSONText("[1]"))
+    assert len(got) == 1
+    assert answers.claim("client", "id", b"1") == "[1]"
+
+
+# What is kept
+
+
+def test_a_client_has_a_share_of_its_own() -> None:
+    """One that asks and asks pushes out its own answers, and nobody else's."""
+    answers = MemoryAnswers(Limits(max_client_answers=3))
+    for client in ("honest", "greedy"):
+        answers.arrived(client)
+    give(answers, "honest", "a", "b")
+    give(answers, "greedy", *map(str, range(1000)))
+    assert known(answers, "honest", "a", "b") == ["a", "b"]
+    assert known(answers, "greedy", *map(str, range(1000))) == ["997", "998", "999"]
+    assert answers.stats()["answers"] == 5
+
+
+def test_a_client_has_a_share_of_the_bytes() -> None:
+    answers = MemoryAnswers(Limits(max_client_answer_bytes=200))
+    for client in ("honest", "greedy"):
+        answers.arrived(client)
+    give(answers, "honest", "a", text="x" * 150)
+    give(answers, "greedy", "0", "1", "2", text="é" * 40)  # 80 bytes each
+    assert known(answers, "honest", "a") == ["a"]
+    assert known(answers, "greedy", "0", "1", "2") == ["1", "2"]
+    assert answers.stats()["answer_bytes"] == 310
+
+
+def test_only_so_many_answers_are_kept() -> None:
+    answers = MemoryAnswers(Limits(max_answers=3))
+    give(answers, "client", *map(str, range(5)))
+    assert known(answers, "client", *map(str, range(5))) == ["2", "3", "4"]
+
+
+def test_only_so_many_bytes_of_answers_are_kept() -> None:
+    answers = MemoryAnswers(Limits(max_answer_bytes=100))
+    give(answers, "client", "0", "1", "2", text="x" * 40)
+    assert known(answers, "client", "0", "1", "2") == ["1", "2"]
+
+
+def test_who_holds_more_than_others_loses_first() -> None:
+    answers = MemoryAnswers(Limits(max_answers=10))
+    for client in ("honest", "greedy", "other"):
+        answers.arrived(client)
+    give(answers, "honest", "a", "b")
+    give(answers, "greedy", *map(str, range(100)))
+    give(answers, "other", "a")
+    give(answers, "greedy", *map(str, range(100, 200)))
+    assert known(answers, "honest", "a", "b") == ["a", "b"]
+    assert known(answers, "other", "a") == ["a"]
+    assert answers.stats()["answers"] == 10
+
+
+def test_answers_are_kept_until_a_client_has_been_gone_for_so_long(now: list[float]) -> None:
+    answers = MemoryAnswers(Limits(max_answer_age=300))
+    answers.arrived("client")
+    give(answers, "client", "id")
+    now[0] += 1000  # a long time, connected
+    answers.left("client")
+    now[0] += 299
+    assert known(answers, "client", "id") == ["id"]
+    now[0] += 2
+    assert known(answers, "client", "id") == []
+    assert answers.stats() == {"answers": 0, "answer_bytes": 0}
+
+
+def test_a_client_with_two_connections_has_not_gone_with_one(now: list[float]) -> None:
+    answers = MemoryAnswers()
+    answers.arrived("client")
+    answers.arrived("client")
+    give(answers, "client", "id")
+    answers.left("client")
+    now[0] += 10_000
+    assert known(answers, "client", "id") == ["id"]
+
+
+def test_what_a_connected_client_must_have_got_is_forgotten(now: list[float]) -> None:
+    answers = MemoryAnswers(Limits(max_answer_age=300))
+    answers.arrived("client")
+    give(answers, "client", "old")
+    now[0] += 301
+    give(answers, "client", "new")
+    assert answers.stats()["answers"] == 1
+    assert answers.unknown("client", ["new"]) == []
+
+
+def test_a_running_request_is_never_forgotten(now: list[float]) -> None:
+    answers = MemoryAnswers(Limits(max_answers=1, max_answer_age=240))
+    got: list[Any] = []
+    answers.claim("client", "slow", b"1")
+    for number in range(5):
+        now[0] += 1000
+        give(answers, "client", str(number))
+        give(answers, f"other-{number}", "id")
+    answers.wait("client", "slow", got.append)
+    answers.give("client", "slow", JSONText("[1]"))
+    assert got == ["[1]"]
+    assert answers.claim("client", "slow", b"1") == "[1]"
+
+
+# Who comes back
+
+
+def test_a_client_that_comes_back_is_told_what_may_have_been_forgotten() -> None:
+    answers = MemoryAnswers(Limits(max_client_answers=2))
+    answers.arrived("client")
+    give(answers, "client", "a", "b", "c")
+    answers.claim("client", "running", b"")
+    answers.left("client")
+    assert answers.unknown("client", ["a", "b", "c", "running", "never sent"]) == [
+        "a",
+        "never sent",
+    ]
+    # It knows that now, and what it sends from now on is remembered.
+    assert answers.unknown("client", ["b", "c", "later"]) == []
+
+
+def test_a_client_that_nothing_was_forgotten_of_may_send_everything_again() -> None:
+    answers = MemoryAnswers()
+    answers.arrived("client")
+    answers.left("client")
+    assert answers.unknown("client", ["never arrived"]) == []
+
+
+def test_a_client_that_is_not_known_may_have_done_anything() -> None:
+    """The server has started anew, or it was away for too long."""
+    answers = MemoryAnswers()
+    assert answers.unknown("client", ["a", "b"]) == ["a", "b"]
+    assert answers.unknown("client", []) == []
+
+
+def test_what_a_client_does_not_ask_for_any_more_is_forgotten() -> None:
+    answers = MemoryAnswers()
+    answers.arrived("client")
+    give(answers, "client", "a", "b", "c")
+    assert answers.unknown("client", ["b"]) == []
+    assert answers.stats()["answers"] == 1
+    assert known(answers, "client", "b") == ["b"]
+
+
+def test_those_who_have_gone_are_bounded(now: list[float]) -> None:
+    answers = MemoryAnswers(Limits(max_answers=10))
+    for number in range(100):
+        answers.arrived(str(number))
+        answers.left(str(number))
+    assert answers.unknown("0", ["a"]) == ["a"]
+    assert answers.unknown("99", ["a"]) == []
+    assert len(answers._clients) == 10
+
+
+@pytest.mark.usefixtures("restless")
+def test_any_number_of_threads_may_come_and_go() -> None:
+    answers = MemoryAnswers(Limits(max_answers=20, max_client_answers=5))
+
+    def work(name: str) -> None:
+        for number in range(200):
+            answers.arrived(name)
+            give(answers, name, str(number))
+            answers.unknown(name, [str(number)])
+            answers.left(name)
+
+    together(*[lambda name=name: work(name) for name in "abcdef"])
+    assert answers.stats() == {"answers": 6, "answer_bytes": 12}
+
+
+def test_a_limit_that_would_break_the_promise_is_refused() -> None:
+    with pytest.raises(ValueError, match="max_answer_age: 239 seconds are too short"):
+        Limits(max_answer_age=239)

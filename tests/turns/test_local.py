@@ -1,0 +1,231 @@
+"""LocalTurns: one writer of a model at a time, first come, first served."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from backboneio import Conflict, Limits
+from backboneio.turns import LocalTurns
+
+from ..support import together, wait_until
+
+
+def test_one_thread_at_a_time_has_the_turn_of_a_model() -> None:
+    turns = LocalTurns()
+    inside: list[int] = []
+    most = []
+
+    def work() -> None:
+        for _ in range(200):
+            with turns.hold(1):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    together(*[work] * 4)
+    assert set(most) == {1}
+
+
+def test_turns_of_different_models_do_not_wait_for_each_other() -> None:
+    turns = LocalTurns(Limits(turn_timeout=0.05))
+    with turns.hold(1):
+        together(lambda: turns.hold(2).__enter__())
+
+
+@pytest.mark.parametrize("same", [[1, "1", 1.0], ["a", "a", "a"]])
+def test_ids_that_are_one_to_backbone_are_one_turn(same: list[Any]) -> None:
+    turns = LocalTurns(Limits(turn_timeout=0.01))
+    for one in same:
+        for other in same:
+            with turns.hold(one), pytest.raises(Conflict):
+                together(lambda other=other: turns.hold(other).__enter__())
+
+
+def test_a_turn_is_free_for_the_thread_that_has_it() -> None:
+    turns = LocalTurns(Limits(turn_timeout=0.01))
+    with turns.hold(1):
+        with turns.hold(1), turns.hold("1"):
+            pass
+        with pytest.raises(Conflict):
+            together(lambda: turns.hold(1).__enter__())
+
+
+def test_two_that_want_each_others_turn_get_a_conflict_instead_of_a_deadlock() -> None:
+    turns = LocalTurns(Limits(turn_timeout=0.1))
+    both = threading.Barrier(2)
+    outcomes = []
+
+    def take(first: int, second: int) -> None:
+        with turns.hold(first):
+            both.wait()
+            try:
+                with turns.hold(second):
+                    outcomes.append("both")
+            except Conflict as err:
+                outcomes.append(str(err))
+
+    together(lambda: take(1, 2), lambda: take(2, 1))
+    assert any("is not finished after 0.1 seconds" in outcome for outcome in outcomes)
+
+
+def test_a_turn_is_given_back_after_an_exception() -> None:
+    turns = LocalTurns(Limits(turn_timeout=0.01))
+    with pytest.raises(LookupError), turns.hold(1):
+        raise LookupError
+    together(lambda: turns.hold(1).__enter__())
+
+
+@pytest.mark.usefixtures("restless")
+def test_idle_turns_cost_nothing() -> None:
+    turns = LocalTurns(Limits(turn_timeout=0.0001))
+
+    def work() -> None:
+        for number in range(2000):
+            try:
+                with turns.hold(number % 7), turns.hold(f"own-{number}"):
+                    pass
+            except Conflict:
+                pass
+
+    together(*[work] * 4)
+    assert len(turns) == 0
+
+
+# Waiting without a thread
+
+
+def held(turns: LocalTurns, key: Any = 1) -> Any:
+    """Take a turn on a thread that ends; return what gives it back."""
+
+    def take() -> Any:
+        taken = turns.take(key)
+        assert taken is not None
+        taken.__enter__()
+        return taken
+
+    taken = together(take)[0]
+    return lambda: taken.__exit__(None, None, None)
+
+
+def test_who_waits_gets_the_turn_in_the_order_of_asking_and_nobody_overtakes() -> None:
+    turns = LocalTurns()
+    release = held(turns)
+    order: list[str] = []
+    got: dict[str, Any] = {}
+
+    def ask(name: str) -> None:
+        def ready(turn: Any) -> None:
+            order.append(name)
+            got[name] = turn
+
+        turns.wait(1, ready)
+
+    for name in ("a", "b", "c"):
+        ask(name)
+    assert order == []
+    together(release)
+    assert order == ["a"]
+    assert together(lambda: turns.take(1)) == [None]  # it is a's, who has not entered it yet
+    for name in ("a", "b", "c"):
+        with got[name]:
+            assert order[-1] == name
+    assert order == ["a", "b", "c"]
+    assert len(turns) == 0
+
+
+def test_a_turn_belongs_to_the_thread_that_enters_it() -> None:
+    turns = LocalTurns(Limits(turn_timeout=0.01))
+    got: list[Any] = []
+    release = held(turns)
+    turns.wait(1, got.append)
+    release()
+
+    def enter() -> None:
+        with got[0], turns.hold(1), turns.hold("1"):
+            assert together(lambda: turns.take(1)) == [None]
+
+    together(enter)
+    assert len(turns) == 0
+
+
+def test_who_waits_for_too_long_gets_a_conflict_and_the_others_go_on() -> None:
+    turns = LocalTurns(Limits(turn_timeout=0.05))
+    release = held(turns)
+    got: list[Any] = []
+    conflict = threading.Event()
+    turns.wait(1, lambda answer: (got.append(answer), conflict.set()))
+    assert conflict.wait(10)
+    assert isinstance(got[0], Conflict)
+    assert "another change of model 1 is not finished after 0.05 seconds" in str(got[0])
+    turns.limits = Limits()
+    turns.wait(1, got.append)
+    release()
+    with got[1]:
+        pass
+    assert len(turns) == 0
+    assert len(got) == 2
+
+
+def test_only_so_many_wait_for_one_model() -> None:
+    turns = LocalTurns(Limits(max_turn_waiting=2))
+    release = held(turns)
+    got: list[Any] = []
+    for _ in range(3):
+        turns.wait(1, got.append)
+    assert len(got) == 1
+    assert "2 changes of model 1 are waiting already" in str(got[0])
+    turns.wait(2, got.append)  # another model
+    with got[1]:
+        pass
+    release()
+    for index in (2, 3):
+        with got[index]:
+            pass
+    assert len(turns) == 0
+
+
+@pytest.mark.usefixtures("restless")
+def test_everybody_who_waits_is_called_once_and_never_two_at_a_time() -> None:
+    turns = LocalTurns(Limits(turn_timeout=30))
+    inside: list[int] = []
+    most: list[int] = []
+    done: list[int] = []
+
+    def use(turn: Any) -> None:
+        with turn:
+            inside.append(1)
+            most.append(len(inside))
+            inside.pop()
+        done.append(1)
+
+    def ask() -> None:
+        for number in range(200):
+            key = number % 2
+            if number % 3:
+                turn = turns.take(key)
+                if turn is None:
+                    turns.wait(key, use)
+                else:
+                    use(turn)
+            else:
+                with turns.hold(key):
+                    pass
+                done.append(1)
+
+    together(*[ask] * 6)
+    wait_until(lambda: len(done) == 1200)
+    assert len(turns) == 0
+    assert max(most) <= 2  # two models
+
+
+def test_the_thread_for_deadlines_ends_when_nobody_waits() -> None:
+    turns = LocalTurns(Limits(turn_timeout=0.05))
+    release = held(turns)
+    with pytest.raises(Conflict):
+        turns.hold(1).__enter__()
+    release()
+    names = lambda: [thread.name for thread in threading.enumerate()]  # noqa: E731
+    wait_until(lambda: "backboneio deadlines" not in names())
