@@ -17,6 +17,7 @@ from .errors import (
 from .limits import Limits
 from .model import Change
 from .request import Request, Response, Socket
+from .users import disconnect_user
 from .wsgi import WSGIApp, listen, setup_sync
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ __all__ = [
     "Unavailable",
     "WSGIApp",
     "create_backend",
+    "disconnect_user",
     "listen",
     "middleware",
     "setup_sync",

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Protocol
+
+from .request import Socket
 
 #: Where middleware keeps the application that it wraps.
 _INNER = ("wsgi_app", "app", "application")
+
+
+class Served(Protocol):
+    """A backend that is served on an application: its clients, by address."""
+
+    @property
+    def sockets(self) -> Mapping[str, Socket]:
+        """The clients, by the address of their connection."""
 
 
 class Application:
@@ -16,10 +26,13 @@ class Application:
     ``backboneio.flask`` and ``backboneio.django`` know more, each of its own framework.
 
     :param wsgi: the WSGI callable that answers whatever is not ours.
+
+    :ivar served: the backends that are served on it.
     """
 
     def __init__(self, wsgi: Any) -> None:
         self.wsgi = wsgi
+        self.served: list[Served] = []
 
     def debug(self) -> bool:
         """Whether the application is in debug mode now."""
@@ -31,6 +44,13 @@ class Application:
 
     def refusal(self, environ: dict[str, Any]) -> str | None:
         """Return why the application would not answer a request's host, None if it would."""
+        return None
+
+    def register(self, live: Any) -> None:
+        """Let server code find the :class:`~backboneio.WSGIApp` that serves the application."""
+
+    def user_id(self, environ: dict[str, Any]) -> str | None:
+        """Return the id of whoever was logged in on a page, by its handshake; None for nobody."""
         return None
 
     def context(self, environ: dict[str, Any] | None) -> AbstractContextManager[object]:

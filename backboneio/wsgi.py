@@ -18,6 +18,7 @@ from .limits import Limits
 from .socketio import attach, make_server
 from .socketio import stats as transport_stats
 from .sync import Sync
+from .users import served_on
 
 if TYPE_CHECKING:
     import flask
@@ -100,6 +101,7 @@ class WSGIApp:
         self.sio = make_server(transport, **socketio_options)
         self.syncs = _serve(self.sio, backends, self._application, event, debug, limits, journal)
         self._said: set[str] = set()
+        self._application.register(self)
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -216,6 +218,8 @@ def _serve(
         for name, backend in backends.items()
     }
     attach(sio, syncs)
+    application.served += syncs.values()
+    served_on(application)
     return syncs
 
 

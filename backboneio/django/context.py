@@ -30,6 +30,9 @@ log = logging.getLogger("backboneio.django")
 #: What Django would take for the request's own, and is the handshake's.
 _GONE = ("CONTENT_LENGTH", "CONTENT_TYPE", "werkzeug.socket", "gunicorn.socket")
 
+#: Where a handshake keeps whose page it is: noted once, when a layer first asks for the request.
+_USER_ID = "backboneio.django.user_id"
+
 _current: ContextVar[_LayerRequest] = ContextVar("backboneio.django")
 
 
@@ -99,7 +102,17 @@ class DjangoApplication(Application):
         made = self.handler.request_class(environ)
         for middleware in self._middleware:
             middleware.process_request(made)
+        if _USER_ID not in handshake and hasattr(made, "session"):
+            # The session that it has read is the one that layers will see.
+            handshake[_USER_ID] = made.session.get("_auth_user_id")
         return made
+
+    def user_id(self, environ: dict[str, Any]) -> str | None:
+        """Return the id of the user on a page."""
+        if _USER_ID not in environ:
+            self.make_request(environ)
+        found: str | None = environ.get(_USER_ID)
+        return found
 
     def save_session(self, made: HttpRequest) -> None:
         """Save the session of a request, if there is one that was changed, where it is kept."""

@@ -20,6 +20,8 @@ from werkzeug.local import LocalProxy
 from werkzeug.wsgi import get_host
 
 from ..application import Application
+from . import extension
+from .extension import Live
 
 logger = logging.getLogger("backboneio.flask")
 
@@ -75,20 +77,63 @@ class FlaskApplication(Application):
         """Return a request context of a handshake, or for server code one of the application."""
         if environ is None:
             return nullcontext() if self.is_current() else self._app.app_context()
-        connection = environ.get(self._key)
-        if connection is None:
-            connection = environ[self._key] = _Connection(self._app, environ)
-        return _layer_context(self._app, environ, connection, self._key)
+        connection = self._connection(environ)
+        environ = _of_a_layer(environ, self._key)
+        request = self._app.request_class(environ)
+        request.json_module = self._app.json
+        session = LocalProxy(_Session(self._app, request, connection))
+        if _MERGED:
+            context = _LayerContext(connection, request=request, session=session)
+            environ.pop("werkzeug.request", None)  # so that no request is left to the collector
+        else:
+            context = _LayerContext(connection, environ, request=request, session=session)
+        context.app = self._app
+        return context
+
+    def register(self, live: Live) -> None:
+        """Let ``app.extensions["backboneio"]`` have a :class:`~backboneio.WSGIApp`."""
+        extension.of(self._app).apps[live.prefix] = live
+
+    def user_id(self, environ: dict[str, Any]) -> str | None:
+        """Return the id of Flask-Login's user on a page."""
+        connection = self._connection(environ)
+        if not connection.identified:
+            request = self._app.request_class(_of_a_layer(environ, self._key))
+            with self.context(None):  # not of the request: the caller's is to be torn down later
+                _Session(self._app, request, connection)()
+        return connection.user_id
+
+    def _connection(self, environ: dict[str, Any]) -> _Connection:
+        found: _Connection | None = environ.get(self._key)
+        if found is None:
+            found = environ.setdefault(self._key, _Connection(self._app, environ))
+        return found
+
+
+def _of_a_layer(handshake: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return an environment for a layer's request: Flask keeps the request in there."""
+    environ = handshake.copy()
+    for gone in _GONE:
+        environ.pop(gone, None)
+    del environ[key]
+    environ["wsgi.input"] = io.BytesIO()
+    environ["REQUEST_METHOD"] = "GET"
+    return environ
 
 
 class _Connection:
     """The application as it looks from one connection, to the constructor of a context.
 
     One is kept with the handshake, for what ``url_for`` needs: that is made only once.
+
+    :ivar identified: whether a session was opened, so that it is known who is there.
+    :ivar user_id: the id of Flask-Login's user, the last that a session has named.
     """
 
     def __init__(self, app: flask.Flask, handshake: dict[str, Any]) -> None:
         self._app = app
+        self.identified = False
+        self.user_id: str | None = None
         try:
             self._url_adapter = app.create_url_adapter(app.request_class(handshake.copy()))
         except HTTPException:  # a host that the application does not trust
@@ -101,6 +146,24 @@ class _Connection:
         """Return the URL adapter of the handshake."""
         return self._url_adapter
 
+    def identify(self, session: SessionMixin, request: flask.Request) -> None:
+        """Note whom a session that was opened is of."""
+        if hasattr(self._app, "login_manager"):
+            user_id = session.get("_user_id") or _remembered(self._app, request)
+            self.user_id = self.user_id if user_id is None else str(user_id)
+        self.identified = True
+
+
+def _remembered(app: flask.Flask, request: flask.Request) -> str | None:
+    """Return the id of the user that Flask-Login remembers without a session."""
+    from flask_login import COOKIE_NAME, decode_cookie
+
+    cookie = request.cookies.get(app.config.get("REMEMBER_COOKIE_NAME", COOKIE_NAME))
+    if cookie is None or not cookie.isascii() or not app.secret_key:
+        return None
+    user_id: str | None = decode_cookie(cookie, app.secret_key)
+    return user_id
+
 
 class _LayerContext(_Context):  # type: ignore[misc]
     """The request context of a layer: there is a request, but no view that it is for."""
@@ -109,44 +172,23 @@ class _LayerContext(_Context):  # type: ignore[misc]
         """Leave the URL map alone, which knows nothing of the handshake's path."""
 
 
-def _layer_context(
-    app: flask.Flask, handshake: dict[str, Any], connection: _Connection, key: str
-) -> AbstractContextManager[object]:
-    """Return the context of one request. It is made for every one, so it opens no session yet."""
-    # Flask keeps the request in its environment, and the handshake's body and socket are gone.
-    environ = handshake.copy()
-    for gone in _GONE:
-        environ.pop(gone, None)
-    del environ[key]
-    environ["wsgi.input"] = io.BytesIO()
-    environ["REQUEST_METHOD"] = "GET"
-    request = app.request_class(environ)
-    request.json_module = app.json
-    session = LocalProxy(_Session(app, request))
-    if _MERGED:
-        context = _LayerContext(connection, request=request, session=session)
-        environ.pop("werkzeug.request", None)  # so that no request is left to the collector
-    else:
-        context = _LayerContext(connection, environ, request=request, session=session)
-    context.app = app
-    return context
-
-
 class _Session:
     """Opens the session of one request, when it is first asked for."""
 
-    __slots__ = ("_app", "_opened", "_request")
+    __slots__ = ("_app", "_connection", "_opened", "_request")
 
-    def __init__(self, app: flask.Flask, request: flask.Request) -> None:
+    def __init__(self, app: flask.Flask, request: flask.Request, connection: _Connection) -> None:
         self._app = app
         self._request = request
+        self._connection = connection
         self._opened: list[SessionMixin] = []
 
     def __call__(self) -> SessionMixin:
         if not self._opened:
             interface = self._app.session_interface
             opened = interface.open_session(self._app, self._request)
-            self._opened.append(
-                interface.make_null_session(self._app) if opened is None else opened
-            )
+            if opened is None:
+                opened = interface.make_null_session(self._app)
+            self._connection.identify(opened, self._request)
+            self._opened.append(opened)
         return self._opened[0]  # for threads with a copy of the context, too, whoever was first

@@ -104,9 +104,13 @@ def test_they_are_read_anew_in_every_request(live: Any, messages: Any, browser: 
 def test_who_does_not_ask_reads_nothing(live: Any, messages: Any, browser: HTTP) -> None:
     messages.use("path", lambda req, res: res.end(backboneio.django.request().path))
     page = _page(live, browser)
+    page.sync("path")  # a connection notes whose it is
     with CaptureQueriesContext(connection) as queries:
         page.create({"id": 1})
         page.sync("path")
+    assert not queries.captured_queries
+    with CaptureQueriesContext(connection) as queries:
+        SyncClient(live, "messages").sync("path")  # without a session, nobody's
     assert not queries.captured_queries
 
 
