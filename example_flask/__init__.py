@@ -10,7 +10,6 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from backboneio.errors import error_object
 
 from . import board
 from .commands import post
+from .logins import Logins
 
 # Backbone and what it needs, as npm installs them: the page loads nothing from elsewhere.
 NODE_MODULES = Path(__file__).parents[1] / "js" / "node_modules"
@@ -44,14 +44,11 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
     for name in ("SECRET_KEY", "API_TOKEN"):
         app.config[name] = app.config.get(name) or _kept_secret(app, name.lower())
 
-    # A WebSocket keeps the cookie that it was opened with: deleting the browser's does not log out
-    # its other tabs. So the logins that have ended are remembered, for as long as a WebSocket can
-    # live: in memory, until the server stops.
-    ended: deque[str] = deque(maxlen=10_000)
+    logins = Logins()
 
     def visitor() -> str | None:
         """The name of whoever is logged in; in views and in the layers of a backend alike."""
-        return session.get("name") if session.get("login") not in ended else None
+        return session.get("name") if logins.goes_on(session) else None
 
     notes = board.make_notes(visitor)
     people = board.make_people(visitor)
@@ -112,15 +109,14 @@ def create_app(config: dict[str, Any] | None = None) -> Flask:
         """Believe the name. An application that is no demonstration asks for a password."""
         name = " ".join(request.form.get("name", "").split())
         if 0 < len(name) <= board.MAX_NAME:
-            session.update(name=name, login=secrets.token_urlsafe(16))
+            session.update(name=name, **logins.begin())
         else:
             flash(f"A name has 1 to {board.MAX_NAME} characters.")
         return redirect(url_for("show", room=room))
 
     @app.post("/rooms/<room>/logout")
     def logout(room: str) -> ResponseReturnValue:
-        if "login" in session:
-            ended.append(session["login"])
+        logins.end(session)
         session.clear()
         return redirect(url_for("show", room=room))
 
