@@ -4,9 +4,12 @@
 ``socketio.Server._engineio_server_class``. :func:`why_not` tells whether this process can have one.
 """
 
+from .connection import BadMessage, Parked
 from .hub import why_not
-from .limits import Limits
+from .limits import TransportLimits
 from .server import Server
-from .session import BadMessage, Parked
 
-__all__ = ["BadMessage", "Limits", "Parked", "Server", "why_not"]
+#: The name of TransportLimits before 0.2.
+Limits = TransportLimits
+
+__all__ = ["BadMessage", "Limits", "Parked", "Server", "TransportLimits", "why_not"]

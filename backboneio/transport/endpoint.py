@@ -1,68 +1,106 @@
-"""Serving HTTP requests: who may come in, and what each request means to its session."""
+"""Serving HTTP requests: who may come in, and what each request means to its connection."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 import threading
-import urllib.parse
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from . import handover, polling, websocket
-from .http import CORS, Headers, Refused, bad_request, cookie_header, small_environ
-from .polling import ParkedPoll, WaitingPoll
-from .sending import Packet, frame_of
-from .session import Session
-
-if TYPE_CHECKING:
-    from .server import Server
+from . import handover, handshake, payload
+from .connection import Connection, Service, frame_of
+from .http import CORS, Environs, Headers, Refused, bad_request, cookie_header, read_query
+from .newcomers import NoRoom
+from .poll import NOOP, Overlap, ParkedPoll, WaitingPoll
+from .session import Reason
+from .websocket import WebSocket
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
-Query = dict[str, list[str]]
 
 _TEXT: Headers = [("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What clients are offered."""
+
+    transports: list[str]
+    allow_upgrades: bool
+    http_compression: bool
+    cookie: str | Mapping[str, Any] | None
+    environ_keys: tuple[str, ...]
+    ping_interval: float
+    ping_timeout: float
+    max_payload: int
 
 
 class Endpoint:
     """The WSGI side of a Server. Runs in the WSGI server's threads.
 
     _count_lock: protects _waiting, the number of polls that hold a WSGI thread.
+
+    :param new_id: makes session ids.
     """
 
-    def __init__(self, server: Server, cors: CORS) -> None:
-        self._server = server
+    def __init__(
+        self, service: Service, options: Options, cors: CORS, new_id: Callable[[], str]
+    ) -> None:
+        self._service = service
+        self._hub = service.hub
+        self._limits = service.limits
+        self._options = options
         self._cors = cors
+        self._new_id = new_id
+        self._environs = Environs(options.environ_keys, service.limits.max_environ)
         self._told: set[str] = set()
+        self._waiting = 0
+        self._count_lock = threading.Lock()
+        both = options.allow_upgrades and "websocket" in options.transports
+        self._offers = ["websocket"] if both else []
+
+    def after_fork(self) -> None:
+        """In a forked child: other threads' requests are the parent's."""
         self._waiting = 0
         self._count_lock = threading.Lock()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request, as a WSGI application."""
         try:
-            self._cors.check(environ)
-            query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""))
+            self._check_origin(environ)
+            query = read_query(environ.get("QUERY_STRING", ""))
             return self._route(environ, start_response, query)
         except Refused as refused:
             self._log_once(f"{environ.get('REQUEST_METHOD')} refused: {refused}", str(refused))
             headers = [*refused.headers, *self._cors.headers(environ)]
             return _answer(start_response, refused.status, headers, refused.body)
 
+    def _check_origin(self, environ: Environ) -> None:
+        if self._cors.refuses(environ):
+            self._log_once(
+                f"a page of the origin {environ['HTTP_ORIGIN'][:200]!r} was refused; accepted is "
+                f"{self._cors.accepted(environ)}. See cors_allowed_origins; behind a proxy, let it "
+                "pass on the Host (with its port) and the scheme, and apply werkzeug's ProxyFix",
+                "origin",
+                level="warning",
+            )
+            raise bad_request("Not an accepted origin.")
+
     def _route(
-        self, environ: Environ, start_response: StartResponse, query: Query
+        self, environ: Environ, start_response: StartResponse, query: dict[str, str]
     ) -> Iterable[bytes]:
-        server = self._server
         method = environ["REQUEST_METHOD"]
         if method == "OPTIONS":
             return self._ok(environ, start_response)
-        transport = query.get("transport", ["polling"])[0]
-        if transport not in server.transports:
+        transport = query.get("transport")
+        if transport not in self._options.transports:
             raise bad_request("Invalid transport")
         if "j" in query:
             raise bad_request("JSONP is not supported")
         if "sid" not in query:
-            if query.get("EIO") != ["4"]:
+            if query.get("EIO") != "4":
                 raise bad_request(
                     "The client is using an unsupported version of the Socket.IO or "
                     "Engine.IO protocols"
@@ -70,21 +108,22 @@ class Endpoint:
             if method != "GET":
                 raise bad_request("Bad handshake method")
             return self._connect(environ, start_response, transport)
-        session = server.sockets.get(query["sid"][0])
-        if session is None or session.doomed:
+        connection = self._service.connections.get(query["sid"])
+        if connection is None or connection.ending:
             raise bad_request("Invalid session")
-        if not session.connected:
-            raise bad_request("Not connected")
-        if session.upgraded:
-            raise bad_request("Unexpected HTTP request")
+        problem = connection.session.refusal()
+        if problem is not None:
+            raise bad_request(problem)
+        if not connection.session.greeted:
+            self._service.newcomers.came_back(connection)
         if method == "GET" and transport == "websocket":
-            return self._upgrade(session, environ, start_response)
+            return self._upgrade(connection, environ, start_response)
         if transport != "polling":
             raise bad_request("Invalid transport")
         if method == "GET":
-            return self._poll(session, environ, start_response)
+            return self._poll(connection, environ, start_response)
         if method == "POST":
-            return self._post(session, environ, start_response)
+            return self._post(connection, environ, start_response)
         raise bad_request("Bad request method")
 
     # Connecting
@@ -92,117 +131,123 @@ class Endpoint:
     def _connect(
         self, environ: Environ, start_response: StartResponse, transport: str
     ) -> Iterable[bytes]:
-        """Let a client in; this thread owns the session until it is open."""
-        server = self._server
+        """Let a client in; this thread owns the connection until it is open."""
+        service = self._service
+        small = self._environs.small(environ)
         sock = self._socket_for_websocket(environ) if transport == "websocket" else None
-        stopping = Refused("503 Service Unavailable", "Shutting down", [("Retry-After", "1")])
-        if server.stopping:
-            raise stopping
-        if len(server.sockets) >= server.limits.max_connections:
-            raise Refused("503 Service Unavailable", "Too many connections", [("Retry-After", "5")])
-        server.hub.start()
-        session = Session(server, server.generate_id())
-        session.owner.acquire()
-        server.sockets[session.sid] = session
-        if server.stopping:  # since then: shutdown() may not have seen the session
-            del server.sockets[session.sid]
-            raise stopping
+        connection = self._enter(environ, transport)
+        sid = connection.sid
+        told = False
         try:
-            accepted = server.call_connect(session.sid, small_environ(environ, server.environ_keys))
+            accepted = service.connect(sid, small)
             if accepted is not None and accepted is not True:
                 raise Refused("401 Unauthorized", accepted or "Unauthorized")
-            handshake = self._handshake(session, environ, transport)
-            cookie = cookie_header(server.cookie, session.sid)
+            told = True
+            packet = frame_of(self._open_packet(sid, environ, transport))
+            cookie = cookie_header(self._options.cookie, sid)
             if transport == "polling":
-                body = self._open_polling(session, handshake)
+                body = self._open_polling(connection, packet)
                 return self._reply(environ, start_response, body, cookie)
-            return self._open_websocket(session, environ, start_response, sock, handshake, cookie)
-        except BaseException as err:
-            server.sockets.pop(session.sid, None)
-            session.closing = session.closed = True
-            if not isinstance(err, Refused) or not err.status.startswith("401"):
-                server.call_disconnect(session.sid, server.reason.TRANSPORT_ERROR)
+            head = handshake.response(environ, cookie) + packet
+            return self._open_websocket(connection, environ, start_response, sock, head)
+        except BaseException:
+            connection.refuse()
+            if told:
+                service.disconnected(sid, Reason.TRANSPORT_ERROR)
             raise
 
-    def _handshake(self, session: Session, environ: Environ, transport: str) -> str:
-        server = self._server
-        upgrades = (
-            transport == "polling"
-            and server.allow_upgrades
-            and "websocket" in server.transports
-            and handover.find(environ) is not None
-        )
-        interval = server.ping_interval + server.ping_interval_grace_period
-        return "0" + json.dumps(
-            {
-                "sid": session.sid,
-                "upgrades": ["websocket"] if upgrades else [],
-                "pingTimeout": int(server.ping_timeout * 1000),
-                "pingInterval": int(interval * 1000),
-                "maxPayload": server.max_http_buffer_size,
-            },
-            separators=(",", ":"),
+    def _enter(self, environ: Environ, transport: str) -> Connection:
+        """Make a connection, if there is room for it; owned by this thread."""
+        service, connections = self._service, self._service.connections
+        stopping = Refused("503 Service Unavailable", "Shutting down", [("Retry-After", "1")])
+        if service.stopping:
+            raise stopping
+        self._hub.start()
+        connection = Connection(service, self._new_id())
+        connection.owner.acquire()
+        try:
+            gone = service.newcomers.enter(
+                connection,
+                environ.get("REMOTE_ADDR", ""),
+                comes_back=transport == "polling",
+                full=len(connections) >= self._limits.max_connections,
+            )
+        except NoRoom:
+            raise Refused(
+                "503 Service Unavailable", "Too many connections", [("Retry-After", "5")]
+            ) from None
+        if isinstance(gone, Connection):
+            gone.end(Reason.TRANSPORT_ERROR)
+        connections[connection.sid] = connection
+        if service.stopping:  # since then: shutdown() may not have seen the connection
+            connection.refuse()
+            raise stopping
+        return connection
+
+    def _open_packet(self, sid: str, environ: Environ, transport: str) -> str:
+        options = self._options
+        offers = self._offers if transport == "polling" else []
+        if offers and handover.find(environ) is None:
+            offers = []
+        return (
+            f'0{{"sid":"{sid}","upgrades":{json.dumps(offers)},'
+            f'"pingTimeout":{int(options.ping_timeout * 1000)},'
+            f'"pingInterval":{int(options.ping_interval * 1000)},'
+            f'"maxPayload":{options.max_payload}}}'
         )
 
-    def _open_polling(self, session: Session, handshake: str) -> bytes:
-        hub = self._server.hub
-        hub.outbox.flush()
-        with hub.outbox.exclusive():
-            packets = [handshake, *session.take()]
-        session.connected = True
-        session.start_timers()
-        _let_go(session)
-        return polling.encode_payload(packets)
+    def _open_polling(self, connection: Connection, packet: bytes) -> bytes:
+        self._hub.flush()
+        frames: list[bytes] = self._hub.run(connection.due)
+        connection.open()
+        connection.begin()
+        connection.let_go()
+        return payload.encode_payload([packet, *frames])
 
     def _open_websocket(
         self,
-        session: Session,
+        connection: Connection,
         environ: Environ,
         start_response: StartResponse,
         sock: Any,
-        handshake: str,
-        cookie: Headers,
+        head: bytes,
     ) -> Iterable[bytes]:
-        hub = self._server.hub
+        hub = self._hub
         fd, ahead, pair, ended = self._take(environ, sock)
-        link = websocket.WebSocket(hub, fd, session)
-        session.source = link
-        session.connected = True
-        link.reader.feed(ahead)
-        head = websocket.response(environ, cookie) + frame_of(handshake)
-        hub.outbox.call(session.carry, link, head)
-        hub.outbox.flush()
-        session.start_timers()
-        hub.pool.queue(session)  # its first turn reads what came along with the request
+        link = WebSocket(hub, fd, connection, ahead)
+        connection.open(link)
+        hub.call(connection.carry, link, head)
+        connection.begin()
+        hub.queue(connection)  # its first slice reads what came along with the request
         if pair is not None:
             ended = handover.relay(sock, pair)
         return self._gone(start_response, "101 Switching Protocols", ended)
 
     def _upgrade(
-        self, session: Session, environ: Environ, start_response: StartResponse
+        self, connection: Connection, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Begin to go on with WebSocket; see Session._read_probe()."""
-        server, hub = self._server, self._server.hub
+        """Begin to go on with WebSocket; see Connection._on_probe()."""
         sock = self._socket_for_websocket(environ)
-        if not server.allow_upgrades:
+        if not self._options.allow_upgrades:
             raise bad_request("Upgrades are not allowed")
-        with hub.outbox.exclusive():
-            if session.probe is not None or session.upgraded or session.closing:
-                raise bad_request("Session is upgrading already")
-            fd, ahead, pair, ended = self._take(environ, sock)
-            link = websocket.WebSocket(hub, fd, session)
-            link.reader.feed(ahead)
-            link.readable = True
-            session.probe = link
-            link.attach(websocket.response(environ, []))
-        hub.timers.add(server.limits.upgrade_timeout, lambda: session.upgrade_timeout(link))
-        hub.pool.schedule(session)
+        pair, ended = self._hub.run(self._take_probe, connection, environ, sock)
+        connection.look()
         if pair is not None:
             ended = handover.relay(sock, pair)
         return self._gone(start_response, "101 Switching Protocols", ended)
 
+    def _take_probe(
+        self, connection: Connection, environ: Environ, sock: Any
+    ) -> tuple[socket.socket | None, handover.Ended]:
+        if connection.probe is not None or connection.upgraded or connection.closing:
+            raise bad_request("Session is upgrading already")
+        fd, ahead, pair, ended = self._take(environ, sock)
+        link = WebSocket(self._hub, fd, connection, ahead)
+        connection.begin_upgrade(link, handshake.response(environ, []))
+        return pair, ended
+
     def _socket_for_websocket(self, environ: Environ) -> Any:
-        problem = websocket.refusal(environ)
+        problem = handshake.refusal(environ)
         if problem is not None:
             headers = [("Sec-WebSocket-Version", "13")] if "version" in problem else []
             raise Refused("400 Bad Request", problem, headers)
@@ -238,85 +283,97 @@ class Endpoint:
     # Polling
 
     def _poll(
-        self, session: Session, environ: Environ, start_response: StartResponse
+        self, connection: Connection, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Answer a GET: at once when there is something to say, else when there is."""
-        server, hub = self._server, self._server.hub
-        sock = handover.find(environ)
-        waiting: WaitingPoll | None = None
-        ended: handover.Ended | None = None
-        hub.outbox.flush()
-        with hub.outbox.exclusive():
-            if session.poll is not None:
-                session.end(server.reason.TRANSPORT_ERROR, farewell=True)
-                raise bad_request("Overlapping polls")
-            packets = session.due()
-            if not packets:
-                if handover.takeable(sock):
-                    ended = self._park(session, environ, sock)
-                else:
-                    session.poll = waiting = WaitingPoll()
-        if ended is not None:
-            return self._gone(start_response, "200 OK", ended)
-        if waiting is not None:
-            packets = self._wait(session, waiting)
-        return self._reply(environ, start_response, polling.encode_payload(packets))
+        self._hub.flush()
+        answer = self._hub.run(self._look, connection, environ)
+        if isinstance(answer, handover.Ended):
+            return self._gone(start_response, "200 OK", answer)
+        frames = self._wait(connection, answer) if isinstance(answer, WaitingPoll) else answer
+        return self._reply(environ, start_response, payload.encode_payload(frames))
 
-    def _park(self, session: Session, environ: Environ, sock: socket.socket) -> handover.Ended:
+    def _look(
+        self, connection: Connection, environ: Environ
+    ) -> list[bytes] | WaitingPoll | handover.Ended:
+        """What there is to say; or the poll that waits for it, here or in the hub.
+
+        By the thread that sends. What is long is said by the hub, too.
+        """
+        queue = connection.queue
+        if queue is None:
+            return [NOOP]
+        sock = handover.find(environ)
+        try:
+            if queue.due_size() <= self._limits.max_reply or not handover.takeable(sock):
+                frames = queue.due()
+                if frames:
+                    return frames
+        except Overlap:
+            connection.end(Reason.TRANSPORT_ERROR, farewell=True)
+            raise bad_request("Overlapping polls") from None
+        if not handover.takeable(sock):
+            waiting = WaitingPoll()
+            queue.wait(waiting)
+            return waiting
+        poll, ended = self._park(connection, environ, sock)
+        frames = queue.due()
+        if frames:
+            self._hub.watch(poll)
+            poll.respond(frames)
+        else:
+            queue.wait(poll)  # before it can be reported, once, that the client is gone
+            self._hub.watch(poll)
+        return ended
+
+    def _park(
+        self, connection: Connection, environ: Environ, sock: socket.socket
+    ) -> tuple[ParkedPoll, handover.Ended]:
         """Move a poll's connection to the hub, which answers it."""
-        hub = self._server.hub
         headers = [*_TEXT, *self._cors.headers(environ)]
-        encoding = polling.choose_encoding(
-            environ.get("HTTP_ACCEPT_ENCODING", ""), self._server.http_compression
-        )
         try:
             fd, _ahead, ended = handover.take(environ, sock)
         except OSError as err:
             raise Refused("503 Service Unavailable", "Too many open files") from err
-        poll = ParkedPoll(hub, fd, session, headers, encoding)
-        session.poll = poll  # before it can be reported, once, that the client is gone
-        hub.register(poll)
-        return ended
+        return ParkedPoll(self._hub, fd, connection, headers, self._encoding(environ)), ended
 
-    def _wait(self, session: Session, poll: WaitingPoll) -> list[Packet]:
+    def _wait(self, connection: Connection, poll: WaitingPoll) -> list[bytes]:
         """Wait in this thread, for a bounded time: threads are few."""
-        limits = self._server.limits
+        limits = self._limits
         with self._count_lock:
             self._waiting += 1
             patient = self._waiting <= limits.waiting_polls
         try:
-            packets = poll.wait(limits.poll_wait if patient else limits.short_poll_wait)
+            frames = poll.wait(limits.poll_wait if patient else limits.short_poll_wait)
         finally:
             with self._count_lock:
                 self._waiting -= 1
-        if packets is None:
-            with self._server.hub.outbox.exclusive():
-                if session.poll is poll:
-                    session.poll = None
-            packets = poll.wait(0) or ["6"]
-        return packets
+        if frames is None:
+            self._hub.run(connection.forget_poll, poll)
+            frames = poll.wait(0) or [NOOP]
+        return frames
 
     def _post(
-        self, session: Session, environ: Environ, start_response: StartResponse
+        self, connection: Connection, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Queue posted packets for the session's owner."""
-        server, limits = self._server, self._server.limits
+        """Queue posted packets for the connection's owner."""
         try:
-            packets = polling.decode_payload(self._body(environ), limits.max_packets)
+            packets = payload.decode_payload(self._body(environ), self._limits.max_packets)
         except Refused:
-            session.end(server.reason.TRANSPORT_ERROR)
+            connection.end(Reason.TRANSPORT_ERROR)
             raise
         except ValueError as err:
-            session.end(server.reason.TRANSPORT_ERROR)
+            connection.end(Reason.TRANSPORT_ERROR)
             message = "Invalid UTF-8" if isinstance(err, UnicodeError) else str(err)
             raise bad_request(message) from None
-        if not session.accept(packets):
-            session.end(server.reason.TRANSPORT_ERROR)
+        if not self._hub.run(connection.accept, packets):
+            connection.end(Reason.TRANSPORT_ERROR)
             raise Refused("429 Too Many Requests", "Too many messages are waiting")
+        connection.look()
         return self._ok(environ, start_response)
 
     def _body(self, environ: Environ) -> bytes:
-        limit = self._server.limits.max_message
+        limit = self._limits.max_message
         try:
             length = int(environ.get("CONTENT_LENGTH") or -1)
         except ValueError:
@@ -341,6 +398,10 @@ class Endpoint:
     def _ok(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         return _answer(start_response, "200 OK", [*_TEXT, *self._cors.headers(environ)], b"ok")
 
+    def _encoding(self, environ: Environ) -> str | None:
+        accepted = environ.get("HTTP_ACCEPT_ENCODING", "")
+        return payload.choose_encoding(accepted, self._options.http_compression)
+
     def _reply(
         self,
         environ: Environ,
@@ -348,10 +409,7 @@ class Endpoint:
         body: bytes,
         headers: Headers | None = None,
     ) -> Iterable[bytes]:
-        encoding = polling.choose_encoding(
-            environ.get("HTTP_ACCEPT_ENCODING", ""), self._server.http_compression
-        )
-        body, extra = polling.compress(body, encoding)
+        body, extra = payload.compress(body, self._encoding(environ))
         own = [*_TEXT, *(headers or []), *extra, *self._cors.headers(environ)]
         return _answer(start_response, "200 OK", own, body)
 
@@ -367,7 +425,7 @@ class Endpoint:
         if key in self._told or len(self._told) > 100:
             level = "debug"
         self._told.add(key)
-        getattr(self._server.logger, level)(message)
+        getattr(self._service.logger, level)(message)
 
 
 def _answer(
@@ -375,10 +433,3 @@ def _answer(
 ) -> Iterable[bytes]:
     start_response(status, [*headers, ("Content-Length", str(len(body)))])
     return [body]
-
-
-def _let_go(session: Session) -> None:
-    """Give up ownership, and hand on what was asked for meanwhile."""
-    session.owner.release()
-    if session.again:
-        session.server.hub.pool.schedule(session)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -30,19 +31,23 @@ def bad_request(message: str) -> Refused:
 class CORS:
     """Which origins may talk to us; python-engineio's `cors_allowed_origins` and its rules.
 
-    None: the origin of the request itself (also as a proxy forwards it); "*": all; a string, a
-    list, or a function of the origin and environ; [] switches the check and the headers off.
+    None: the origin of the request itself; "*": all; a string, a list, or a function of the origin
+    and environ; [] switches the check and the headers off.
+
+    What a proxy says of the request (X-Forwarded-*) counts only where something that knows the
+    proxy, like ProxyFix, has put it into `wsgi.url_scheme` and `HTTP_HOST`: any client can send it.
     """
 
     def __init__(self, allowed: Origins, credentials: bool) -> None:
         self._allowed = allowed
         self._credentials = credentials
 
-    def _origins(self, environ: Mapping[str, Any]) -> list[str] | None:
-        """The allowed origins for a request, None for all."""
+    def accepted(self, environ: Mapping[str, Any]) -> list[str] | None:
+        """The accepted origins for a request, None for all."""
         allowed = self._allowed
         if allowed is None:
-            return _own_origins(environ)
+            scheme, host = environ.get("wsgi.url_scheme"), environ.get("HTTP_HOST")
+            return [f"{scheme}://{host}"] if scheme and host else []
         if isinstance(allowed, str):
             return None if allowed == "*" else [allowed]
         if callable(allowed):
@@ -55,13 +60,13 @@ class CORS:
         origins = list(allowed)
         return None if "*" in origins else origins
 
-    def check(self, environ: Mapping[str, Any]) -> None:
-        """Refuse a request from a page that is not allowed to talk to us."""
+    def refuses(self, environ: Mapping[str, Any]) -> bool:
+        """Whether a request is from a page that is not allowed to talk to us."""
         origin = environ.get("HTTP_ORIGIN")
-        if origin and self._allowed != []:
-            origins = self._origins(environ)
-            if origins is not None and origin not in origins:
-                raise bad_request("Not an accepted origin.")
+        if not origin or self._allowed == []:
+            return False
+        origins = self.accepted(environ)
+        return origins is not None and origin not in origins
 
     def headers(self, environ: Mapping[str, Any]) -> Headers:
         """The headers by which a browser lets the page read the answer."""
@@ -69,10 +74,8 @@ class CORS:
             return []
         headers: Headers = []
         origin = environ.get("HTTP_ORIGIN")
-        if origin and origin.isprintable():
-            origins = self._origins(environ)
-            if origins is None or origin in origins:
-                headers = [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
+        if origin and origin.isprintable() and not self.refuses(environ):
+            headers = [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
         if environ["REQUEST_METHOD"] == "OPTIONS":
             headers.append(("Access-Control-Allow-Methods", "OPTIONS, GET, POST"))
         requested = environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
@@ -83,16 +86,16 @@ class CORS:
         return headers
 
 
-def _own_origins(environ: Mapping[str, Any]) -> list[str]:
-    scheme, host = environ.get("wsgi.url_scheme"), environ.get("HTTP_HOST")
-    if not scheme or not host:
-        return []
-    origins = [f"{scheme}://{host}"]
-    if "HTTP_X_FORWARDED_PROTO" in environ or "HTTP_X_FORWARDED_HOST" in environ:
-        scheme = environ.get("HTTP_X_FORWARDED_PROTO", scheme).split(",")[0].strip()
-        host = environ.get("HTTP_X_FORWARDED_HOST", host).split(",")[0].strip()
-        origins.append(f"{scheme}://{host}")
-    return origins
+def read_query(text: str) -> dict[str, str]:
+    """The parameters of a query string, the first of those of one name; empty ones are left out."""
+    if "%" in text or "+" in text:
+        return {name: values[0] for name, values in urllib.parse.parse_qs(text).items()}
+    query: dict[str, str] = {}
+    for part in text.split("&"):
+        name, _, value = part.partition("=")
+        if value:
+            query.setdefault(name, value)
+    return query
 
 
 def cookie_header(cookie: str | Mapping[str, Any] | None, sid: str) -> Headers:
@@ -112,29 +115,63 @@ def cookie_header(cookie: str | Mapping[str, Any] | None, sid: str) -> Headers:
 
 
 _NO_INPUT = io.BytesIO()
-_ONCE = ("HTTP_COOKIE", "HTTP_SEC_WEBSOCKET_KEY", "REMOTE_PORT")
 
 
-def small_environ(environ: Mapping[str, Any], keep: Iterable[str] = ()) -> dict[str, Any]:
-    """Copy what an application may want to know of a handshake for as long as the client stays.
+class Environs:
+    """Keeps what an application may want to know of a handshake for as long as the client stays.
 
-    That is the CGI variables (HTTP_*, REMOTE_ADDR, PATH_INFO, QUERY_STRING, SERVER_*, ...), the
-    plain `wsgi.*` values with an empty body, and the keys in `keep`. Names and the values that most
-    clients share are stored once.
+    :param keep: keys to keep besides the CGI variables and the plain `wsgi.*` values.
+    :param limit: bytes of names and values; a request that has more is refused.
     """
-    small: dict[str, Any] = {
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": environ.get("wsgi.url_scheme", "http"),
-        "wsgi.input": _NO_INPUT,
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": bool(environ.get("wsgi.multiprocess")),
-        "wsgi.run_once": False,
-    }
-    for key, value in environ.items():
-        if type(key) is str and type(value) is str and key.isupper():
-            small[sys.intern(key)] = value if key in _ONCE else sys.intern(value)
-    for key in keep:
-        if key in environ:
-            small[key] = environ[key]
-    return small
+
+    #: Texts that most clients share are stored once: so many of them, none longer than that.
+    _SHARED, _LONGEST = 512, 256
+    #: Differ for each client, or nearly.
+    _ONCE = frozenset(("HTTP_COOKIE", "HTTP_SEC_WEBSOCKET_KEY", "REMOTE_PORT", "QUERY_STRING"))
+
+    def __init__(self, keep: Iterable[str], limit: int) -> None:
+        self._keep = tuple(keep)
+        self._limit = limit
+        # Not sys.intern(): a client's texts would never leave the process. Single operations only,
+        # so there is no lock; two threads may store a text twice, which does no harm.
+        self._shared: dict[str, str] = {}
+
+    def small(self, environ: Mapping[str, Any]) -> dict[str, Any]:
+        """Copy the CGI variables (HTTP_*, REMOTE_ADDR, PATH_INFO, QUERY_STRING, SERVER_*, ...), the
+        plain `wsgi.*` values with an empty body, and the keys to keep. Raises Refused (431)."""
+        small: dict[str, Any] = {
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": environ.get("wsgi.url_scheme", "http"),
+            "wsgi.input": _NO_INPUT,
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": bool(environ.get("wsgi.multiprocess")),
+            "wsgi.run_once": False,
+        }
+        shared, once = self._share, self._ONCE
+        size = 0
+        for key, value in environ.items():
+            if type(value) is str and type(key) is str and key.isupper():
+                size += len(key) + len(value)
+                small[shared(key)] = value if key in once else shared(value)
+        if size > self._limit:
+            raise Refused(
+                "431 Request Header Fields Too Large",
+                f"Headers of more than {self._limit} bytes",
+            )
+        for key in self._keep:
+            if key in environ:
+                small[key] = environ[key]
+        return small
+
+    def _share(self, text: str) -> str:
+        shared = self._shared
+        found = shared.get(text)
+        if found is not None:
+            return found
+        if len(text) > self._LONGEST:
+            return text
+        if len(shared) >= self._SHARED:
+            shared.clear()
+        shared[text] = text
+        return text

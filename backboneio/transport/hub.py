@@ -1,4 +1,4 @@
-"""The hub: one epoll, one outbox, one timer for all connections of a process."""
+"""The hub: one pool, one outbox, one timer for all connections of a process."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import _thread
 import os
 import select
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from .. import forks
 from . import native
-from .limits import Limits
-from .outbox import Outbox
-from .pool import TICK, Pool
+from .limits import TransportLimits
+from .outbox import Backlog, Outbox, Receiver
+from .pool import Pool, Task, Watched
+from .signals import interruptible
 from .timers import Timers
-
-if TYPE_CHECKING:
-    from .link import Link
 
 
 def why_not() -> str | None:
@@ -37,112 +36,167 @@ def why_not() -> str | None:
 
 
 class Hub:
-    """What serves the connections; nothing runs before start().
+    """What links and connections are served by; nothing runs before start().
 
-    _starting: taken to start (or to stop) once.
+    _starting: taken to start, or to stop, once; held while threads start. No other lock is taken
+    inside but the pool's own.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: TransportLimits) -> None:
         self.limits = limits
-        self.links: dict[int, Link] = {}
-        self.drops = 0
-        self.outbox = Outbox()
         self._starting = _thread.allocate_lock()
-        self._started: bool = False
+        self._renew()
         forks.register(self)
 
-    pool: Pool
-    timers: Timers
+    def _renew(self) -> None:
+        """Make parts in which nothing runs."""
+        self._outbox = Outbox(self.limits.max_total_backlog)
+        self._timers = Timers()
+        self._pool: Pool | None = None
+
+    # Its life
 
     def start(self) -> None:
         """Start, unless that is done. Called with the first connection, hence after any fork."""
-        if not self._started:
-            self._start()
-
-    def _start(self) -> None:
-        with self._starting:
-            if not self._started:  # else: by another thread, meanwhile
-                self.pool = Pool(self)
-                self.timers = Timers(self.pool.tick, TICK)
-                self.timers.start()
-                self.outbox.start()
-                self.pool.start()
-                self._started = True
+        if self._pool is None:
+            with self._starting:
+                if self._pool is None:  # else: by another thread, meanwhile
+                    pool = Pool(self.limits.threads, self._outbox, self._timers)
+                    self._timers.start()
+                    self._outbox.start()
+                    pool.start()
+                    self._pool = pool
 
     @property
     def started(self) -> bool:
         """Whether threads run."""
-        return self._started
+        return self._pool is not None
 
     def stop(self) -> None:
         """End all threads (the daemon threads in handlers, after these)."""
         with self._starting:
-            if self._started:
-                self._started = False
-                self.pool.stop()
-                self.timers.stop()
-                self.outbox.stop()
-
-    def wake(self) -> None:
-        """Have the outbox sent soon: by this thread, if it is the pool's, when its batch ends."""
-        if self._started:
-            worker = self.pool.current()
-            if worker is not None and worker.fresh:
-                return
-            self.outbox.wake_writer()
-
-    def register(self, link: Link) -> None:
-        """Watch a link. Called by the thread that flushes."""
-        self.links[link.fd] = link
-        self.pool.register(link.fd)
-
-    def forget(self, fd: int) -> None:
-        """Stop watching; called before the file descriptor is closed."""
-        if self.links.pop(fd, None) is not None:
-            try:
-                self.pool.unregister(fd)
-            except (OSError, ValueError):
-                pass
-
-    def backlog(self) -> int:
-        """Bytes that wait for sockets to take them."""
-        return sum(link.backlog for link in list(self.links.values()))
-
-    def stats(self) -> dict[str, Any]:
-        """Figures for Server.stats()."""
-        outbox = self.outbox
-        figures: dict[str, Any] = {
-            "threads": 0,
-            "threads_busy": 0,
-            "threads_limit": self.limits.threads,
-            "queue_in": 0,
-            "queue_out": len(outbox.entries),
-            "bytes_in": 0,
-            "bytes_out": outbox.bytes_out,
-            "messages_in": 0,
-            "deliveries": outbox.deliveries,
-            "drops": self.drops,
-        }
-        if self._started:
-            pool = self.pool
-            figures.update(
-                threads=len(pool.workers),
-                threads_busy=pool.busy,
-                queue_in=len(pool.ready),
-                bytes_in=pool.sum("bytes_in"),
-                messages_in=pool.sum("messages_in"),
-            )
-        return figures
+            if self._pool is not None:
+                self._pool.stop()
+                self._timers.stop()
+                self._outbox.stop()
+                self._pool = None
 
     def after_fork(self) -> None:
         """In a forked child: the connections, threads and held locks are the parent's."""
-        if self._started:
-            self.pool.close()
-            for link in self.links.values():
+        if self._pool is not None:
+            self._pool.close()
+            for link in self._pool.watched.values():
                 fd, link.fd = link.fd, -1
                 if fd >= 0:
                     os.close(fd)  # without a shutdown, which would reach the parent's client
-        self.links = {}
-        self.outbox = Outbox()
         self._starting = _thread.allocate_lock()
-        self._started = False
+        self._renew()
+
+    # What is asked of it, by any thread
+
+    def send(self, receivers: Iterable[Receiver], frame: bytes) -> None:
+        """Send a frame to each receiver, in the order of the calls. Does not block."""
+        self._outbox.put(receivers, frame)
+        self._wake()
+
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function soon, after what was put in before, by the thread that sends."""
+        self._outbox.call(function, *args)
+        self._wake()
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function now, while nobody sends; return its result."""
+        return self._outbox.run(function, *args)
+
+    def flush(self) -> None:
+        """Send what there is, by this thread if that may be."""
+        self._outbox.flush()
+
+    def urge(self) -> None:
+        """Send what there is, by another thread and at once."""
+        self._outbox.wake_writer()
+
+    def later(self, delay: float, function: Callable[[], object]) -> None:
+        """Call a function in `delay` seconds, in the timer thread. It must not block."""
+        self._timers.add(delay, function)
+
+    def schedule(self, task: Task) -> None:
+        """Give a task a slice (another one, if it is in one)."""
+        pool = self._pool
+        if pool is None:
+            return
+        if interruptible():
+            self.call(pool.schedule, task)
+        else:
+            pool.schedule(task)
+
+    def queue(self, task: Task) -> None:
+        """Give a task a slice whose owner lock the caller holds."""
+        pool = self._pool
+        if pool is not None:
+            pool.queue(task)
+
+    def _wake(self) -> None:
+        """Have the outbox sent: by this thread, if it is the pool's, when its batch ends."""
+        pool = self._pool
+        if pool is not None:
+            worker = pool.current()
+            if worker is None or not worker.fresh:
+                self._outbox.wake_writer()
+
+    # What belongs to the thread that sends: for links
+
+    def watch(self, link: Watched) -> None:
+        """Report what happens to a link."""
+        if self._pool is not None:
+            self._pool.watch(link)
+
+    def forget(self, fd: int) -> None:
+        """Report no more; called before the file descriptor is closed."""
+        if self._pool is not None:
+            self._pool.forget(fd)
+
+    def sent(self, count: int) -> None:
+        """Count bytes that the kernel has taken."""
+        self._outbox.bytes_out += count
+
+    def dropped(self) -> None:
+        """Count a client that was disconnected because it did not read."""
+        self._outbox.drops += 1
+
+    @property
+    def backlog(self) -> Backlog:
+        """What waits for all clients together."""
+        return self._outbox.backlog
+
+    # Figures
+
+    @property
+    def links(self) -> int:
+        """How many connections there are, those included that are about to be closed."""
+        return 0 if self._pool is None else len(self._pool.watched)
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything was sent."""
+        if self._outbox.entries:
+            return False
+        pool = self._pool
+        return pool is None or not any(link.backlog for link in list(pool.watched.values()))
+
+    def stats(self) -> dict[str, Any]:
+        """Figures for Server.stats()."""
+        outbox, pool = self._outbox, self._pool
+        return {
+            "threads": 0 if pool is None else len(pool.workers),
+            "threads_busy": 0 if pool is None else pool.busy,
+            "threads_limit": self.limits.threads,
+            "queue_in": 0 if pool is None else len(pool.ready),
+            "queue_out": len(outbox.entries),
+            "backlog": outbox.backlog.total,
+            "bytes_in": 0 if pool is None else pool.sum("bytes_in"),
+            "bytes_out": outbox.bytes_out,
+            "messages_in": 0 if pool is None else pool.sum("messages_in"),
+            "deliveries": outbox.deliveries,
+            "drops": outbox.drops,
+        }

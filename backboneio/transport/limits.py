@@ -16,7 +16,7 @@ def default_max_connections() -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
+class TransportLimits:
     """What one client, and all of them together, may cost."""
 
     #: Bytes of one message, and of the body of one polling request. A WebSocket message is refused
@@ -24,9 +24,13 @@ class Limits:
     #: ``max_http_buffer_size`` and tells the client as ``maxPayload``.
     max_message: int = 1_000_000
 
-    #: Bytes that may wait for one client. A client that already has bytes waiting and would pass
-    #: the limit is disconnected; one message may be bigger than the limit.
+    #: Bytes that may wait for one client behind the message which it is being sent. That one may
+    #: be bigger than the limit. Beyond it the client is disconnected.
     max_backlog: int = 1_048_576
+
+    #: Bytes that may wait for all clients together; what several wait for counts once. Beyond it
+    #: whoever makes more bytes wait is disconnected.
+    max_total_backlog: int = 268_435_456
 
     #: Packets that may wait for one client between two of its polls.
     max_backlog_packets: int = 10_000
@@ -39,8 +43,22 @@ class Limits:
     max_inbox_packets: int = 2_000
     max_inbox_messages: int = 2
 
+    #: Bytes that all clients together may have posted so.
+    max_total_inbox: int = 268_435_456
+
+    #: Bytes of the names and values that are kept of a handshake's request; more are a 431.
+    max_environ: int = 16_384
+
     #: Connections of one process; more are answered with 503.
     max_connections: int = dataclasses.field(default_factory=default_max_connections)
+
+    #: Connections whose client has not sent a message yet: of all, and of one address. Beyond them
+    #: (and beyond max_connections) a client that has not come back since its polling handshake
+    #: makes room, the oldest first; when there is none, the answer is 503.
+    max_newcomers: int = dataclasses.field(default_factory=lambda: default_max_connections() // 2)
+    max_newcomers_per_address: int = dataclasses.field(
+        default_factory=lambda: default_max_connections() // 4
+    )
 
     #: Seconds a client has to send its first message (Socket.IO's CONNECT) after it was let in;
     #: None: for ever.
@@ -52,9 +70,13 @@ class Limits:
     #: Threads that handle messages; the pool starts with one and grows while handlers block.
     threads: int = 32
 
-    #: One client's turn ends after that many messages or seconds; then the others have theirs.
-    turn_messages: int = 16
-    turn_seconds: float = 0.005
+    #: One client's slice ends after that many messages or seconds; then the others have theirs.
+    slice_messages: int = 16
+    slice_seconds: float = 0.005
+
+    #: Bytes of an answer to a poll that a thread of the WSGI server sends; the hub sends longer
+    #: ones, as a client that does not read them would keep the thread.
+    max_reply: int = 16_384
 
     #: Where the poll cannot leave the WSGI server (waitress, TLS in Python): so many polls may wait
     #: in a WSGI thread for ``poll_wait`` seconds, the others for ``short_poll_wait`` only.

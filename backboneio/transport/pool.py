@@ -17,13 +17,13 @@ import threading
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sized
+from contextvars import Context
+from typing import Any, Protocol
 
 from . import native
-from .timers import Signal
-
-if TYPE_CHECKING:
-    from .hub import Hub
+from .signals import Signal
+from .timers import Timers
 
 logger = logging.getLogger("backboneio.transport")
 
@@ -31,7 +31,7 @@ logger = logging.getLogger("backboneio.transport")
 TICK = 0.005
 #: Ticks without work after which it stops looking.
 IDLE_TICKS = 10
-#: A turn of so many ticks asks for another thread, however busy the processor is.
+#: A slice of so many ticks asks for another thread, however busy the processor is.
 STUCK_TICKS = 4
 #: Ticks after which one thread less is wanted.
 DECAY_TICKS = 200
@@ -44,14 +44,15 @@ if hasattr(select, "epoll"):
     _HANGUP = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
     _INPUT = select.EPOLLIN | _HANGUP
     _OUTPUT = select.EPOLLOUT
+    _CHANGES = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLOUT | select.EPOLLET
 
 
 class Task:
-    """Something that is handled by one thread at a time, when it has asked for a turn.
+    """Something that is handled by one thread at a time, when it has asked for a slice.
 
-    owner: held from the moment on that the task is queued until its turn is over. It is never
+    owner: held from the moment on that the task is queued until its slice is over. It is never
     waited for; who does not get it has set `again`, and the thread that has it looks at that after
-    it let go. A turn may block, being user code; no other lock of the transport is held over it.
+    it let go. A slice may block, being user code; no other lock of the transport is held over it.
     """
 
     __slots__ = ("again", "owner")
@@ -60,9 +61,38 @@ class Task:
         self.owner = _thread.allocate_lock()
         self.again = False
 
-    def turn(self, worker: Worker) -> bool:
+    def slice(self, worker: Worker) -> bool:
         """Do a bounded amount of work; return whether there is more to do."""
         raise NotImplementedError
+
+
+class Watched(Protocol):
+    """A file descriptor that the pool watches."""
+
+    fd: int
+    #: bytes that could not be written
+    backlog: int
+    #: whose slice it is when there is input, and what that task has to know then
+    task: Task
+    readable: bool
+    hangup: bool
+
+
+class Sender(Protocol):
+    """What sends that which slices have produced."""
+
+    @property
+    def entries(self) -> Sized:
+        """What waits to be sent."""
+
+    def flush(self, rounds: int = ...) -> None:
+        """Send, without waiting."""
+
+    def take_up(self, links: Iterable[Any]) -> None:
+        """Write, with the next flush, what these could not write before."""
+
+    def wake_writer(self) -> None:
+        """Have another thread flush."""
 
 
 class Worker:
@@ -73,7 +103,7 @@ class Worker:
     def __init__(self) -> None:
         self.receive = native.receiver()
         self.signal = Signal()
-        #: when the turn that it is in began; 0.0: in none
+        #: when the slice that it is in began; 0.0: in none
         self.started = 0.0
         #: it will flush the outbox soon, so what it sends need not wake the writer
         self.fresh = False
@@ -82,15 +112,23 @@ class Worker:
 
 
 class Pool:
-    """Polls, and gives tasks their turns.
+    """Polls, and gives tasks their slices.
 
     _polling: held by the thread that polls; only ever tried.
     _spawning: protects the list of threads; held while one is started.
+
+    `ready`, `_idle` and `watched` have no lock: single operations on built-in containers are whole,
+    with a global interpreter lock or without.
+
+    :param threads: how many there may be.
     """
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._limit = hub.limits.threads
+    def __init__(self, threads: int, sender: Sender, timers: Timers) -> None:
+        self._sender = sender
+        self._timers = timers
+        self._limit = threads
+        #: what is watched, by file descriptor
+        self.watched: dict[int, Watched] = {}
         self._epoll = select.epoll()
         self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         # Whoever may still write to it holds the pool. (An epoll closes itself like that.)
@@ -107,7 +145,7 @@ class Pool:
         self._count = 0
         self._stopped = False
         # The timer thread's:
-        self._watched = False
+        self._looked_after = False
         self._wanted = 1
         self._batches = 0
         self._batches_seen = 0
@@ -122,24 +160,29 @@ class Pool:
 
     # Any thread
 
-    def register(self, fd: int) -> None:
-        """Report, once per change (edge-triggered), that `fd` has input or takes output."""
-        self._epoll.register(
-            fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLOUT | select.EPOLLET
-        )
+    def watch(self, link: Watched) -> None:
+        """Give its task a slice, once per change (edge-triggered), when there is input or an end;
+        have its backlog sent when it takes output."""
+        self.watched[link.fd] = link
+        self._epoll.register(link.fd, _CHANGES)
 
-    def unregister(self, fd: int) -> None:
-        """Report no more; closing would do, unless a forked child holds a copy."""
-        self._epoll.unregister(fd)
+    def forget(self, fd: int) -> None:
+        """Watch no more; closing would do, unless a forked child holds a copy."""
+        if self.watched.pop(fd, None) is not None:
+            try:
+                self._epoll.unregister(fd)
+            except (OSError, ValueError):
+                pass
 
     def schedule(self, task: Task) -> None:
-        """Give a task a turn (another one, if it is in one)."""
+        """Give a task a slice (another one, if it is in one)."""
         task.again = True
         if task.owner.acquire(False):
             self.queue(task)
 
     def queue(self, task: Task) -> None:
-        """Give a task a turn whose owner lock the caller holds."""
+        """Give a task a slice whose owner lock the caller holds."""
+        assert task.owner.locked()
         self.ready.append(task)
         if not self.workers:  # the first could not be started
             self._spawn()
@@ -157,7 +200,7 @@ class Pool:
 
     @property
     def busy(self) -> int:
-        """How many threads are in a turn."""
+        """How many threads are in a slice."""
         return sum(1 for w in self.workers if w.started)
 
     def stop(self) -> None:
@@ -182,8 +225,8 @@ class Pool:
             worker = Worker()
             self._count += 1
             thread = threading.Thread(
-                target=self._main,
-                args=(worker,),
+                target=Context().run,  # whoever starts it has variables of a request, say
+                args=(self._main, worker),
                 name=f"backboneio-pool-{self._count}",
                 daemon=True,
             )
@@ -197,18 +240,18 @@ class Pool:
     def _main(self, me: Worker) -> None:
         self._local.worker = me
         ready = self.ready
-        outbox = self._hub.outbox
+        sender = self._sender
         batch = time.monotonic()
         round_left = 0  # tasks to take before looking for new ones
         while not self._stopped:
             if round_left <= 0 or not ready:
-                # All that were ready have had a turn. Those that want another one (a client that
+                # All that were ready have had a slice. Those that want another one (a client that
                 # floods us always does) come after those that have input by now.
                 waiting = not ready
                 if waiting:
                     me.started = 0.0
-                    if outbox.entries:
-                        outbox.flush(1)
+                    if sender.entries:
+                        sender.flush(1)
                 if self._polling.acquire(False):
                     self._poll()
                     if waiting:
@@ -226,25 +269,25 @@ class Pool:
             if now - batch > FLUSH_SECONDS:
                 batch = now
                 me.fresh = True
-                if outbox.entries:
-                    outbox.flush(1)
+                if sender.entries:
+                    sender.flush(1)
             me.started = now
-            self._turn(me, task)
+            self._give_slice(me, task)
         me.started = 0.0
         with self._spawning:
             self.workers.remove(me)
             self._retired.bytes_in += me.bytes_in
             self._retired.messages_in += me.messages_in
 
-    def _turn(self, me: Worker, task: Task) -> None:
+    def _give_slice(self, me: Worker, task: Task) -> None:
         task.again = False
         try:
-            more = task.turn(me)
+            more = task.slice(me)
         except BaseException:  # a SystemExit of a handler must not end the thread either
             logger.exception("error in a handler")
             more = False
         if more:
-            self.ready.append(task)  # at the end: the others have their turn first
+            self.ready.append(task)  # at the end: the others have theirs first
             return
         task.owner.release()
         if task.again and task.owner.acquire(False):
@@ -252,19 +295,18 @@ class Pool:
 
     def _poll(self) -> None:
         """Wait for events, as the holder of _polling, and queue the tasks that they concern."""
-        flush = False
+        writable: list[Watched] = []
         try:
             events = self._epoll.poll(0 if self.ready or self._stopped else -1, 256)
             self._batches += 1
-            links = self._hub.links
+            watched = self.watched
             ready = self.ready
             for fd, mask in events:
-                link = links.get(fd)
+                link = watched.get(fd)
                 if link is None:
                     continue
                 if mask & _OUTPUT and link.backlog:
-                    self._hub.outbox.writable.append(link)
-                    flush = True
+                    writable.append(link)
                 if mask & _INPUT:
                     link.readable = True
                     if mask & _HANGUP:
@@ -279,13 +321,14 @@ class Pool:
         finally:
             # Not before all is queued: a thread that polls looks at `ready` once, before it waits.
             self._polling.release()
-        if not self._watched:
-            self._watched = True
-            self._hub.timers.wake()
+        if not self._looked_after:
+            self._looked_after = True
+            self._timers.add(TICK, self._tick)
         if self._wanted > 1 and ready:
             self._wake(min(len(ready), self._wanted - 1))
-        if flush:
-            self._hub.outbox.flush(1)
+        if writable:
+            self._sender.take_up(writable)
+            self._sender.flush(1)
 
     def _wake(self, count: int) -> None:
         for _ in range(count):
@@ -315,10 +358,13 @@ class Pool:
 
     # The timer thread
 
-    def tick(self) -> bool:
-        """Look after the threads; return whether to be called again in a moment."""
-        if not self._watched or self._stopped:
-            return False
+    def _tick(self) -> None:
+        """Look after the threads, again and again for as long as they work."""
+        if self._look_after() and not self._stopped:
+            self._timers.add(TICK, self._tick)
+
+    def _look_after(self) -> bool:
+        """Return whether there is something to look after."""
         now = time.monotonic()
         started = [w.started for w in self.workers if w.started]
         oldest = min(started, default=now)
@@ -326,8 +372,8 @@ class Pool:
             for worker in self.workers:
                 if worker.started and now - worker.started > TICK:
                     worker.fresh = False
-            if self._hub.outbox.entries:
-                self._hub.outbox.wake_writer()
+            if self._sender.entries:
+                self._sender.wake_writer()
         cpu, wall = time.process_time(), now
         idle_cpu = cpu - self._cpu < 0.8 * (wall - self._wall)
         self._cpu, self._wall = cpu, wall
@@ -344,11 +390,11 @@ class Pool:
             self._quiet += 1
             if self._quiet > IDLE_TICKS:
                 self._quiet = 0
-                self._watched = False
-                # A thread that began in between has seen `_watched` still set.
+                self._looked_after = False
+                # A thread that began in between has seen `_looked_after` still set.
                 if self._batches == self._batches_seen:
                     return False
-                self._watched = True
+                self._looked_after = True
         else:
             self._quiet = 0
         self._batches_seen = self._batches

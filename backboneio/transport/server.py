@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .. import forks
-from .endpoint import Endpoint
-from .frames import CloseCode
+from .connection import Connection, Parked, Service, frame_of
+from .endpoint import Endpoint, Options
+from .frames import TEXT, CloseCode, server_frame
 from .http import CORS, Headers, Origins
 from .hub import Hub, why_not
-from .limits import Limits
-from .sending import frame_of
-from .session import Parked, Session
+from .limits import TransportLimits
+from .session import Reason, State
 
 Environ = dict[str, Any]
 #: Seconds at shutdown for clients to close their side.
@@ -47,7 +47,7 @@ class Server:
     :param transports: "websocket", "polling" or a list of both.
     :param logger: a logger, True to log all (level INFO) or False for errors only.
     :param environ_keys: keys of the WSGI environ to keep for handlers, besides the CGI variables.
-    :param limits: a :class:`~backboneio.transport.limits.Limits`; or its fields as keyword
+    :param limits: a :class:`~backboneio.transport.TransportLimits`; or its fields as keyword
         arguments: ``max_backlog=...``, ``max_connections=...``, ``threads=...``, ...
 
     Other options of ``engineio.Server`` are accepted and have no effect: messages of one client are
@@ -57,15 +57,7 @@ class Server:
     :raises RuntimeError: when this process cannot have a hub; :func:`why_not` tells beforehand.
     """
 
-    class reason:
-        """Disconnection reasons, as in python-engineio."""
-
-        SERVER_DISCONNECT = "server disconnect"
-        CLIENT_DISCONNECT = "client disconnect"
-        PING_TIMEOUT = "ping timeout"
-        TRANSPORT_CLOSE = "transport close"
-        TRANSPORT_ERROR = "transport error"
-
+    reason = Reason
     event_names = ("connect", "disconnect", "message")
     valid_transports = ("polling", "websocket")
     async_mode = "threading"
@@ -84,7 +76,7 @@ class Server:
         transports: str | Iterable[str] | None = None,
         logger: logging.Logger | bool = False,
         environ_keys: Iterable[str] = (),
-        limits: Limits | None = None,
+        limits: TransportLimits | None = None,
         async_mode: str | None = None,
         async_handlers: bool = False,
         json: Any = None,
@@ -111,16 +103,29 @@ class Server:
         self.transports = _transports(transports, self.valid_transports)
         self.environ_keys = tuple(environ_keys)
         try:
-            self.limits = limits or Limits(max_message=max_http_buffer_size, **options)
+            self.limits = limits or TransportLimits(max_message=max_http_buffer_size, **options)
         except TypeError as err:
             raise ValueError(f"unknown option: {err}") from None
         self.logger = _logger(logger)
-        self.sockets: dict[str, Session] = {}
         self.handlers: dict[str, Handler] = {}
         self.hub = Hub(self.limits)
+        self._service = Service(
+            self.hub, self.limits, self.handlers, self.logger, self.ping_interval, ping_timeout
+        )
+        self.sockets = self._service.connections
+        offer = Options(
+            self.transports,
+            allow_upgrades,
+            http_compression,
+            cookie,
+            self.environ_keys,
+            self.ping_interval + grace,
+            ping_timeout,
+            max_http_buffer_size,
+        )
+        cors = CORS(cors_allowed_origins, cors_credentials)
+        self._endpoint = Endpoint(self._service, offer, cors, lambda: self.generate_id())
         forks.register(self)
-        self.stopping = False
-        self._endpoint = Endpoint(self, CORS(cors_allowed_origins, cors_credentials))
         _servers.add(self)
 
     # What python-socketio asks of its Engine.IO server
@@ -158,12 +163,11 @@ class Server:
         self._send(sid, pkt.encode())
 
     def _send(self, sid: str, packet: str | bytes) -> None:
-        session = self.sockets.get(sid)
-        if session is None or session.closing:
+        connection = self.sockets.get(sid)
+        if connection is None or connection.closing:
             self.logger.info("Cannot send to sid %s", sid)
             return
-        self.hub.outbox.put((session,), frame_of(packet), packet)
-        self.hub.wake()
+        self.hub.send((connection,), frame_of(packet))
 
     def send_many(self, sids: Iterable[str], data: str) -> None:
         """Send one text message to many clients, encoded once.
@@ -172,29 +176,30 @@ class Server:
         of the calls to this method and :meth:`send`. Unknown sids are passed over.
         """
         sockets = self.sockets
-        sessions = [s for s in map(sockets.get, sids) if s is not None]
-        if sessions:
-            packet = "4" + data
-            self.hub.outbox.put(sessions, frame_of(packet), packet)
-            self.hub.wake()
+        connections = [c for c in map(sockets.get, sids) if c is not None]
+        if connections:
+            self.hub.send(connections, server_frame(TEXT, b"4" + data.encode("utf-8")))
 
     def disconnect(self, sid: str | None = None) -> None:
         """Disconnect a client (or all); its disconnect handler runs in its own thread, soon."""
-        for session in list(self.sockets.values()) if sid is None else [self.sockets.get(sid)]:
-            if session is not None:
-                session.end(self.reason.SERVER_DISCONNECT, CloseCode.NORMAL_CLOSURE, farewell=True)
+        for client in list(self.sockets.values()) if sid is None else [self.sockets.get(sid)]:
+            if client is not None:
+                client.end(Reason.SERVER_DISCONNECT, CloseCode.NORMAL_CLOSURE, farewell=True)
 
     def transport(self, sid: str) -> str:
         """Return "websocket" or "polling"; KeyError for an unknown client."""
-        return "websocket" if self._get_socket(sid).upgraded else "polling"
+        return "websocket" if self._get_connection(sid).upgraded else "polling"
 
     def get_session(self, sid: str) -> dict[str, Any]:
         """Return the dictionary that the application keeps for a client."""
-        return self._get_socket(sid).session
+        connection = self._get_connection(sid)
+        if connection.data is None:
+            connection.data = {}
+        return connection.data
 
     def save_session(self, sid: str, session: dict[str, Any]) -> None:
         """Replace the dictionary of a client."""
-        self._get_socket(sid).session = session
+        self._get_connection(sid).data = session
 
     @contextlib.contextmanager
     def session(self, sid: str) -> Iterator[dict[str, Any]]:
@@ -237,11 +242,11 @@ class Server:
         """No."""
         return False
 
-    def _get_socket(self, sid: str) -> Session:
-        session = self.sockets.get(sid)
-        if session is None or session.closed:
+    def _get_connection(self, sid: str) -> Connection:
+        connection = self.sockets.get(sid)
+        if connection is None or connection.session.state is State.CLOSED:
             raise KeyError("Session not found")
-        return session
+        return connection
 
     def _ok(
         self, packets: Any = None, headers: Headers | None = None, jsonp_index: Any = None
@@ -253,20 +258,25 @@ class Server:
     def stats(self) -> dict[str, Any]:
         """Return figures of this process; cheap enough to ask each second.
 
-        connections, websockets, polling: clients now. threads, threads_busy, threads_limit: of the
-        pool. queue_in: clients that wait for a thread; queue_out: messages that wait for the
-        writer. backlog: bytes that wait for clients. Since the start: bytes_in, bytes_out,
-        messages_in, deliveries (packets sent, once per client) and drops (clients disconnected
-        because they did not read).
+        connections, websockets, polling: clients now; newcomers: those of them that have said
+        nothing yet. threads, threads_busy, threads_limit: of the pool. queue_in: clients that wait
+        for a thread; queue_out: messages that wait for the writer. backlog: bytes that wait for
+        clients; inbox: bytes that clients have posted and that wait to be handled; longest_backlog
+        and longest_inbox: the most of one client (with what has come of a message). Since the
+        start: bytes_in, bytes_out, messages_in, deliveries (packets sent, once per client) and
+        drops (clients disconnected because they did not read).
         """
-        sessions = list(self.sockets.values())
-        websockets = sum(1 for s in sessions if s.upgraded)
+        connections = list(self.sockets.values())
+        websockets = sum(1 for c in connections if c.upgraded)
         figures = self.hub.stats()
         figures.update(
-            connections=len(sessions),
+            connections=len(connections),
             websockets=websockets,
-            polling=len(sessions) - websockets,
-            backlog=self.hub.backlog() + sum(s.backlog_bytes for s in sessions),
+            polling=len(connections) - websockets,
+            newcomers=len(self._service.newcomers),
+            inbox=self._service.posted,
+            longest_backlog=max((c.backlog for c in connections), default=0),
+            longest_inbox=max((c.unhandled for c in connections), default=0),
         )
         return figures
 
@@ -278,7 +288,7 @@ class Server:
         the kernel; what was posted, in the bounded inbox). Messages to it, heartbeats and its
         disconnection go on. Raises KeyError for an unknown client, RuntimeError when it is parked.
         """
-        return self._get_socket(sid).park()
+        return self._get_connection(sid).park()
 
     def shutdown(self) -> None:
         """Say goodbye to all clients, who may come back (close code 1001), and stop.
@@ -286,16 +296,16 @@ class Server:
         Waits `shutdown_timeout` at most for running handlers and for what is still to be sent.
         Called at process exit, too.
         """
-        self.stopping = True
+        self._service.stopping = True
         hub = self.hub
         if not hub.started:
             return
-        for session in list(self.sockets.values()):
-            session.end(self.reason.SERVER_DISCONNECT, CloseCode.GOING_AWAY)
+        for client in list(self.sockets.values()):
+            client.end(Reason.SERVER_DISCONNECT, CloseCode.GOING_AWAY)
         now = time.monotonic()
         deadline = now + self.limits.shutdown_timeout
-        while now < deadline and (self.sockets or hub.outbox.entries or hub.backlog()):
-            hub.outbox.flush()
+        while now < deadline and (self.sockets or not hub.idle):
+            hub.flush()
             time.sleep(0.01)
             now = time.monotonic()
         # All has been said. Clients that answer our close at once are not cut off.
@@ -306,31 +316,12 @@ class Server:
 
     def after_fork(self) -> None:
         """In a forked child: the parent's clients stay the parent's."""
-        self.sockets.clear()
+        self._service.after_fork()
+        self._endpoint.after_fork()
 
     def handle_request(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a request; a WSGI application."""
         return self._endpoint(environ, start_response)
-
-    def call_connect(self, sid: str, environ: Environ) -> Any:
-        """Run the connect handler; False when it fails."""
-        handler = self.handlers.get("connect")
-        if handler is None:
-            return None
-        try:
-            return handler(sid, environ)
-        except BaseException:
-            self.logger.exception("connect handler error")
-            return False
-
-    def call_disconnect(self, sid: str, reason: str) -> None:
-        """Run the disconnect handler."""
-        handler = self.handlers.get("disconnect")
-        if handler is not None:
-            try:
-                handler(sid, reason)
-            except BaseException:
-                self.logger.exception("disconnect handler error")
 
 
 def _transports(wanted: str | Iterable[str] | None, valid: Iterable[str]) -> list[str]:

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import _thread
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
+from .signals import Signal
+
 logger = logging.getLogger("backboneio.transport")
 
 #: How long the thread sleeps at most when nothing is due.
 _LONG = 3600.0
-
-
-class Signal:
-    """Wakes one waiting thread. Any thread may call set(); it never blocks, and once is enough."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = _thread.allocate_lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        """Let the waiting thread, or the next one to wait, go on."""
-        try:
-            self._lock.release()
-        except RuntimeError:
-            pass  # set already
-
-    def wait(self, timeout: float = -1) -> bool:
-        """Wait for set(); False when time is up before."""
-        return self._lock.acquire(True, timeout)
 
 
 class Timers:
@@ -45,19 +25,15 @@ class Timers:
     No lock: deques are safe to append to and to pop from; only the timer thread pops.
     """
 
-    def __init__(self, tick: Callable[[], bool], tick_seconds: float) -> None:
+    def __init__(self) -> None:
         self._queues: dict[float, deque[tuple[float, Callable[[], object]]]] = {}
         self._signal = Signal()
         self._asleep_until = 0.0
-        self._tick = tick
-        self._tick_seconds = tick_seconds
         self._stopped = False
-        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread = threading.Thread(target=self._main, name="backboneio-timer", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._main, name="backboneio-timer", daemon=True).start()
 
     def stop(self) -> None:
         """End the thread."""
@@ -74,18 +50,12 @@ class Timers:
         if due < self._asleep_until:
             self._signal.set()
 
-    def wake(self) -> None:
-        """Make the thread call tick() (again), until that returns False."""
-        self._signal.set()
-
     def _main(self) -> None:
         while not self._stopped:
             try:
                 due = self._run_due()
-                if self._tick():
-                    due = min(due, time.monotonic() + self._tick_seconds)
             except Exception:
-                logger.exception("error in a timer")
+                logger.exception("error in the timers")
                 due = time.monotonic() + 1.0
             self._asleep_until = due
             # An entry added between _run_due() and this line has either seen an older

@@ -1,53 +1,15 @@
-"""WebSocket connections: the opening handshake, and a link that reads frames and closes well."""
+"""A WebSocket connection: a link that reads frames, and closes well."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import socket
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
+from . import native
 from .frames import FrameReader, close_frame
+from .hub import Hub
 from .link import Link
 from .pool import Task, Worker
-
-if TYPE_CHECKING:
-    from .hub import Hub
-
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
-
-def refusal(environ: dict[str, Any]) -> str | None:
-    """Why a request is not a WebSocket handshake (RFC 6455, 4.2.1); None when it is one."""
-    if environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
-        return "WebSocket needs HTTP/1.1"
-    tokens = [part.strip() for part in environ.get("HTTP_CONNECTION", "").lower().split(",")]
-    if "upgrade" not in tokens or environ.get("HTTP_UPGRADE", "").strip().lower() != "websocket":
-        return "Invalid websocket upgrade"
-    if environ.get("HTTP_SEC_WEBSOCKET_VERSION", "").strip() != "13":
-        return "Unsupported websocket version"
-    try:
-        key = base64.b64decode(environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip(), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != 16:
-        return "Invalid websocket key"
-    return None
-
-
-def response(environ: dict[str, Any], headers: list[tuple[str, str]]) -> bytes:
-    """The answer that ends the opening handshake."""
-    key = environ["HTTP_SEC_WEBSOCKET_KEY"].strip().encode("ascii")
-    accept = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-    lines = [
-        "HTTP/1.1 101 Switching Protocols",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Accept: {accept.decode('ascii')}",
-        *(f"{name}: {value}" for name, value in headers),
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 class WebSocket(Link):
@@ -55,13 +17,31 @@ class WebSocket(Link):
 
     __slots__ = ("reader",)
 
-    def __init__(self, hub: Hub, fd: int, task: Task) -> None:
+    def __init__(self, hub: Hub, fd: int, task: Task, ahead: bytes = b"") -> None:
+        """`ahead` is what came along with the request."""
         super().__init__(hub, fd, task)
         self.reader = FrameReader(hub.limits.max_message)
+        self.reader.feed(ahead)
+
+    # The task's owner
+
+    def receive(self, receive: Callable[[int], bytes | None]) -> int | None:
+        """Read what has arrived; return how many bytes, None: none have, 0: and none will."""
+        # Before reading: what arrives from now on is reported again.
+        self.readable = False
+        data = receive(self.fd)
+        if not data:
+            return None if data is None else 0
+        if self.hangup or len(data) == native.RECEIVE_SIZE:
+            self.readable = True
+        self.reader.feed(data)
+        return len(data)
+
+    # The thread that sends
 
     def attach(self, data: bytes) -> None:
         """Answer the handshake and begin to listen."""
-        self.hub.register(self)
+        self.hub.watch(self)
         self.write(data)
 
     def leave(self, code: int | None) -> None:
@@ -94,18 +74,18 @@ class Lingering(Task):
         super().__init__()
         self._link = link
         self._expired = False
-        link.hub.timers.add(link.hub.limits.close_timeout, self._expire)
+        link.hub.later(link.hub.limits.close_timeout, self._expire)
 
     def begin(self) -> None:
         """Look for input that was reported before this task was there."""
         self._link.readable = True
-        self._link.hub.pool.schedule(self)
+        self._link.hub.schedule(self)
 
     def _expire(self) -> None:
         self._expired = True
-        self._link.hub.pool.schedule(self)
+        self._link.hub.schedule(self)
 
-    def turn(self, worker: Worker) -> bool:
+    def slice(self, worker: Worker) -> bool:
         """Read and drop; close when the peer has."""
         link = self._link
         if link.fd < 0:
@@ -120,6 +100,5 @@ class Lingering(Task):
             ended = not data
         else:
             return True
-        link.hub.outbox.call(link.close)
-        link.hub.wake()
+        link.hub.call(link.close)
         return False

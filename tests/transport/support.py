@@ -242,3 +242,9 @@ class Echo:
     def stop(self) -> None:
         self.live.stop()
         self.eio.shutdown()
+
+
+def polls(echo: Echo, sid: str) -> bool:
+    """Whether a poll of this client waits for something to be said."""
+    queue = echo.eio.sockets[sid].queue
+    return queue is not None and queue.poll is not None

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from websockets.frames import Close, CloseCode, Opcode
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from ..support import together, wait_until
-from .support import Echo, Http, Raw, finish_get, masked
+from .support import Echo, Http, Raw, finish_get, masked, polls
 
 HANDSHAKE = {"sid", "upgrades", "pingInterval", "pingTimeout", "maxPayload"}
 
@@ -69,9 +70,12 @@ class TestHandshake:
             assert raw.status == 400
         assert echo.connected == []
 
-    def test_websocket_needs_the_transport_parameter(self, echo: Echo) -> None:
+    def test_the_transport_parameter_is_needed(self, echo: Echo) -> None:
+        assert Http(echo.url).request("GET", "EIO=4")[0] == 400
         with Raw(echo.url, "EIO=4") as raw:
-            assert raw.status == 200  # a plain polling handshake, as without the header
+            assert raw.status == 400
+
+    def test_websocket_needs_the_upgrade_header(self, echo: Echo) -> None:
         with Raw(echo.url, headers={"Upgrade": "h2c"}) as raw:
             assert raw.status == 400
 
@@ -179,7 +183,7 @@ class TestMessages:
         http = Http(echo.url)
         sid = http.open()
         first = http.start_get()
-        wait_until(lambda: echo.eio.sockets[sid].poll is not None)
+        wait_until(lambda: polls(echo, sid))
         assert http.get()[0] == 400
         assert finish_get(first) == (200, "1")
         assert http.get()[0] == 400
@@ -191,7 +195,7 @@ class TestMessages:
         http = Http(echo.url)
         sid = http.open()
         poll = http.start_get()
-        wait_until(lambda: echo.eio.sockets[sid].poll is not None)
+        wait_until(lambda: polls(echo, sid))
         poll.close()
         assert echo.reason(sid) == "transport close"
         assert http.get()[0] == 400
@@ -307,7 +311,7 @@ class TestClose:
         http = Http(echo.url)
         sid = http.open()
         poll = http.start_get()
-        wait_until(lambda: echo.eio.sockets[sid].poll is not None)
+        wait_until(lambda: polls(echo, sid))
         assert http.post("1") == (200, "ok")
         assert finish_get(poll) == (200, "6")
         assert http.get()[0] == 400
@@ -365,7 +369,7 @@ class TestClose:
         http = Http(echo.url)
         sid = http.open()
         poll = http.start_get()
-        wait_until(lambda: echo.eio.sockets[sid].poll is not None)
+        wait_until(lambda: polls(echo, sid))
         echo.eio.disconnect()
         assert finish_get(poll) == (200, "1")
         assert echo.reason(sid) == "server disconnect"
@@ -378,7 +382,7 @@ class TestUpgrade:
         http = Http(echo.url)
         sid = http.open()
         poll = http.start_get()
-        wait_until(lambda: echo.eio.sockets[sid].poll is not None)
+        wait_until(lambda: polls(echo, sid))
         with Raw(echo.url, f"EIO=4&transport=websocket&sid={sid}") as raw:
             assert echo.eio.transport(sid) == "polling"
             raw.send("2probe")
@@ -538,7 +542,32 @@ class TestHttp:
             "X-Forwarded-Proto": "https",
             "X-Forwarded-Host": "example.test",
         }
-        assert http.request("GET", query, headers=proxied)[0] == 200
+        assert http.request("GET", query, headers=proxied)[0] == 400  # anybody may say so
+        assert http.request("GET", query, headers={**proxied, "Host": "example.test"})[0] == 400
+
+    def test_behind_a_proxy(self, make_echo: Callable[..., Echo]) -> None:
+        class Proxied(Echo):
+            def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+                return ProxyFix(super().__call__, x_host=1)(environ, start_response)
+
+        headers = {
+            "Origin": "https://example.test",
+            "X-Forwarded-Proto": "https",
+            "X-Forwarded-Host": "example.test",
+        }
+        query = "EIO=4&transport=polling"
+        assert Http(make_echo(Proxied).url).request("GET", query, headers=headers)[0] == 200
+
+    def test_a_refused_origin_is_told_once(
+        self, make_echo: Callable[..., Echo], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        http = Http(make_echo().url)
+        for _ in range(3):
+            headers = {"Origin": "http://evil.test", "Host": "good.test:5000"}
+            assert http.request("GET", "EIO=4&transport=polling", headers=headers)[0] == 400
+        (record,) = [r for r in caplog.records if r.levelname == "WARNING"]
+        assert "'http://evil.test'" in record.message
+        assert "['http://good.test:5000']" in record.message
 
     @pytest.mark.parametrize(
         ("allowed", "good", "bad"),
@@ -587,7 +616,7 @@ class TestHttp:
             target=lambda: answer.append(http.request("GET", http.query, headers=headers))
         )
         thread.start()
-        wait_until(lambda: echo.eio.sockets[sid].poll is not None)
+        wait_until(lambda: polls(echo, sid))
         echo.eio.send(sid, "x" * 5000)
         thread.join()
         assert http.headers["Access-Control-Allow-Origin"] == echo.url

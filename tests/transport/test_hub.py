@@ -21,7 +21,7 @@ from backboneio.transport import Server, why_not
 from backboneio.transport.pool import RETIRE
 
 from ..support import PATIENCE, ROOT, ServerProcess, wait_until
-from .support import Echo, Http, Raw, finish_get, masked
+from .support import Echo, Http, Raw, finish_get, masked, polls
 
 
 class Blocking(Echo):
@@ -365,7 +365,7 @@ def test_shutdown_says_goodbye_and_ends_all_threads(make_echo: Callable[..., Ech
     http = Http(echo.url)
     http.open()
     poll = http.start_get()
-    wait_until(lambda: echo.eio.sockets[http.handshake["sid"]].poll is not None)
+    wait_until(lambda: polls(echo, http.handshake["sid"]))
     with Raw(echo.url) as raw:
         sid = raw.open()
         done = threading.Thread(target=echo.eio.shutdown)

@@ -16,7 +16,7 @@ from websockets.frames import Close, CloseCode, Opcode
 from backboneio.transport import BadMessage, Limits, Server, native
 
 from ..support import PATIENCE, ServerProcess, wait_until
-from .support import Echo, Http, Raw, finish_get, gunicorn, masked
+from .support import Echo, Http, Raw, finish_get, gunicorn, masked, polls
 
 
 def test_defaults() -> None:
@@ -241,7 +241,7 @@ def test_a_flood_leaves_others_their_turn(make_echo: Callable[..., Echo]) -> Non
         sender.start()
         assert flooding.wait(PATIENCE)
         other.send("4other")
-        link = echo.eio.sockets[sid].source
+        link = echo.eio.sockets[sid].link
         wait_until(lambda: link is not None and native.has_input(link.fd))
         waiting.set()
         sender.join()
@@ -274,7 +274,7 @@ def test_a_flood_during_an_upgrade_leaves_others_their_turn(make_echo: Callable[
             while flood:
                 flood = flood[flooder.socket.send(flood) :]
         other.send("4other")
-        link = echo.eio.sockets[other.sid].source
+        link = echo.eio.sockets[other.sid].link
         wait_until(lambda: link is not None and native.has_input(link.fd))
         full.set()
         wait_until(lambda: received)
@@ -286,7 +286,7 @@ def test_a_poll_whose_client_sends_without_end(make_echo: Callable[..., Echo]) -
     http = Http(echo.url)
     sid = http.open()
     poll = http.start_get()
-    wait_until(lambda: echo.eio.sockets[sid].poll is not None)
+    wait_until(lambda: polls(echo, sid))
     with pytest.raises(ConnectionError):
         for _ in range(1_000):
             poll.sendall(bytes(100_000))
@@ -312,7 +312,7 @@ def test_a_poll_whose_client_stops_reading(make_echo: Callable[..., Echo]) -> No
     http = Http(echo.url)
     sid = http.open()
     poll = http.start_get()
-    wait_until(lambda: echo.eio.sockets[sid].poll is not None)
+    wait_until(lambda: polls(echo, sid))
     echo.eio.send(sid, "x" * 30_000_000)
     wait_until(lambda: not echo.eio.hub.links)  # closed, after some seconds of patience
     poll.close()
@@ -323,7 +323,7 @@ def test_a_slow_but_reading_poll_gets_it_all(make_echo: Callable[..., Echo]) -> 
     http = Http(echo.url)
     sid = http.open()
     poll = http.start_get()
-    wait_until(lambda: echo.eio.sockets[sid].poll is not None)
+    wait_until(lambda: polls(echo, sid))
     echo.eio.send(sid, "x" * 9_000_000)
     wait_until(lambda: echo.eio.stats()["backlog"] > 0)
     assert finish_get(poll) == (200, "4" + "x" * 9_000_000)

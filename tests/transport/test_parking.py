@@ -54,7 +54,7 @@ def test_a_websocket_waits_without_a_thread(echo: Parking) -> None:
         raw.socket.sendall(masked("4park") + masked("4in the buffer"))
         parked = echo.wait_for_parked()
         raw.send("4in the kernel")
-        link = echo.eio.sockets[sid].source
+        link = echo.eio.sockets[sid].link
         assert link is not None
         wait_until(lambda: native.has_input(link.fd))
         other.send("4others go on")

@@ -1,0 +1,644 @@
+"""A client's connection: binds its session (the protocol) to what carries it and who handles it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from . import native
+from .frames import (
+    BINARY,
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    CloseCode,
+    FrameError,
+    parse_close,
+    server_frame,
+)
+from .hub import Hub
+from .limits import TransportLimits
+from .newcomers import Newcomers
+from .outbox import Sink
+from .payload import decode_packet
+from .poll import NOOP, ParkedPoll, Poll, PollQueue
+from .pool import Task, Worker
+from .session import CLOSE as CLOSE_PACKET
+from .session import PING as PING_PACKET
+from .session import Event, Move, Packet, ProtocolError, Reason, Session, State
+from .websocket import WebSocket
+
+
+class BadMessage(Exception):
+    """Raised by a message handler to close the connection of a client that breaks the protocol."""
+
+
+def frame_of(packet: Packet) -> bytes:
+    """The form in which an Engine.IO packet leaves: a WebSocket frame."""
+    if isinstance(packet, str):
+        return server_frame(TEXT, packet.encode("utf-8"))
+    return server_frame(BINARY, packet)
+
+
+_PING = frame_of(PING_PACKET)
+_GOODBYE = frame_of(CLOSE_PACKET)
+_MESSAGE, _PONG, _CLOSE = Event.MESSAGE, Event.PONG, Event.CLOSE
+
+
+class _Nowhere:
+    """Where frames for a client go that is on its way out."""
+
+    def deliver(self, frames: list[bytes]) -> None:
+        pass
+
+
+_NOWHERE = _Nowhere()
+
+
+class Service:
+    """What the connections of a server share.
+
+    :ivar connections: all of them, by session id. Single operations only, by any thread.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        limits: TransportLimits,
+        handlers: dict[str, Callable[..., Any]],
+        logger: logging.Logger,
+        ping_interval: float,
+        ping_timeout: float,
+    ) -> None:
+        self.hub = hub
+        self.limits = limits
+        self.handlers = handlers
+        self.logger = logger
+        self.ping_interval = ping_interval
+        self.ping_timeout = ping_timeout
+        self.connections: dict[str, Connection] = {}
+        self.newcomers = Newcomers(limits)
+        self.stopping = False
+        #: bytes that all clients have posted and that were not handled; under the outbox's lock
+        self.posted = 0
+
+    def after_fork(self) -> None:
+        """In a forked child: the clients are the parent's."""
+        self.connections.clear()
+        self.newcomers.after_fork()
+        self.posted = 0
+
+    def connect(self, sid: str, environ: dict[str, Any]) -> Any:
+        """Run the connect handler; False when it fails."""
+        handler = self.handlers.get("connect")
+        if handler is None:
+            return None
+        try:
+            return handler(sid, environ)
+        except BaseException:
+            self.logger.exception("connect handler error")
+            return False
+
+    def disconnected(self, sid: str, reason: str) -> None:
+        """Run the disconnect handler."""
+        handler = self.handlers.get("disconnect")
+        if handler is not None:
+            try:
+                handler(sid, reason)
+            except BaseException:
+                self.logger.exception("disconnect handler error")
+
+
+class Parked:
+    """A connection that waits for something which is not its client's to say; see Server.park().
+
+    It holds no thread. `function` is written once, by the thread that resumes; the owner looks at
+    it in its slice, which resume() asks for after writing.
+    """
+
+    __slots__ = ("_connection", "function")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.function: Callable[[], object] | None = None
+
+    def resume(self, function: Callable[[], object]) -> None:
+        """Go on with `function`, in the connection's next slice, on a thread of the pool.
+
+        Any thread may call it, once, also before the handler that parked has returned. The function
+        runs before any further input is handled, and also when the connection has ended meanwhile:
+        then before the disconnect handler.
+        """
+        if self.function is not None:
+            raise RuntimeError("a parked connection is resumed once")
+        self.function = function
+        self._connection.look()
+
+    def wait(self) -> None:
+        """The last thing that the handler does: nothing, since no thread has to wait here."""
+
+
+class Connection(Task):
+    """One client.
+
+    Three parties use it. Its owner (whoever holds Task.owner: a pool thread in a slice, or the WSGI
+    thread until it is open) reads, calls handlers and moves the session. The thread that holds the
+    outbox's lock writes: `sink`, `queue` and `pieces` are its. The timer thread sends pings. Any
+    thread may call end(), which leaves a note for the owner. Each attribute is written by one party
+    and only looked at by the others.
+    """
+
+    __slots__ = (
+        "_ending",
+        "_handled",
+        "_heard",
+        "_heard_before",
+        "_posted",
+        "_service",
+        "data",
+        "inbox",
+        "link",
+        "parked",
+        "pieces",
+        "probe",
+        "queue",
+        "session",
+        "sink",
+    )
+
+    def __init__(self, service: Service, sid: str) -> None:
+        super().__init__()
+        self._service = service
+        self.session = Session(sid)
+        #: what the application keeps for this client
+        self.data: dict[str, Any] | None = None
+        # The sender's. `queue` is what polls are answered from; None once WebSocket carries all.
+        self.queue: PollQueue | None = PollQueue(service.hub, self._overflow)
+        self.sink: Sink = self.queue
+        self.pieces: list[bytes] | None = None
+        # The owner's: the WebSocket that is read from, and one that may become it (which is put
+        # there under the outbox's lock).
+        self.link: WebSocket | None = None
+        self.probe: WebSocket | None = None
+        #: set while input has to wait
+        self.parked: Parked | None = None
+        #: packets that were posted and not handled yet; added to under the outbox's lock
+        self.inbox: deque[bytes] | None = None
+        # Its size is the difference: of what was posted, under the same lock, and what its owner
+        # has handled.
+        self._posted = 0
+        self._handled = 0
+        #: how often something came: the owner's; and when the last ping went: the timer's
+        self._heard = 0
+        self._heard_before = 0
+        #: why and how to end: (reason, code, farewell)
+        self._ending: tuple[str, int | None, bool] | None = None
+
+    # To look at, for any thread
+
+    @property
+    def sid(self) -> str:
+        """The session's id."""
+        return self.session.sid
+
+    @property
+    def upgraded(self) -> bool:
+        """Whether WebSocket carries the session (from the start or by now)."""
+        return self.link is not None
+
+    @property
+    def ending(self) -> bool:
+        """Whether end() was called, or all is over."""
+        return self._ending is not None or self.closing
+
+    @property
+    def closing(self) -> bool:
+        """Whether the disconnect handler runs, or has run."""
+        state = self.session.state
+        return state is State.CLOSING or state is State.CLOSED
+
+    @property
+    def closed(self) -> bool:
+        """Whether the disconnect handler has run."""
+        return self.session.state is State.CLOSED
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait for the client."""
+        queue, link = self.queue, self.link
+        return (0 if queue is None else queue.backlog) + (0 if link is None else link.backlog)
+
+    @property
+    def unhandled(self) -> int:
+        """Bytes that the client has sent and that wait here to be handled."""
+        link = self.link
+        return self._posted - self._handled + (0 if link is None else link.reader.waiting)
+
+    # Any thread
+
+    def end(self, reason: str, code: int | None = None, farewell: bool = False) -> None:
+        """End the session, by its owner. What is sent from now on does not leave.
+
+        :param reason: one of Reason, for the disconnect handler.
+        :param code: for a WebSocket's close frame; None cuts the connection.
+        :param farewell: say goodbye with an Engine.IO CLOSE packet, after which clients do not
+            come back by themselves.
+        """
+        hub = self._service.hub
+        hub.call(self._mute, (reason, code, farewell))
+        self._note(reason, code, farewell)
+        hub.schedule(self)
+
+    def _note(self, reason: str, code: int | None, farewell: bool) -> None:
+        if self._ending is None:
+            self._ending = (reason, code, farewell)
+
+    def look(self) -> None:
+        """Ask for a slice."""
+        self._service.hub.schedule(self)
+
+    def _drop_late_probe(self, link: WebSocket) -> None:
+        """Drop a probe that takes too long."""
+        if self.probe is link:
+            # Its reader sees the end of the stream then.
+            self._service.hub.call(link.broken)
+
+    # The timer thread
+
+    def begin(self) -> None:
+        """Begin the heartbeat and the time to greet."""
+        service = self._service
+        service.hub.later(service.ping_interval, self._ping)
+        if service.limits.handshake_timeout is not None:
+            service.hub.later(service.limits.handshake_timeout, self._check_greeting)
+
+    def _ping(self) -> None:
+        if self.closing:
+            return
+        service = self._service
+        number = self.session.ping()
+        self._heard_before = self._heard
+        service.hub.later(service.ping_timeout, partial(self._check_pong, number))
+        service.hub.send((self,), _PING)
+
+    def _check_pong(self, number: int) -> None:
+        if self.closing or not self.session.awaits_pong(number):
+            return
+        service = self._service
+        if self._heard != self._heard_before or self._occupied():
+            self._heard_before = self._heard
+            service.hub.later(service.ping_timeout, partial(self._check_pong, number))
+        else:
+            self.end(Reason.PING_TIMEOUT, CloseCode.GOING_AWAY)
+
+    def _occupied(self) -> bool:
+        """Whether we are the ones who are late: in a handler, or with input still unread."""
+        if self.parked is not None:
+            return True
+        if not self.owner.acquire(False):
+            return True
+        link = self.link
+        if link is not None and link.fd >= 0 and native.has_input(link.fd):
+            link.readable = True
+            self._service.hub.queue(self)
+            return True
+        self.owner.release()
+        if self.again:
+            self.look()
+        return False
+
+    def _check_greeting(self) -> None:
+        if not self.session.greeted and not self.closing:
+            self.end(Reason.TRANSPORT_ERROR, CloseCode.POLICY_VIOLATION)
+
+    # The thread that sends
+
+    def _mute(self, ending: tuple[str, int | None, bool]) -> None:
+        self._note(*ending)
+        self.sink = _NOWHERE
+        self.look()
+
+    def _overflow(self) -> None:
+        self.end(Reason.TRANSPORT_ERROR)
+
+    def carry(self, link: WebSocket, head: bytes | None = None) -> None:
+        """Send by WebSocket from now on; `head` answers a handshake that has not been answered."""
+        queue, self.queue = self.queue, None
+        assert queue is not None
+        frames = queue.close()
+        if head is not None:
+            link.attach(head + b"".join(frames))
+        elif frames:
+            link.deliver(frames)
+        if self.sink is queue:
+            self.sink = link
+        queue.release([])
+
+    def _probed(self, probe: WebSocket, answer: str) -> None:
+        """Answer a probe, and end the poll that is under way."""
+        probe.write(frame_of(answer))
+        if self.queue is not None:
+            self.queue.hurry()
+
+    def _unprobed(self, probe: WebSocket, code: int | None) -> None:
+        probe.leave(code)
+        if self.queue is not None:
+            self.queue.rest()
+
+    def _detach(self, code: int | None, farewell: bool) -> None:
+        """Let go of what carries the session, once the owner has ended it."""
+        self._handled_all(self._posted - self._handled)
+        self.inbox = None
+        if self.probe is not None:
+            self.probe.leave(code)
+        link, queue = self.link, self.queue
+        if link is not None:
+            if farewell:
+                link.write(_GOODBYE)
+            link.leave(code)
+        if queue is not None:
+            queue.hurry() if not farewell else queue.release([_GOODBYE])
+            queue.close()
+        self.sink = _NOWHERE
+        self.link = self.probe = self.queue = None
+
+    def due(self) -> list[bytes]:
+        """Take what a poll is to be answered with at once; empty: it may wait. Raises Overlap."""
+        return [NOOP] if self.queue is None else self.queue.due()
+
+    def forget_poll(self, poll: Poll) -> None:
+        """A poll does not wait any more."""
+        if self.queue is not None and self.queue.poll is poll:
+            self.queue.poll = None
+
+    def accept(self, packets: list[bytes]) -> bool:
+        """Queue packets that were posted; False: too many wait already."""
+        service, limits = self._service, self._service.limits
+        if self.ending:
+            return True  # and nobody will look at them
+        size = sum(map(len, packets))
+        inbox = self.inbox
+        if inbox is None:
+            self.inbox = inbox = deque()
+        if inbox and (
+            self._posted - self._handled + size > limits.max_inbox_messages * limits.max_message
+            or len(inbox) + len(packets) > limits.max_inbox_packets
+        ):
+            return False
+        if service.posted > limits.max_total_inbox:
+            return False
+        self._posted += size
+        service.posted += size
+        inbox.extend(packets)
+        return True
+
+    def _handled_all(self, size: int) -> None:
+        self._service.posted -= size
+
+    # The owner
+
+    def open(self, link: WebSocket | None = None) -> None:
+        """The client is let in, by polling or by this link."""
+        self.session.move(Move.OPEN_POLLING if link is None else Move.OPEN_WEBSOCKET)
+        self.link = link
+
+    def refuse(self) -> None:
+        """The client is not let in."""
+        self.session.move(Move.END)
+        self.forget()
+
+    def forget(self) -> None:
+        """Take the client out of what all share."""
+        self._service.connections.pop(self.sid, None)
+        self._service.newcomers.discard(self)
+
+    def let_go(self) -> None:
+        """Give up ownership, and hand on what was asked for meanwhile."""
+        self.owner.release()
+        if self.again:
+            self.look()
+
+    def park(self) -> Parked:
+        """Handle no more input until resumed."""
+        assert self.owner.locked()
+        if self.parked is not None:
+            raise RuntimeError("parked already")
+        self.parked = parked = Parked(self)
+        return parked
+
+    def slice(self, worker: Worker) -> bool:
+        """Handle a bounded part of what the client has sent."""
+        if self.session.state is State.CLOSED:
+            return False
+        if self.parked is not None and not self._go_on():
+            return False
+        more = False
+        if self._ending is None:
+            try:
+                if self.inbox:
+                    more = self._read_posted(worker)
+                elif self.link is not None:
+                    more = self._read(self.link, worker)
+                else:
+                    more = self._look_around(worker)
+            except (FrameError, ProtocolError) as err:
+                code = err.code if isinstance(err, FrameError) else CloseCode.PROTOCOL_ERROR
+                self._service.logger.info("%s: %s", self.sid, err)
+                self.end(Reason.TRANSPORT_ERROR, code)
+            except Exception:
+                self._service.logger.exception("%s: error while reading", self.sid)
+                self.end(Reason.TRANSPORT_ERROR, CloseCode.INTERNAL_ERROR)
+        if self._ending is not None and self.parked is None:
+            self._finish(*self._ending)
+            return False
+        return more
+
+    def _go_on(self) -> bool:
+        """Run what a parked connection is resumed with; False: still (or again) parked."""
+        parked = self.parked
+        if parked is None or parked.function is None:
+            return False
+        self.parked = None
+        self._run(parked.function)
+        return self.parked is None
+
+    def _run(self, function: Callable[..., object], *args: Any) -> None:
+        """Run what the application does with a message."""
+        try:
+            function(*args)
+        except BadMessage as err:
+            self._service.logger.info("%s: %s", self.sid, err)
+            self.end(Reason.TRANSPORT_ERROR, CloseCode.POLICY_VIOLATION)
+        except BaseException:  # a SystemExit must not end the thread
+            self._service.logger.exception("message handler error")
+
+    def _read(self, link: WebSocket, worker: Worker) -> bool:
+        """Read frames until there are no more, or the slice is over.
+
+        Those of a probe, too: it becomes the link, or is dropped, on the way.
+        """
+        limits = self._service.limits
+        left = limits.slice_messages
+        deadline = 0.0
+        reader = link.reader
+        while True:
+            found = reader.next()
+            if found is not None:
+                if link is self.link:
+                    self._on_frame(link, found[0], found[1], worker)
+                else:
+                    self._on_probe(link, found[0], found[1])
+                    if link is not self.probe:
+                        return True
+                if self._ending is not None or self.parked is not None:
+                    return False
+            elif not link.readable:
+                return False
+            else:
+                count = link.receive(worker.receive)
+                if count is None:
+                    return False
+                if not count:
+                    if link is self.link:
+                        self.end(Reason.TRANSPORT_CLOSE)
+                    else:
+                        self._drop_probe(link, None)
+                    return False
+                worker.bytes_in += count
+                self._heard += 1
+                if not deadline:
+                    deadline = time.monotonic() + limits.slice_seconds
+                    continue
+            left -= 1
+            if left <= 0 or time.monotonic() > deadline > 0:
+                return True
+
+    def _on_frame(self, link: WebSocket, opcode: int, payload: bytes, worker: Worker) -> None:
+        if opcode == TEXT:
+            try:
+                packet = payload.decode("utf-8")
+            except UnicodeDecodeError:
+                raise FrameError(CloseCode.INVALID_DATA, "invalid UTF-8") from None
+            self._on_packet(packet, worker)
+        elif opcode == BINARY:
+            self._on_packet(payload, worker)
+        else:
+            self._on_control(link, opcode, payload)
+
+    def _on_control(self, link: WebSocket, opcode: int, payload: bytes) -> None:
+        if opcode == PING:
+            self._service.hub.call(link.write, server_frame(PONG, payload))
+        elif opcode == CLOSE:
+            code = parse_close(payload)
+            if code == CloseCode.NO_STATUS_RCVD:
+                code = CloseCode.NORMAL_CLOSURE
+            self.end(Reason.TRANSPORT_CLOSE, code)
+
+    def _on_packet(self, packet: Packet, worker: Worker) -> None:
+        """Handle one Engine.IO packet."""
+        session = self.session
+        known = session.greeted
+        event, data = session.receive(packet)
+        if event is _MESSAGE:
+            if not known:
+                self._service.newcomers.discard(self)
+            worker.messages_in += 1
+            handler = self._service.handlers.get("message")
+            if handler is not None:
+                self._run(handler, session.sid, data)
+        elif event is _PONG:
+            self._service.hub.later(self._service.ping_interval, self._ping)
+        elif event is _CLOSE:
+            self.end(Reason.CLIENT_DISCONNECT, CloseCode.NORMAL_CLOSURE)
+
+    def _read_posted(self, worker: Worker) -> bool:
+        """Handle what was posted, which came before whatever an upgraded connection has."""
+        limits = self._service.limits
+        left = limits.slice_messages
+        deadline = time.monotonic() + limits.slice_seconds
+        inbox = self.inbox
+        handled = 0
+        try:
+            while inbox and left > 0 and time.monotonic() <= deadline:
+                self._heard += 1
+                part = inbox.popleft()
+                handled += len(part)
+                self._on_packet(decode_packet(part), worker)
+                if self._ending is not None or self.parked is not None:
+                    return False
+                left -= 1
+        finally:
+            self._handled += handled
+            self._service.hub.call(self._handled_all, handled)
+        return True
+
+    def _look_around(self, worker: Worker) -> bool:
+        """Read what a probe sends; notice a poll that was given up."""
+        more = False
+        probe = self.probe
+        if probe is not None:
+            try:
+                more = self._read(probe, worker)
+            except (FrameError, ProtocolError) as err:
+                code = err.code if isinstance(err, FrameError) else CloseCode.PROTOCOL_ERROR
+                self._drop_probe(probe, code)
+        queue = self.queue
+        poll = None if queue is None else queue.poll
+        if isinstance(poll, ParkedPoll) and poll.readable:
+            if self._service.hub.run(self._give_up, queue, poll, worker):
+                self.end(Reason.TRANSPORT_CLOSE)
+        return more
+
+    def _give_up(self, queue: PollQueue, poll: ParkedPoll, worker: Worker) -> bool:
+        """Close a poll whose client has gone; by the thread that sends."""
+        if queue.poll is not poll or not poll.given_up(worker):
+            return False
+        queue.poll = None
+        poll.close()
+        return True
+
+    def _on_probe(self, probe: WebSocket, opcode: int, payload: bytes) -> None:
+        """Go through an upgrade: "2probe", "3probe", "5"."""
+        hub = self._service.hub
+        if opcode == CLOSE:
+            self._drop_probe(probe, CloseCode.NORMAL_CLOSURE)
+        elif opcode not in (TEXT, BINARY):
+            self._on_control(probe, opcode, payload)
+        else:
+            packet = payload.decode("utf-8", "replace") if opcode == TEXT else payload
+            answer = self.session.receive_probe(packet)
+            if answer is not None:
+                hub.call(self._probed, probe, answer)
+            else:
+                self.probe = None
+                self.link = probe
+                hub.call(self.carry, probe)
+
+    def _drop_probe(self, probe: WebSocket, code: int | None) -> None:
+        self.probe = None
+        self.session.probe_lost()
+        self._service.hub.call(self._unprobed, probe, code)
+
+    def begin_upgrade(self, link: WebSocket, head: bytes) -> None:
+        """Read a probe from now on; under the outbox's lock."""
+        assert self.probe is None
+        link.readable = True
+        self.probe = link
+        link.attach(head)
+        limits = self._service.limits
+        self._service.hub.later(limits.upgrade_timeout, partial(self._drop_late_probe, link))
+
+    def _finish(self, reason: str, code: int | None, farewell: bool) -> None:
+        """The last slice: tell the application, then let go of everything."""
+        service = self._service
+        self.session.move(Move.END)
+        service.disconnected(self.sid, reason)
+        self.session.move(Move.ENDED)
+        self.forget()
+        self.data = None
+        service.hub.call(self._detach, code, farewell)
