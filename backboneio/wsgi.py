@@ -39,13 +39,14 @@ class WSGIApp:
     Below ``/socket.io/`` it answers itself: the Socket.IO protocol, ``socket.io.js`` and
     ``backbone.io.js``. Everything else goes to *app*. Inside the layers of a backend, a Flask
     application's ``current_app``, ``session``, ``g`` and ``request`` (that of the handshake) are
-    there, and its teardown functions run after each request.
+    there, and its teardown functions run after each request. On a Django application they have
+    ``backboneio.django.request()``, and begin and end as views do.
 
     :param app: a Flask application or any other WSGI callable (Django, Bottle, Pyramid, ...).
     :param backends: the backends by name; each is served in the namespace ``/<name>``.
     :param event: the prefix of the events in the browser: ``backend:create`` and so on.
     :param debug: whether clients see messages and stacks of unexpected exceptions; by default what
-        the Flask application's ``debug`` is when they happen, else False.
+        the Flask application's ``debug`` or Django's ``DEBUG`` is when they happen, else False.
     :param path: where to answer, relative to the application's root; ``"/"`` leaves nothing to
         *app*.
     :param limits: see :class:`Limits`.
@@ -183,7 +184,7 @@ def setup_sync(
     The server then handles the events of one client one after the other, as with
     ``async_handlers=False``: a client's requests are handled in the order it sent them.
 
-    :param app: the Flask application whose context the layers run in, if there is one.
+    :param app: the Flask or Django application that the layers run in, if there is one.
     :returns: what serves each backend, by name.
     :raises TypeError: for any other server (an asynchronous one, say), or limits that are none.
     """

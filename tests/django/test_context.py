@@ -340,11 +340,14 @@ def test_one_with_a_broken_message_stays_inside(
     assert "KeyError" in caplog.text
 
 
-def test_other_exceptions_stay_inside(live: Any, messages: Any) -> None:
+@pytest.mark.parametrize("debug", [False, True])
+def test_other_exceptions_stay_inside_unless_in_debug_mode(
+    live: Any, messages: Any, debug: bool
+) -> None:
     messages.use("fail", lambda req, res: _users().raw("nonsense")[0])
-    with pytest.raises(backboneio.SyncError) as told:
+    with override_settings(DEBUG=debug), pytest.raises(backboneio.SyncError) as told:
         _page(live).sync("fail")
-    assert told.value.name == "InternalError"
+    assert told.value.name == ("OperationalError" if debug else "InternalError")
 
 
 # Beginning and end
