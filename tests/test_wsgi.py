@@ -305,6 +305,30 @@ def test_hosts_that_django_does_not_allow_are_refused(
     assert "ALLOWED_HOSTS" in caplog.text
 
 
+@pytest.mark.parametrize("transport", ["hub", "threads"])
+def test_what_a_proxy_forwards_counts_only_where_there_is_one(
+    app: flask.Flask, messages: Any, transport: str
+) -> None:
+    live = backboneio.WSGIApp(app, {"messages": messages}, transport=transport)
+    foreign = {
+        "Origin": "https://example.com",
+        "X-Forwarded-Host": "example.com",
+        "X-Forwarded-Proto": "https",
+    }
+    proxied = {**foreign, "Host": "127.0.0.1:8000"}
+    path = "/socket.io/?EIO=4&transport=polling"
+    assert HTTP(live).get(path, headers=proxied).status_code == 400
+    assert HTTP(live).get(path, headers={**foreign, "Host": "example.com"}).status_code == 400
+    fixed = HTTP(ProxyFix(live, x_host=1, x_proto=1))
+    assert fixed.get(path, headers=proxied).status_code == 200
+    assert fixed.get(path, headers={**proxied, "Origin": "http://example.com"}).status_code == 400
+    # The proxy's word counts, and not what somebody has told the proxy before.
+    told = {**proxied, "X-Forwarded-Host": "example.com, example.org"}
+    assert fixed.get(path, headers=told).status_code == 400
+    own = {"Origin": "http://127.0.0.1:8000", "Host": "127.0.0.1:8000"}
+    assert HTTP(live).get(path, headers=own).status_code == 200
+
+
 def test_several_processes_with_a_journal_each_are_warned_of_once(
     app: flask.Flask, messages: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -243,7 +243,13 @@ class Engine(engineio.Server):  # type: ignore[misc]
         self._guard.send_packet(None, sid, pkt)
 
     def handle_request(self, environ: Environ, start_response: StartResponse) -> Any:
-        """Handle an HTTP request."""
+        """Handle an HTTP request.
+
+        What a proxy forwards is believed only where ProxyFix has put it into the other keys, as on
+        the hub; python-engineio believes anybody.
+        """
+        for name in ("HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST"):
+            environ.pop(name, None)
         return self._guard.handle_request(super().handle_request, environ, start_response)
 
 
