@@ -1,0 +1,1 @@
+"""Tests of backends on a Flask application."""
