@@ -5,10 +5,20 @@ import 'backbone';
 import type { ManagerOptions, Socket, SocketOptions } from 'socket.io-client';
 
 declare namespace BackboneIO {
-  /** Where models are kept: the name of a backend, or a channel of it. */
-  type Backend = string | { name: string; channel?: string | number | null | undefined };
+  /**
+   * Where models are kept, as it is given: the name of a backend, a channel of it, or a function
+   * that returns either; and what is in its place from then on, a `Channel`.
+   */
+  type Backend =
+    | string
+    | { name: string; channel?: string | number | null | undefined }
+    | (() => string | { name: string; channel?: string | number | null | undefined })
+    | Channel;
 
-  /** A channel as this page hears it: what `collection.backend` holds once it is resolved. */
+  /**
+   * A channel as this page hears it: what `collection.backend` holds once it is resolved, which
+   * it is when `initialize` runs: `(messages.backend as BackboneIO.Channel).connected`.
+   */
   interface Channel {
     readonly name: string;
     readonly channel: string | null;
@@ -16,6 +26,13 @@ declare namespace BackboneIO {
     readonly connected: boolean;
     /** The prefix of the events, as the server set it; "backend" unless changed. */
     readonly event: string;
+    /** Socket.IO's socket of the backend's namespace; null before `connect`. */
+    readonly socket: Socket | null;
+  }
+
+  /** The options of handlers whose change came from the server: `options.synced`. */
+  interface Synced {
+    synced?: boolean | undefined;
   }
 
   interface ConnectOptions extends Partial<ManagerOptions & SocketOptions> {
@@ -58,6 +75,8 @@ declare module 'backbone' {
   const IO: BackboneIO.IO;
 
   interface ModelBase {
+    /** Where it is kept: as it was given, and from `initialize` on a `BackboneIO.Channel`. */
+    backend?: BackboneIO.Backend | undefined;
     /**
      * Applies what happens on the backend: a collection adds, updates and removes models, a
      * model follows its own id.
@@ -65,6 +84,11 @@ declare module 'backbone' {
     bindBackend(): this;
     /** Hears nothing more of the backend. */
     unbindBackend(): this;
+  }
+
+  interface ModelConstructorOptions<TModel extends Model = Model> {
+    /** Where this model is kept, in place of what its class says. */
+    backend?: BackboneIO.Backend | undefined;
   }
 
   interface PersistenceOptions {

@@ -4,6 +4,7 @@ import Backbone from 'backbone';
 import {connect} from './connection.js';
 import {born, follows, installBirth, installSync} from './registry.js';
 import {install as installLookUp} from './apply.js';
+import {install as installSave} from './request.js';
 import {install as installShadows} from './shadow.js';
 
 export default install();
@@ -23,6 +24,7 @@ function install() {
   installLookUp();
   installShadows(born, follows);
   installBirth();
+  installSave(follows);
   installSync();
   return Backbone.io;
 }

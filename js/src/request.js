@@ -24,6 +24,22 @@ function sendable(options) {
   return plain(options, []);
 }
 
+// What new models are being patched with. Backbone takes a patch of a new model for a create
+// and does not pass on what it was to change.
+var patches = new Map();
+
+export function install(follows) {
+  var save = Backbone.Model.prototype.save;
+
+  Backbone.Model.prototype.save = function(key, value, options) {
+    var attrs = key, many = key == null || typeof key === 'object';
+    if (many) options = value; else (attrs = {})[key] = value;
+    if (!options || !options.patch || !this.isNew() || !follows(this)) return save.apply(this, arguments);
+    patches.set(this, attrs);
+    try { return save.apply(this, arguments); } finally { patches.delete(this); }
+  };
+}
+
 export function Request(subscription, method, object, options) {
   var attrs = options.attrs, id = object.idAttribute;
   if (isCollection(object)) {
@@ -37,6 +53,7 @@ export function Request(subscription, method, object, options) {
   this.object = object;
   this.collection = isCollection(object) ? object : object.collection;
   this.creates = method === 'create' && !isCollection(object) && object.isNew();
+  this.patch = jsonCopy(patches.get(object) || {});
   this.options = options;
   this.message = jsonCopy({
     id: page + '-' + ++counter,
@@ -68,7 +85,6 @@ extend(Request.prototype, {
       this.timer = setTimeout(function() { request.expire(); }, timeout);
     }
 
-    if (this.creates) this.base = this.pending();
     this.at = now();
     if (this.saves()) begin(this.object, this, this.message.model, options.wait);
     this.subscription.requests.add(this);
@@ -81,15 +97,6 @@ extend(Request.prototype, {
 
   saves: function() {
     return !isCollection(this.object) && ['create', 'update', 'patch'].indexOf(this.method) >= 0;
-  },
-
-  // The last save of the same model that is under way.
-  pending: function() {
-    var request = this, last = null;
-    this.subscription.requests.forEach(function(other) {
-      if (other.object === request.object && other.saves()) last = other;
-    });
-    return last;
   },
 
   // Is it to save a model that is being created? It waits for the model's id then, or
@@ -107,8 +114,8 @@ extend(Request.prototype, {
     var object = this.object, patch = this.options.patch, message = this.message;
     this.creates = false;
     this.method = message.method = patch ? 'patch' : 'update';
-    if (patch && this.base) {
-      message.model = difference(message.model, this.base.saved || this.base.message.model);
+    if (patch) {
+      message.model = this.patch;
     } else {
       message.model = jsonCopy(extend({}, object.toJSON(this.options), message.model));
     }
@@ -118,7 +125,6 @@ extend(Request.prototype, {
   send: function() {
     var request = this, subscription = this.subscription;
     var backend = subscription.backend, socket = backend.socket;
-    if (this.creates) this.saved = this.message.model;
     if (this.creates && !this.sent && !this.object.isNew()) this.updates();
     var limit = socket.io.engine && (socket.io.engine._maxPayload || socket.io.engine.maxPayload);
 
@@ -289,12 +295,3 @@ extend(Request.prototype, {
     this.subscription.release(this);
   }
 });
-
-// What a model as it was to be saved has that an earlier save of it had not.
-function difference(model, before) {
-  var result = {};
-  Object.keys(model).forEach(function(key) {
-    if (JSON.stringify(model[key]) !== JSON.stringify(before[key])) result[key] = model[key];
-  });
-  return result;
-}

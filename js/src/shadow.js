@@ -14,7 +14,7 @@
 // What handlers set while we apply something is a reaction to what the server said, not a
 // change that the page's user made, unless it is saved.
 import Backbone from 'backbone';
-import {extend, has, isObject, override} from './util.js';
+import {extend, guard, has, isObject, override} from './util.js';
 
 var time = 0, reacting = 0, births = null, arriving = new Map();
 
@@ -204,10 +204,11 @@ function replace(model, attrs, gone, options) {
 // Notes what the server sent of a model that was made of it. `row` is the raw row: what is
 // in the attributes and not in it comes from the class's defaults, or from its `parse`.
 export function made(model, attrs, row) {
-  var defaults = model.defaults, parses = model.parse !== Backbone.Model.prototype.parse, sent = {};
-  if (parses && typeof defaults === 'function') defaults = {};
+  var parses = model.parse !== Backbone.Model.prototype.parse, defaults = model.defaults, sent = {};
+  if (parses && typeof defaults === 'function') defaults = guard(function() { return model.defaults(); });
   Object.keys(attrs).forEach(function(key) {
-    if (has(row, key) || parses && !(defaults && has(defaults, key))) sent[key] = attrs[key];
+    var came = has(row, key) && (!parses || same(attrs[key], row[key]));
+    if (came || parses && !(defaults && has(defaults, key))) sent[key] = attrs[key];
   });
   shadowOf(model).sent = sent;
 }

@@ -197,6 +197,91 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     await until(() => a.get(7));
   });
 
+  test('another epoch, and a server that vouches for what it was sent: sent again, done once', async () => {
+    backend.vouches = true;
+    const a = await bound();
+    let cut = true;
+    backend.after = async request => {
+      if (request.method === 'create' && cut) { cut = false; backend.epoch = 'e2'; mock.cut(); }
+    };
+    const model = a.create({text: 'done'});
+    await event(model, 'sync');
+    assert.deepEqual(backend.listens[1].unanswered, [backend.requests[0].id]);
+    assert.equal(backend.requests[1].id, backend.requests[0].id);
+    assert.equal(backend.handled, 1);
+    assert.deepEqual(content(a), store());
+  });
+
+  test('what the server cannot vouch for fails, the rest is sent again', async () => {
+    backend.vouches = true;
+    const a = await bound(), online = gate();
+    let lost = 0;
+    backend.before = async () => { if (!lost++) { mock.cut(); await online.pass(); } };
+    const one = a.create({text: 'one'}), two = a.create({text: 'two'}), read = a.sync('read', a, {timeout: 5000});
+    for (const [, failure] of await Promise.all([event(one, 'error'), event(two, 'error')])) {
+      assert.deepEqual([failure.error.name, failure.error.sent], ['Unavailable', true]);
+    }
+    assert.equal(backend.listens[1].unanswered.length, 2);
+    await read;
+    online.open();
+  });
+
+  test('how long ago it was sent does not matter', async () => {
+    const a = await bound();
+    let cut = true;
+    backend.after = async () => { if (cut) { cut = false; window.eval('Date.now = () => 1e15'); mock.cut(); } };
+    await event(a.create({text: 'once'}), 'sync');
+    assert.deepEqual([backend.handled, backend.requests.length], [1, 2]);
+  });
+
+  test('a reset that asks for patience: each fetches at a moment of its own', async () => {
+    const a = await bound();
+    await a.fetch();
+    const delays = [];
+    window.setTimeout = (fn, delay) => { delays.push([fn, delay]); return 1; };
+    window.eval('Math.random = () => 0.25');
+    backend.retryAfter = 8000;
+    backend.journal.length = 0;
+    backend.epoch = 'e2';
+    mock.cut();
+    await Promise.all([event(a, 'backend:reset'), event(a, 'backend:connect')]);
+    assert.equal(backend.requests.length, 1);
+    assert.deepEqual(delays.map(([, delay]) => delay), [2000]);
+    const fetched = event(a, 'sync');
+    delays[0][0]();
+    await fetched;
+    assert.equal(backend.requests.length, 2);
+  });
+
+  test('a request that times out at the head of the queue holds nothing back', async () => {
+    const held = gate();
+    backend.joining = request => (request.channel === 'slow' ? held.pass() : undefined);
+    const slow = new (window.Backbone.Collection.extend({backend: {name: 'messages', channel: 'slow'}}))();
+    const a = await bound();
+    const first = Promise.resolve(slow.fetch({timeout: 20}));
+    const second = a.fetch();
+    await assert.rejects(first, error => error.error.name === 'Timeout');
+    await second;
+    held.open();
+  });
+
+  test('a patch while the create is under way is only the patch', async () => {
+    for (const wait of [false, true]) {
+      const a = await bound(), held = gate();
+      backend.requests.length = 0;
+      backend.before = () => held.pass();
+      const model = a.create({text: 'one', more: 1});
+      const saves = [model.save({more: 2}, {patch: true, wait}), model.save({last: 3}, {patch: true, wait})];
+      await until(() => backend.requests.length);
+      held.open();
+      await Promise.all(saves);
+      assert.deepEqual(backend.requests.map(r => [r.method, r.model]), [
+        ['create', {text: 'one', more: 1}], ['patch', {id: model.id, more: 2}], ['patch', {id: model.id, last: 3}]
+      ]);
+      assert.deepEqual(json(model.attributes), {id: model.id, text: 'one', more: 2, last: 3});
+    }
+  });
+
   test('an old fetch does not overwrite, remove or bring back', async () => {
     for (const id of [1, 2]) backend.emit('create', {id, text: 'old'});
     const [a, b] = [await bound(), await bound()];

@@ -336,6 +336,75 @@ describe('manners', () => {
       await second.stop();
     }
   });
+
+  test('Socket.IO 0.9\'s reconnect, and the namespace\'s socket', async () => {
+    const socket = window.connect(mock.url), a = make();
+    assert.equal(new (page().Backbone.Collection)(null, {backend: 'messages'}).backend.socket, null);
+    await event(a, 'backend:connect');
+    assert.equal(a.backend.socket.nsp, '/messages');
+    const again = new Promise(resolve => socket.on('reconnect', (...args) => resolve(args)));
+    mock.cut();
+    assert.deepEqual(await again, ['websocket', 1]);
+  });
+});
+
+describe('nothing fails in silence', () => {
+  let window, warnings, timers;
+
+  beforeEach(() => {
+    warnings = [];
+    timers = [];
+    window = page({before(w) {
+      w.console = {warn: text => warnings.push(text)};
+      w.setTimeout = (fn, delay) => { timers.push([fn, delay]); return timers.length; };
+    }});
+  });
+  const soon = () => new Promise(resolve => setTimeout(resolve));
+  const make = (spec, options) => new (window.Backbone.Collection.extend(spec === undefined ? {} : {backend: spec}))(null, options);
+
+  test('nobody connects', async () => {
+    make('messages');
+    make('others');
+    await soon();
+    assert.deepEqual(timers.map(([, delay]) => delay), [5000]);
+    timers[0][0]();
+    assert.equal(warnings.length, 1);
+    assert.match(warnings[0], /"messages".*Call Backbone\.io\.connect\(\) once/);
+  });
+
+  test('somebody connects later', async () => {
+    make('messages');
+    window.connect('http://127.0.0.1:9', {autoConnect: false});
+    make('others');
+    await soon();
+    timers.forEach(([fn]) => fn());
+    assert.deepEqual(warnings, []);
+  });
+
+  test('bindBackend without a backend', async () => {
+    window.connect('http://127.0.0.1:9', {autoConnect: false});
+    make().bindBackend();
+    make().bindBackend();
+    make('messages').bindBackend();
+    await soon();
+    assert.equal(warnings.length, 1);
+    assert.match(warnings[0], /bindBackend\(\) of a collection without a backend does nothing\. Give it one/);
+    new window.Backbone.Model().bindBackend();
+    make('messages').add(new window.Backbone.Model().bindBackend());
+    await soon();
+    assert.equal(warnings.length, 2);
+    assert.match(warnings[1], /of a model/);
+  });
+
+  test('a misspelt key of backend', async () => {
+    window.connect('http://127.0.0.1:9', {autoConnect: false});
+    for (let i = 0; i < 2; i++) make({name: 'messages', chanel: 'room'});
+    make({name: 'messages', channel: 'room'});
+    await soon();
+    assert.deepEqual(warnings, [
+      'Backbone.IO: "chanel" of the backend "messages" means nothing: `backend` has name and channel. Is it misspelt?'
+    ]);
+  });
 });
 
 describe('loading', () => {
@@ -355,14 +424,52 @@ describe('loading', () => {
       console.log(io === Backbone.io)`, '--input-type=module'), 'true');
   });
 
-  test('AMD', () => {
-    const defined = [];
-    const define = (names, factory) => defined.push([names, factory]);
-    define.amd = {};
-    vm.runInNewContext(fs.readFileSync(path.join(JS, 'dist', 'backbone.io.js'), 'utf8'), {define});
-    const [[names, factory]] = defined;
-    assert.deepEqual(json(names), ['backbone']);
-    assert.equal(typeof factory(page().Backbone).connect, 'function');
+  for (const file of ['backbone.io.js', 'backbone.io.min.js']) {
+    // As RequireJS does it: `define`, and a `require` that throws at what is not defined.
+    const amd = modules => {
+      const defined = [], window = page();
+      const define = (names, factory) => defined.push([names, factory]);
+      define.amd = {};
+      const require = name => {
+        if (!(name in modules)) throw new Error('not loaded: ' + name);
+        return modules[name];
+      };
+      const global = {define, require, setTimeout, clearTimeout};
+      vm.runInNewContext(fs.readFileSync(path.join(JS, 'dist', file), 'utf8'), global);
+      const [[names, factory]] = defined;
+      assert.deepEqual(json(names), ['backbone']);
+      delete window.Backbone.io;
+      return [factory(window.Backbone), global];
+    };
+    const io = name => (...args) => ({name, args, io: {opts: {}, on() {}, socket() {}}, connect() {}, open() {}, close() {}, disconnect() {}});
+
+    test('AMD with Socket.IO as a module, under the names that pages give it: ' + file, () => {
+      for (const name of ['socketio', 'socket.io-client', 'socket.io', 'io']) {
+        const [client] = amd({[name]: io(name), other: {}});
+        assert.equal(client.connect('http://x').name, name);
+      }
+    });
+
+    test('AMD with Socket.IO as a global, or not at all: ' + file, () => {
+      const [client, global] = amd({});
+      assert.throws(() => client.connect(), /Socket.IO client.*RequireJS.*"socketio"/);
+      global.io = io('global');
+      assert.equal(client.connect().name, 'global');
+    });
+
+    test('a script that is the same minified: ' + file, () => {
+      const window = page();
+      delete window.Backbone.io;
+      window.eval(fs.readFileSync(path.join(JS, 'dist', file), 'utf8'));
+      assert.equal(typeof window.Backbone.io.connect, 'function');
+    });
+  }
+
+  test('the source map knows the modules', () => {
+    const text = fs.readFileSync(path.join(JS, 'dist', 'backbone.io.min.js'), 'utf8');
+    assert.match(text, /sourceMappingURL=backbone\.io\.min\.js\.map\s*$/);
+    const map = JSON.parse(fs.readFileSync(path.join(JS, 'dist', 'backbone.io.min.js.map'), 'utf8'));
+    assert.ok(map.sources.includes('../src/history.js') && map.sourcesContent.every(Boolean));
   });
 
   test('twice is once, and without Backbone a clear error', () => {

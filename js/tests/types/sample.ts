@@ -35,12 +35,20 @@ messages.on('error', (model: Message, failure: io.Failure) => {
 });
 messages.unbindBackend().length;
 new Message({ text: 'x' }).bindBackend().save({ text: 'y' }, { patch: true });
-const channel = messages.backend as unknown as io.Channel;
+const channel = messages.backend as io.Channel;
 const connected: boolean = channel.connected;
+const prefix: string = (new Backbone.Collection([], { backend: 'messages' }).backend as io.Channel).event;
+const where: io.Backend = () => ({ name: 'messages' });
+const kept: io.Backend | undefined = new Backbone.Model({}, { backend: where }).backend;
+channel.socket?.on('connect', () => prefix);
+messages.on('change', (model: Message, options: io.Synced) => options.synced);
 
 // @ts-expect-error: a timeout is a number
 Backbone.io.timeout = 'soon';
 // @ts-expect-error: a channel has a name
 const wrong: io.Backend = { name: 'messages', channel: {} };
 
-export { Rooms, version, connected, wrong };
+// @ts-expect-error: a backend has a name
+new Backbone.Model({}, { backend: { channel: 'lobby' } });
+
+export { Rooms, kept, version, connected, wrong };
