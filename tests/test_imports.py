@@ -19,7 +19,7 @@ PACKAGE = pathlib.Path(backboneio.__file__).parent
 #: backboneio/: modules and packages, a package standing for all that is in it.
 HOUSE = [
     ["json", "forks", "limits", "client_files", "application"],
-    ["errors", "strand", "deadlines"],
+    ["errors", "strand", "deadlines", "users"],
     ["model"],
     ["journal", "turns", "answers"],
     ["request"],
