@@ -38,8 +38,8 @@ HOUSE = [
 
 #: backboneio/transport/, the table in docs/architecture.md.
 TRANSPORT = [
-    ["limits", "frames", "handshake", "http", "native", "signals"],
-    ["payload", "timers", "newcomers"],
+    ["limits", "frames", "handshake", "http", "native", "signals", "parking"],
+    ["payload", "timers", "newcomers", "inbox"],
     ["pool", "outbox"],
     ["hub"],
     ["link"],

@@ -4,9 +4,10 @@
 ``socketio.Server._engineio_server_class``. :func:`why_not` tells whether this process can have one.
 """
 
-from .connection import BadMessage, Parked
+from .connection import BadMessage
 from .hub import why_not
 from .limits import TransportLimits
+from .parking import Parked
 from .server import Server
 
 #: The name of TransportLimits before 0.2.

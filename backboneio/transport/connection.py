@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,13 +19,13 @@ from .frames import (
     parse_close,
     server_frame,
 )
-from .hub import Hub
-from .limits import TransportLimits
-from .newcomers import Newcomers
+from .inbox import Inbox
 from .outbox import Sink
+from .parking import Parked
 from .payload import decode_packet
 from .poll import NOOP, ParkedPoll, Poll, PollQueue
 from .pool import Task, Worker
+from .service import Service
 from .session import CLOSE as CLOSE_PACKET
 from .session import PING as PING_PACKET
 from .session import Event, Move, Packet, ProtocolError, Reason, Session, State
@@ -60,89 +58,6 @@ class _Nowhere:
 _NOWHERE = _Nowhere()
 
 
-class Service:
-    """What the connections of a server share.
-
-    :ivar connections: all of them, by session id. Single operations only, by any thread.
-    """
-
-    def __init__(
-        self,
-        hub: Hub,
-        limits: TransportLimits,
-        handlers: dict[str, Callable[..., Any]],
-        logger: logging.Logger,
-        ping_interval: float,
-        ping_timeout: float,
-    ) -> None:
-        self.hub = hub
-        self.limits = limits
-        self.handlers = handlers
-        self.logger = logger
-        self.ping_interval = ping_interval
-        self.ping_timeout = ping_timeout
-        self.connections: dict[str, Connection] = {}
-        self.newcomers = Newcomers(limits)
-        self.stopping = False
-        #: bytes that all clients have posted and that were not handled; under the outbox's lock
-        self.posted = 0
-
-    def after_fork(self) -> None:
-        """In a forked child: the clients are the parent's."""
-        self.connections.clear()
-        self.newcomers.after_fork()
-        self.posted = 0
-
-    def connect(self, sid: str, environ: dict[str, Any]) -> Any:
-        """Run the connect handler; False when it fails."""
-        handler = self.handlers.get("connect")
-        if handler is None:
-            return None
-        try:
-            return handler(sid, environ)
-        except BaseException:
-            self.logger.exception("connect handler error")
-            return False
-
-    def disconnected(self, sid: str, reason: str) -> None:
-        """Run the disconnect handler."""
-        handler = self.handlers.get("disconnect")
-        if handler is not None:
-            try:
-                handler(sid, reason)
-            except BaseException:
-                self.logger.exception("disconnect handler error")
-
-
-class Parked:
-    """A connection that waits for something which is not its client's to say; see Server.park().
-
-    It holds no thread. `function` is written once, by the thread that resumes; the owner looks at
-    it in its slice, which resume() asks for after writing.
-    """
-
-    __slots__ = ("_connection", "function")
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.function: Callable[[], object] | None = None
-
-    def resume(self, function: Callable[[], object]) -> None:
-        """Go on with `function`, in the connection's next slice, on a thread of the pool.
-
-        Any thread may call it, once, also before the handler that parked has returned. The function
-        runs before any further input is handled, and also when the connection has ended meanwhile:
-        then before the disconnect handler.
-        """
-        if self.function is not None:
-            raise RuntimeError("a parked connection is resumed once")
-        self.function = function
-        self._connection.look()
-
-    def wait(self) -> None:
-        """The last thing that the handler does: nothing, since no thread has to wait here."""
-
-
 class Connection(Task):
     """One client.
 
@@ -155,10 +70,8 @@ class Connection(Task):
 
     __slots__ = (
         "_ending",
-        "_handled",
         "_heard",
         "_heard_before",
-        "_posted",
         "_service",
         "data",
         "inbox",
@@ -171,7 +84,7 @@ class Connection(Task):
         "sink",
     )
 
-    def __init__(self, service: Service, sid: str) -> None:
+    def __init__(self, service: Service[Connection], sid: str) -> None:
         super().__init__()
         self._service = service
         self.session = Session(sid)
@@ -187,12 +100,8 @@ class Connection(Task):
         self.probe: WebSocket | None = None
         #: set while input has to wait
         self.parked: Parked | None = None
-        #: packets that were posted and not handled yet; added to under the outbox's lock
-        self.inbox: deque[bytes] | None = None
-        # Its size is the difference: of what was posted, under the same lock, and what its owner
-        # has handled.
-        self._posted = 0
-        self._handled = 0
+        #: what was posted; made under the outbox's lock
+        self.inbox: Inbox | None = None
         #: how often something came: the owner's; and when the last ping went: the timer's
         self._heard = 0
         self._heard_before = 0
@@ -236,8 +145,8 @@ class Connection(Task):
     @property
     def unhandled(self) -> int:
         """Bytes that the client has sent and that wait here to be handled."""
-        link = self.link
-        return self._posted - self._handled + (0 if link is None else link.reader.waiting)
+        inbox, link = self.inbox, self.link
+        return (0 if inbox is None else inbox.size) + (0 if link is None else link.reader.waiting)
 
     # Any thread
 
@@ -352,8 +261,9 @@ class Connection(Task):
 
     def _detach(self, code: int | None, farewell: bool) -> None:
         """Let go of what carries the session, once the owner has ended it."""
-        self._handled_all(self._posted - self._handled)
-        self.inbox = None
+        if self.inbox is not None:
+            self._handled(self.inbox.size)
+            self.inbox = None
         if self.probe is not None:
             self.probe.leave(code)
         link, queue = self.link, self.queue
@@ -378,26 +288,20 @@ class Connection(Task):
 
     def accept(self, packets: list[bytes]) -> bool:
         """Queue packets that were posted; False: too many wait already."""
-        service, limits = self._service, self._service.limits
+        service = self._service
         if self.ending:
             return True  # and nobody will look at them
+        if self.inbox is None:
+            self.inbox = Inbox()
         size = sum(map(len, packets))
-        inbox = self.inbox
-        if inbox is None:
-            self.inbox = inbox = deque()
-        if inbox and (
-            self._posted - self._handled + size > limits.max_inbox_messages * limits.max_message
-            or len(inbox) + len(packets) > limits.max_inbox_packets
-        ):
+        if service.posted > service.limits.max_total_inbox:
             return False
-        if service.posted > limits.max_total_inbox:
+        if not self.inbox.put(packets, size, service.limits):
             return False
-        self._posted += size
         service.posted += size
-        inbox.extend(packets)
         return True
 
-    def _handled_all(self, size: int) -> None:
+    def _handled(self, size: int) -> None:
         self._service.posted -= size
 
     # The owner
@@ -428,7 +332,7 @@ class Connection(Task):
         assert self.owner.locked()
         if self.parked is not None:
             raise RuntimeError("parked already")
-        self.parked = parked = Parked(self)
+        self.parked = parked = Parked(self.look)
         return parked
 
     def slice(self, worker: Worker) -> bool:
@@ -562,19 +466,17 @@ class Connection(Task):
         left = limits.slice_messages
         deadline = time.monotonic() + limits.slice_seconds
         inbox = self.inbox
-        handled = 0
+        assert inbox is not None
+        before = inbox.handled
         try:
             while inbox and left > 0 and time.monotonic() <= deadline:
                 self._heard += 1
-                part = inbox.popleft()
-                handled += len(part)
-                self._on_packet(decode_packet(part), worker)
+                self._on_packet(decode_packet(inbox.take()), worker)
                 if self._ending is not None or self.parked is not None:
                     return False
                 left -= 1
         finally:
-            self._handled += handled
-            self._service.hub.call(self._handled_all, handled)
+            self._service.hub.call(self._handled, inbox.handled - before)
         return True
 
     def _look_around(self, worker: Worker) -> bool:

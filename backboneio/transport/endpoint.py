@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import handover, handshake, payload
-from .connection import Connection, Service, frame_of
+from .connection import Connection, frame_of
 from .http import CORS, Environs, Headers, Refused, bad_request, cookie_header, read_query
 from .newcomers import NoRoom
 from .poll import NOOP, Overlap, ParkedPoll, WaitingPoll
+from .service import Service
 from .session import Reason
 from .websocket import WebSocket
 
@@ -46,7 +47,7 @@ class Endpoint:
     """
 
     def __init__(
-        self, service: Service, options: Options, cors: CORS, new_id: Callable[[], str]
+        self, service: Service[Connection], options: Options, cors: CORS, new_id: Callable[[], str]
     ) -> None:
         self._service = service
         self._hub = service.hub
@@ -216,9 +217,11 @@ class Endpoint:
         fd, ahead, pair, ended = self._take(environ, sock)
         link = WebSocket(hub, fd, connection, ahead)
         connection.open(link)
-        hub.call(connection.carry, link, head)
+        hub.run(connection.carry, link, head)
         connection.begin()
-        hub.queue(connection)  # its first slice reads what came along with the request
+        if ahead:
+            connection.look()
+        connection.let_go()
         if pair is not None:
             ended = handover.relay(sock, pair)
         return self._gone(start_response, "101 Switching Protocols", ended)

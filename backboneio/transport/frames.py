@@ -90,10 +90,9 @@ def payload_at(frame: bytes) -> int:
 def unmask(data: bytes | bytearray, mask: bytes | bytearray) -> bytes:
     """Undo a client's masking (5.3): XOR with the four bytes of `mask`, over and over."""
     size = len(data)
-    masks = (bytes(mask) * ((size >> 2) + 1))[:size]
     # As one huge number: nothing else in the standard library works on many bytes at a time.
-    number = int.from_bytes(data, "little") ^ int.from_bytes(masks, "little")
-    return number.to_bytes(size, "little")
+    masks = int.from_bytes((mask * ((size >> 2) + 1))[:size], "little")
+    return (int.from_bytes(data, "little") ^ masks).to_bytes(size, "little")
 
 
 def parse_close(payload: bytes) -> int:

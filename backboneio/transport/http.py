@@ -148,12 +148,14 @@ class Environs:
             "wsgi.multiprocess": bool(environ.get("wsgi.multiprocess")),
             "wsgi.run_once": False,
         }
-        shared, once = self._share, self._ONCE
+        shared, share, once = self._shared.get, self._share, self._ONCE
         size = 0
         for key, value in environ.items():
             if type(value) is str and type(key) is str and key.isupper():
                 size += len(key) + len(value)
-                small[shared(key)] = value if key in once else shared(value)
+                if key not in once:
+                    value = shared(value) or share(value)
+                small[shared(key) or share(key)] = value
         if size > self._limit:
             raise Refused(
                 "431 Request Header Fields Too Large",
@@ -166,9 +168,6 @@ class Environs:
 
     def _share(self, text: str) -> str:
         shared = self._shared
-        found = shared.get(text)
-        if found is not None:
-            return found
         if len(text) > self._LONGEST:
             return text
         if len(shared) >= self._SHARED:

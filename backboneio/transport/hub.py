@@ -151,6 +151,11 @@ class Hub:
         if self._pool is not None:
             self._pool.watch(link)
 
+    def await_output(self, fd: int) -> None:
+        """Call drain() of a link when its socket takes output, which may be at once."""
+        if self._pool is not None:
+            self._pool.await_output(fd)
+
     def forget(self, fd: int) -> None:
         """Report no more; called before the file descriptor is closed."""
         if self._pool is not None:

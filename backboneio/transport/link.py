@@ -88,9 +88,7 @@ class Link:
                         self._head = len(frame) - count
                     self._keep(frame)
             self.backlog -= self._offset
-            # The socket may have become writable before `backlog` was there to be seen, and edges
-            # are reported once. After this second attempt the next edge is still to come.
-            self.drain()
+            self.hub.await_output(self.fd)
 
     def _wait(self, frames: Iterable[bytes]) -> None:
         """Keep more, unless it is too much."""

@@ -44,7 +44,7 @@ if hasattr(select, "epoll"):
     _HANGUP = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
     _INPUT = select.EPOLLIN | _HANGUP
     _OUTPUT = select.EPOLLOUT
-    _CHANGES = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLOUT | select.EPOLLET
+    _CHANGES = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 
 
 class Task:
@@ -161,10 +161,16 @@ class Pool:
     # Any thread
 
     def watch(self, link: Watched) -> None:
-        """Give its task a slice, once per change (edge-triggered), when there is input or an end;
-        have its backlog sent when it takes output."""
+        """Give its task a slice when there is input or an end: once per change (edge-triggered)."""
         self.watched[link.fd] = link
         self._epoll.register(link.fd, _CHANGES)
+
+    def await_output(self, fd: int) -> None:
+        """Have the backlog of what is watched sent, too, when it takes output; now, if it does."""
+        try:
+            self._epoll.modify(fd, _CHANGES | _OUTPUT)
+        except (OSError, ValueError):
+            pass  # not watched any more
 
     def forget(self, fd: int) -> None:
         """Watch no more; closing would do, unless a forked child holds a copy."""

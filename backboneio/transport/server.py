@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .. import forks
-from .connection import Connection, Parked, Service, frame_of
+from .connection import Connection, frame_of
 from .endpoint import Endpoint, Options
 from .frames import TEXT, CloseCode, server_frame
 from .http import CORS, Headers, Origins
 from .hub import Hub, why_not
 from .limits import TransportLimits
+from .parking import Parked
+from .service import Service
 from .session import Reason, State
 
 Environ = dict[str, Any]
@@ -109,7 +111,7 @@ class Server:
         self.logger = _logger(logger)
         self.handlers: dict[str, Handler] = {}
         self.hub = Hub(self.limits)
-        self._service = Service(
+        self._service: Service[Connection] = Service(
             self.hub, self.limits, self.handlers, self.logger, self.ping_interval, ping_timeout
         )
         self.sockets = self._service.connections

@@ -1,0 +1,48 @@
+"""Packets that were posted and not handled yet."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .limits import TransportLimits
+
+
+class Inbox:
+    """Posting threads put packets in, under the outbox's lock; the owner takes them out.
+
+    The size is the difference of two numbers with one writer each: the bytes of what was posted,
+    under the same lock, and of what the owner has handled.
+    """
+
+    __slots__ = ("_packets", "_posted", "handled")
+
+    def __init__(self) -> None:
+        self._packets: deque[bytes] = deque()
+        self._posted = 0
+        #: bytes that were taken out; the owner's
+        self.handled = 0
+
+    def __len__(self) -> int:
+        return len(self._packets)
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return self._posted - self.handled
+
+    def put(self, packets: list[bytes], size: int, limits: TransportLimits) -> bool:
+        """Add packets of so many bytes; False: too many wait already. An empty one takes any."""
+        if self._packets and (
+            self.size + size > limits.max_inbox_messages * limits.max_message
+            or len(self._packets) + len(packets) > limits.max_inbox_packets
+        ):
+            return False
+        self._posted += size
+        self._packets.extend(packets)
+        return True
+
+    def take(self) -> bytes:
+        """Take the oldest packet."""
+        packet = self._packets.popleft()
+        self.handled += len(packet)
+        return packet
