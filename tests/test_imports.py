@@ -18,11 +18,13 @@ PACKAGE = pathlib.Path(backboneio.__file__).parent
 
 #: backboneio/: modules and packages, a package standing for all that is in it.
 HOUSE = [
-    ["json", "forks", "limits", "client_files", "application"],
-    ["errors", "strand", "deadlines", "users"],
+    ["json", "forks", "limits", "client_files"],
+    ["errors", "strand", "deadlines"],
     ["model"],
     ["journal", "turns", "answers"],
     ["request"],
+    ["application"],
+    ["users"],
     ["stores"],
     ["middleware", "django", "flask"],
     ["stack"],
