@@ -29,6 +29,8 @@ logger = logging.getLogger("backboneio.flask")
 _MERGED = hasattr(flask.ctx.AppContext, "has_request")
 _Context: Any = flask.ctx.AppContext if _MERGED else flask.ctx.RequestContext
 
+#: What there is to read of a handshake after it.
+_NO_BODY = io.BytesIO()
 #: What Flask would take for the request's own, and is the handshake's.
 _GONE = ("CONTENT_LENGTH", "CONTENT_TYPE", "werkzeug.request", "werkzeug.socket", "gunicorn.socket")
 
@@ -78,7 +80,7 @@ class FlaskApplication(Application):
         if environ is None:
             return nullcontext() if self.is_current() else self._app.app_context()
         connection = self._connection(environ)
-        environ = _of_a_layer(environ, self._key)
+        environ = connection.environ_of_a_layer(environ)
         request = self._app.request_class(environ)
         request.json_module = self._app.json
         session = LocalProxy(_Session(self._app, request, connection))
@@ -98,7 +100,7 @@ class FlaskApplication(Application):
         """Return the id of Flask-Login's user on a page."""
         connection = self._connection(environ)
         if not connection.identified:
-            request = self._app.request_class(_of_a_layer(environ, self._key))
+            request = self._app.request_class(connection.environ_of_a_layer(environ))
             with self.context(None):  # not of the request: the caller's is to be torn down later
                 _Session(self._app, request, connection)()
         return connection.user_id
@@ -106,19 +108,8 @@ class FlaskApplication(Application):
     def _connection(self, environ: dict[str, Any]) -> _Connection:
         found: _Connection | None = environ.get(self._key)
         if found is None:
-            found = environ.setdefault(self._key, _Connection(self._app, environ))
+            found = environ.setdefault(self._key, _Connection(self._app, environ, self._key))
         return found
-
-
-def _of_a_layer(handshake: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return an environment for a layer's request: Flask keeps the request in there."""
-    environ = handshake.copy()
-    for gone in _GONE:
-        environ.pop(gone, None)
-    del environ[key]
-    environ["wsgi.input"] = io.BytesIO()
-    environ["REQUEST_METHOD"] = "GET"
-    return environ
 
 
 class _Connection:
@@ -130,8 +121,9 @@ class _Connection:
     :ivar user_id: the id of Flask-Login's user, the last that a session has named.
     """
 
-    def __init__(self, app: flask.Flask, handshake: dict[str, Any]) -> None:
+    def __init__(self, app: flask.Flask, handshake: dict[str, Any], key: str) -> None:
         self._app = app
+        self._gone = (key, *(name for name in _GONE if name in handshake))
         self.identified = False
         self.user_id: str | None = None
         try:
@@ -145,6 +137,15 @@ class _Connection:
     def create_url_adapter(self, request: flask.Request | None) -> Any:
         """Return the URL adapter of the handshake."""
         return self._url_adapter
+
+    def environ_of_a_layer(self, handshake: dict[str, Any]) -> dict[str, Any]:
+        """Return an environment for a layer's request, which Flask will keep in there."""
+        environ = handshake.copy()
+        for name in self._gone:
+            environ.pop(name, None)
+        environ["wsgi.input"] = _NO_BODY
+        environ["REQUEST_METHOD"] = "GET"
+        return environ
 
     def identify(self, session: SessionMixin, request: flask.Request) -> None:
         """Note whom a session that was opened is of."""
