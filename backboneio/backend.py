@@ -21,6 +21,7 @@ from .limits import Limits
 from .model import Change, Channel, Draft, ModelId
 from .request import Notify, Request, Response, Socket, changes, channels
 from .stack import Registered, Stack
+from .stores.base import Store
 from .turns import LocalTurns, Turns
 
 logger = logging.getLogger("backboneio.backend")
@@ -137,7 +138,13 @@ class Backend:
                 self.id_attribute = declared
                 self._id_attribute_is_known = True
             self._stack = Stack((*self._stack.layers, registered))
+        self._bind(layer)
         return layer
+
+    def _bind(self, layer: object) -> None:
+        """Give a store the journal, when both are known."""
+        if isinstance(layer, Store) and self.journal is not None:
+            layer.bind(self.journal)
 
     def create(self, layer: L) -> L:
         """Add a layer for ``create`` requests; also as a decorator."""
@@ -338,9 +345,13 @@ class Backend:
         :param limits: those of the backend, when no other application serves it already.
         :param make_journal: makes its journal when it has none.
         """
-        journal = None
+        journal: Journal | None = None
         if self._limits is None and self.journal is None:  # user code, so under no lock
-            journal = make_journal(attachment.name) if make_journal else MemoryJournal(limits)
+            if make_journal is None:
+                journal = MemoryJournal(limits)
+            else:  # it may look for the application's database
+                with attachment.context(None):
+                    journal = make_journal(attachment.name)
         with self._registering:
             alive = (reference for reference in self._attachments if reference() is not None)
             self._attachments = (*alive, weakref.ref(attachment))
@@ -352,6 +363,9 @@ class Backend:
         if first:
             assert self.journal is not None
             self.journal.follow(self._deliver)
+            self.journal.observe(self._observe)
+            for layer in self._stack.layers:
+                self._bind(layer.function)
             for doubt in self._stack.doubts():
                 logger.warning("backend %r: %s", attachment.name, doubt)
         elif limits is not None and limits != self._limits:
@@ -401,7 +415,7 @@ class Backend:
         :param text: *result* as JSON text.
         """
         method = "update" if req.method == "patch" else req.method
-        if isinstance(notify, bool) and not changes(method):
+        if notify is None or (isinstance(notify, bool) and not changes(method)):
             return None
         origin = None if req.socket is None else req.socket.sid
         if not isinstance(notify, bool):

@@ -54,6 +54,10 @@ class Resource(Protocol):
 
     turns: Turns
 
+    @property
+    def journal(self) -> object:
+        """The journal that its changes go into, or None."""
+
     def handle(self, req: Request, res: Response) -> None:
         """Run the request through the stack."""
 
@@ -83,6 +87,11 @@ class Execution:
         self._context = context
         self.req = req
         self.outcome: Outcome | None = None
+
+    @property
+    def journal(self) -> object:
+        """The journal that its change goes into, or None."""
+        return self._resource.journal
 
     def answer(self, outcome: Outcome) -> None:
         """Do something with the outcome; called once, within the turn.

@@ -14,8 +14,9 @@ from .errors import SyncError, handed
 from .json import JSONText
 from .model import Channel, ModelId, Outcome
 
-#: Whom to tell of a change: True for the default, False for nobody, else these channels.
-Notify = bool | tuple[Channel, ...]
+#: Whom to tell of a change: True for the default, False for nobody, else these channels; None where
+#: nothing was changed.
+Notify = bool | tuple[Channel, ...] | None
 
 #: The methods that Backbone itself sends.
 CRUD = ("create", "read", "update", "patch", "delete")
@@ -166,6 +167,7 @@ class Response:
         *,
         notify: bool | str | Iterable[str | None] = True,
         whole: bool = False,
+        changed: bool = True,
     ) -> None:
         """Answer with *result*, and tell the other clients of the change that was made.
 
@@ -178,6 +180,8 @@ class Response:
             the request's own. ``read`` and ``listen`` tell nobody unless channels are named.
         :param whole: whether *result* is the whole row (or a list of whole rows), so that an
             attribute which is not in it, and which the server sent before, is gone.
+        :param changed: False when the request turned out to change nothing: nobody is told, and the
+            client's answer is as that to a read.
         :raises TypeError: when *result* cannot be JSON, or *notify* is none of these; the request
             is then still unanswered.
         """
@@ -185,7 +189,7 @@ class Response:
             return
         text = json.dumps(result, "result")
         told = notify if isinstance(notify, bool) else channels(notify)
-        outcome = self._outcome_of(result, text, told, whole)
+        outcome = self._outcome_of(result, text, told if changed else None, whole)
         if self._claim():
             self._settle(outcome)
 

@@ -1,6 +1,6 @@
 """What was answered to which request id: the interface, and the memory of this process."""
 
-from .base import Answers, Claim, Ready
+from .base import Answered, Answers, Claim, Ready
 from .memory import MemoryAnswers
 
-__all__ = ["Answers", "Claim", "MemoryAnswers", "Ready"]
+__all__ = ["Answered", "Answers", "Claim", "MemoryAnswers", "Ready"]

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from ..errors import SyncError
 from ..json import JSONText
 
 
@@ -70,3 +71,16 @@ class Answers(Protocol):
 
     def stats(self) -> dict[str, int]:
         """Return how many ``answers`` are kept, and their ``answer_bytes``, as far as is known."""
+
+
+class Answered(SyncError):
+    """The request was carried out before, in another process or before a crash.
+
+    Raised by a store that finds that out, it makes the answer of that time this one's.
+
+    :param text: that answer.
+    """
+
+    def __init__(self, text: JSONText) -> None:
+        super().__init__("the request was carried out before")
+        self.text = text

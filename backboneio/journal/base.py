@@ -19,9 +19,18 @@ class Journal(Protocol):
     on every journal, the answers to its own writes included.
 
     :ivar epoch: names this order of revs. A client that has seen another one starts anew.
+    :ivar begun: the rev after which changes are delivered in this process, since a journal may be
+        older. Asking for one of these two begins the delivery, and raises ``Unavailable`` when that
+        cannot be.
     """
 
-    epoch: str
+    @property
+    def epoch(self) -> str:
+        """The name of this order of revs."""
+
+    @property
+    def begun(self) -> int:
+        """The rev after which changes are delivered in this process."""
 
     def append(self, draft: Draft, token: object = None) -> None:
         """Give *draft* the next rev, sooner or later, and then deliver it.
@@ -37,6 +46,12 @@ class Journal(Protocol):
 
         It is called by one thread at a time, whichever, and with no lock held that :meth:`append`
         or :meth:`since` take. It does not block. A follower is there for the journal's life.
+        """
+
+    def observe(self, observer: Callable[[Draft], object]) -> None:
+        """Call *observer* with the changes that come to the journal around :meth:`append`.
+
+        Once each, in the process that made them, after the commit, on the thread that made it.
         """
 
     def since(self, rev: int, until: int) -> list[Change] | None:

@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 
 from .. import forks
@@ -34,6 +35,8 @@ class MemoryJournal:
     into the strand, so that its order is that of revs. It is taken inside turns, never around them,
     and nothing but memory is touched under it.
     """
+
+    begun = 0
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
@@ -71,6 +74,9 @@ class MemoryJournal:
         """Call *deliver* with every change from now on, in the order of revs."""
         with self._lock:
             self._followers = (*self._followers, deliver)
+
+    def observe(self, observer: Callable[[Draft], object]) -> None:
+        """Do nothing: no change comes around :meth:`append`."""
 
     def since(self, rev: int, until: int) -> list[Change] | None:
         """Return the changes after *rev* up to *until*, or None when it does not hold them all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import NotFound
+from ..journal import Journal
 from ..request import CRUD, Request, Response
 
 
@@ -25,6 +26,9 @@ class Store:
     def __call__(self, req: Request, res: Response) -> None:
         """Serve a request."""
         getattr(self, req.method)(req, res)
+
+    def bind(self, journal: Journal) -> None:
+        """Learn which journal the backend has; called when both are known, before any request."""
 
     def create(self, req: Request, res: Response) -> None:
         """Keep a new model.

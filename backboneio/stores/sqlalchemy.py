@@ -11,11 +11,14 @@ from typing import Any
 from sqlalchemy import Select, exc, orm
 from sqlalchemy.orm import exc as orm_exc
 
-from ..errors import Conflict, Forbidden
+from ..answers import Answered
+from ..errors import Conflict, Forbidden, SyncError
+from ..journal import Journal
 from ..model import Channel
 from ..request import Request, Response
 from .base import Store
 from .failures import client_error, is_away
+from .recording import Recorder, RecordingJournal, Work
 from .rows import Rows, Values, invalid
 
 logger = logging.getLogger("backboneio.stores")
@@ -42,6 +45,12 @@ class SQLAlchemyStore(Store):
         self._where = where
         self._takes, self._needs = _constructor(rows.model)
         self._is_away = False  # for the log alone, so no lock
+        self._recorder: Recorder | None = None
+
+    def bind(self, journal: Journal) -> None:
+        """Let a journal that can record whatever is committed of the class, by whomever."""
+        if isinstance(journal, RecordingJournal):
+            self._recorder = journal.record(self.rows)
 
     def create(self, req: Request, res: Response) -> None:
         """Insert a row; answer with it as it is stored, defaults included."""
@@ -74,10 +83,11 @@ class SQLAlchemyStore(Store):
         instance = self.rows.model(**taken)
         for name in values.keys() - taken.keys():
             setattr(instance, name, values[name])
+        work = self._work(session, instance)
         session.add(instance)
         session.flush()
         key = self.rows.mapper.primary_key_from_instance(instance)
-        self._finish(session, req, res, tuple(key))
+        self._finish(session, req, res, tuple(key), work)
 
     def _select(
         self, session: orm.Session, req: Request, res: Response, values: dict[str, Any]
@@ -88,10 +98,11 @@ class SQLAlchemyStore(Store):
             found = None if key is None else self._read(session, key)
             if found is None or not self._is_on_channel(req, found):
                 raise self.not_found(model_id)
-            res.end(rows.dump(found))
+            res.end(rows.dump(found), whole=True)
             return
         all_rows = map(rows.values, session.execute(self._listed(req)))
-        res.end([rows.dump(row) for row in all_rows if self._is_on_channel(req, row)])
+        listed = [rows.dump(row) for row in all_rows if self._is_on_channel(req, row)]
+        res.end(listed, whole=True)
 
     def _change(
         self, session: orm.Session, req: Request, res: Response, values: dict[str, Any]
@@ -112,8 +123,9 @@ class SQLAlchemyStore(Store):
             if name not in rows.key_names and name != rows.version_name:
                 if rows.fields[name].writable:
                     setattr(instance, name, value)
+        work = self._work(session, instance)
         session.flush()
-        self._finish(session, req, res, key, before)
+        self._finish(session, req, res, key, work, before)
 
     def _remove(
         self, session: orm.Session, req: Request, res: Response, values: dict[str, Any]
@@ -123,9 +135,10 @@ class SQLAlchemyStore(Store):
         if version is not None and req.model.get(version) is not None:
             self._check_version(before, self.rows.load({version: req.model[version]}))
         model = self.rows.dump(before)
+        work = self._work(session, instance)
         session.delete(instance)
         session.commit()
-        self._end(res, model, before)
+        self._end(res, model, before, work)
 
     def _finish(
         self,
@@ -133,6 +146,7 @@ class SQLAlchemyStore(Store):
         req: Request,
         res: Response,
         key: tuple[Any, ...],
+        work: Work | None,
         before: Values | None = None,
     ) -> None:
         """Commit what was flushed, and answer with the row as it is stored now."""
@@ -144,14 +158,24 @@ class SQLAlchemyStore(Store):
         model = rows.dump(stored)
         if before is not None:  # then the turn is held already
             session.commit()
-            self._end(res, model, stored)
+            self._end(res, model, stored, work)
             return
         with req.turn(rows.key_id(key)):  # nobody changes the new row before it is announced
             session.commit()
-            self._end(res, model, stored)
+            self._end(res, model, stored, work)
 
-    def _end(self, res: Response, model: dict[str, Any], row: Values) -> None:
-        res.end(model, notify=(self.rows.channel(row),))
+    def _end(self, res: Response, model: dict[str, Any], row: Values, work: Work | None) -> None:
+        # What records has recorded nothing when no column got another value.
+        changed = work is None or work.recorded
+        res.end(model, notify=(self.rows.channel(row),), whole=True, changed=changed)
+
+    def _work(self, session: orm.Session, instance: object) -> Work | None:
+        """Say that the change of an instance is that of the request, where changes are recorded."""
+        if self._recorder is None:
+            return None
+        work = self._recorder.work_on(session)
+        work.instance = instance
+        return work
 
     def _read(self, session: orm.Session, key: tuple[Any, ...]) -> Values | None:
         rows = self.rows
@@ -237,11 +261,15 @@ class SQLAlchemyStore(Store):
         :raises Forbidden: when it may not.
         """
         channel = self.rows.channel(row)
-        if before is not None and channel != self.rows.channel(before):
+        moves = before is not None and channel != self.rows.channel(before)
+        if moves and self._recorder is None:
             raise Forbidden(
-                "the model would move to another channel, and its listeners would not be told"
+                "the model would move to another channel, whose listeners would not be told: "
+                "only backboneio.SQLJournal tells both"
             )
         if self._sees_all(req) or channel == req.channel:
+            return
+        if moves and req.socket is not None and req.socket.hears(channel):
             return
         if not self.rows.has_channels:
             raise Forbidden("channel: all models are on the channel without a name")
@@ -268,8 +296,16 @@ class SQLAlchemyStore(Store):
                 self._is_away = False
                 return
             except orm_exc.StaleDataError:
+                self._answer_again()
                 raise self._stale(self._now(req)) from None
+            except SyncError:
+                session.close()
+                self._answer_again()
+                raise
             except exc.DBAPIError as err:
+                session.close()
+                if isinstance(err, exc.IntegrityError):
+                    self._answer_again()
                 if is_away(err):
                     if not last_try and err.statement is not None:  # so it was no commit
                         continue
@@ -281,6 +317,15 @@ class SQLAlchemyStore(Store):
             finally:
                 with suppress(exc.DBAPIError):  # when the connection is gone, so is its transaction
                     session.close()
+
+    def _answer_again(self) -> None:
+        """See whether a request failed because it was carried out before: by its first try.
+
+        :raises Answered: then.
+        """
+        text = None if self._recorder is None else self._recorder.answered()
+        if text is not None:
+            raise Answered(text)
 
     def _now(self, req: Request) -> Values | None:
         """Return the row of a request as it is now."""

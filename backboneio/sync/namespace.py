@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from .. import forks, json
-from ..answers import Claim
+from ..answers import Answered, Claim
 from ..backend import Backend
 from ..errors import BadRequest, Forbidden, SyncError, client_error, error_object
 from ..execution import Context, Execution
@@ -105,6 +105,13 @@ class Sync:
         self.audiences = Audiences()
         self._joinings.clear()
 
+    def seen(self) -> int:
+        """Return the last rev that clients here have seen, or that came before all of them.
+
+        :raises Unavailable: when the journal is away, which has told nothing yet.
+        """
+        return max(self.delivered, self.journal.begun)
+
     # Connections
 
     def connect(self, socket: SyncSocket) -> None:
@@ -144,6 +151,7 @@ class Sync:
                 asked.channel not in socket.channels
             ):
                 raise Forbidden(f"channel: at most {self.limits.max_channels} at a time")
+            self.seen()  # a journal begins when it is asked first, which takes time
         except SyncError as err:
             self.refuse(ack, err)
             return
@@ -231,7 +239,9 @@ class Sync:
     # What follows runs on the strand.
 
     def _deliver(self, change: Change, token: object) -> None:
-        self.delivered = change.rev  # before it looks for joinings, see Joining
+        self.delivered = max(
+            self.delivered, change.rev
+        )  # before it looks for joinings, see Joining
         for joining in list(self._joinings):
             joining.tail.append(change)
         origin = None
@@ -261,7 +271,7 @@ class Sync:
         joining = Joining(channel, self.limits.max_replay_bytes)
         self._joinings[joining] = None
         try:
-            joining.read(self.journal, seen, self.delivered)
+            joining.read(self.journal, seen, self.seen())
         except BaseException:
             self.end_joining(joining)
             raise
@@ -332,7 +342,7 @@ class Listening(Execution):
         if not sync.enter(self._socket, self._membership):
             self._refuse_who_left()
             return
-        rev = sync.delivered
+        rev = sync.seen()
         if missed is not None and asked.since is not None:
             # It may have seen more than was delivered here: it comes from another process.
             rev = self._socket.seen = max(rev, asked.since[1])
@@ -417,7 +427,7 @@ class Asked(Execution):
     def _go(self) -> None:
         # The label of what the store is about to be read for: what was delivered here before, or
         # what the client has seen, when that is more.
-        self._rev = max(self.sync.delivered, self.socket.seen)
+        self._rev = max(self.sync.seen(), self.socket.seen)
         try:
             self._admit()
         except SyncError as err:
@@ -457,7 +467,9 @@ class Asked(Execution):
 
     def answer(self, outcome: Outcome) -> None:
         """Answer the client; a change is answered as it is delivered."""
-        if outcome.error is not None:
+        if isinstance(outcome.error, Answered):
+            self._reply(outcome.error.text)
+        elif outcome.error is not None:
             self.sync.report(self.req, outcome.error)
             self._reply(self.sync.refusal(outcome.error))
         elif outcome.draft is None and outcome.result is not None:
