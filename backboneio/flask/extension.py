@@ -22,10 +22,12 @@ class Extension:
 
     :ivar apps: the :class:`~backboneio.WSGIApp` objects by their prefix, ``"/socket.io/"`` say; of
         several with the same one the last.
+    :ivar told: what the log has been told of once.
     """
 
     def __init__(self) -> None:
         self.apps: dict[str, Live] = {}
+        self.told: set[str] = set()
 
     def stats(self) -> dict[str, Any]:
         """Return the figures of this process: ``WSGIApp.stats()``, of several their sums.

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from ..request import Request, Response
-
-if TYPE_CHECKING:
-    from flask.sessions import SessionMixin
-
-log = logging.getLogger("backboneio.session")
 
 
 def session() -> Callable[[Request, Response, Callable[..., None]], None]:
@@ -21,8 +14,9 @@ def session() -> Callable[[Request, Response, Callable[..., None]], None]:
     It is Flask's or Django's, whichever the application is of. It is opened anew for every request
     by the application's session interface, from the cookies of the handshake: one that has expired,
     or that a server-side interface has deleted, is empty, as in a view. What layers change in it is
-    saved by the same interface after the stack is done. A cookie-based interface (Flask's default)
-    cannot reach the browser from here: such changes are lost, and a warning is logged.
+    saved by the same interface after the stack is done, with this layer and without it. A
+    cookie-based interface (Flask's default) cannot reach the browser from here: such changes are
+    lost, and a warning is logged.
 
     In a request by server code ``req.session`` is the session of the Flask view that makes it, or
     an empty dict.
@@ -35,13 +29,7 @@ def session() -> Callable[[Request, Response, Callable[..., None]], None]:
         flask, django = (sys.modules.get(name) for name in ("flask", "backboneio.django"))
         if flask is not None and flask.has_request_context():
             req.session = flask.session._get_current_object()
-            try:
-                next()
-            finally:
-                if req.socket is not None:  # a view saves its session itself
-                    _save(req.session)
-            return
-        if django is not None and django.has_request():
+        elif django is not None and django.has_request():
             req.session = getattr(django.request(), "session", None)
         elif req.socket is None:
             req.session = {}
@@ -52,20 +40,3 @@ def session() -> Callable[[Request, Response, Callable[..., None]], None]:
         next()
 
     return open_session
-
-
-def _save(session: SessionMixin) -> None:
-    import flask
-    import flask.sessions
-
-    app = flask.current_app
-    if not session.modified or app.session_interface.is_null_session(session):
-        return
-    response = app.response_class()
-    app.session_interface.save_session(
-        app._get_current_object(),  # type: ignore[attr-defined]
-        session,
-        response,
-    )
-    if isinstance(app.session_interface, flask.sessions.SecureCookieSessionInterface):
-        log.warning("a change of a cookie-based session is lost: no cookie can be set here")
