@@ -19,7 +19,7 @@ from .journal import Journal, MemoryJournal
 from .json import JSONText
 from .limits import Limits
 from .model import Change, Channel, Draft, ModelId
-from .request import Notify, Request, Response, Socket, changes, channels
+from .request import READING, Notify, Request, Response, Socket, channels
 from .stack import Registered, Stack
 from .stores.base import Store
 from .turns import LocalTurns, Turns
@@ -394,7 +394,8 @@ class Backend:
             self.journal.append(draft, token)
         if not self.has_clients:
             self._warn_that_nobody_hears()
-        self._observe(draft)
+        if self._observers:
+            self._observe(draft)
 
     def _warn_that_nobody_hears(self) -> None:
         """Say once that the clients of other processes are not told."""
@@ -415,7 +416,7 @@ class Backend:
         :param text: *result* as JSON text.
         """
         method = "update" if req.method == "patch" else req.method
-        if notify is None or (isinstance(notify, bool) and not changes(method)):
+        if notify is None or (isinstance(notify, bool) and method in READING):
             return None
         origin = None if req.socket is None else req.socket.sid
         if not isinstance(notify, bool):
@@ -426,7 +427,7 @@ class Backend:
             audience = None if origin is None and req.channel is None else (req.channel,)
         announced = _announced(req, result, text)
         draft = Draft(method, announced, audience, origin, req.channel, whole)
-        return self._published(draft) if notify is True else draft
+        return self._published(draft) if notify is True and self._publisher else draft
 
     def _published(self, draft: Draft) -> Draft:
         """Return a draft with the audience that the publisher chooses."""
@@ -464,7 +465,7 @@ def _check_channel(channel: object) -> None:
 def _announced(req: Request, result: Any, text: JSONText) -> JSONText:
     """What other clients are told: the answer, completed by the request where the id is missing."""
     key = req.id_attribute
-    if not changes(req.method):
+    if req.method in READING:
         return text
     if not isinstance(result, dict):
         return json.dumps(req.model)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from .json import JSONText
 from .model import Draft, ModelId, Outcome
-from .request import Notify, Request, Response, changes
+from .request import READING, Notify, Request, Response
 from .turns import Turn, Turns
 
 logger = logging.getLogger("backboneio.execution")
@@ -146,7 +146,7 @@ class Execution:
     def _key(self) -> ModelId | None:
         """Return the id of the model that the request changes, if it says one."""
         req = self.req
-        return req.model.get(req.id_attribute) if changes(req.method) else None
+        return None if req.method in READING else req.model.get(req.id_attribute)
 
     def _run(self) -> None:
         req, res = self.req, Response(self.settle, self._outcome_of)

@@ -11,6 +11,8 @@ import json
 import math
 import re
 import uuid
+from collections.abc import Callable
+from json.encoder import encode_basestring_ascii
 from typing import Any, NewType, NoReturn
 
 try:
@@ -34,6 +36,10 @@ MAX_CONTAINERS = 50_000
 #: The largest integer that JavaScript has (``Number.MAX_SAFE_INTEGER``, ECMA-262): it would round
 #: larger ones, so they travel as strings, and so do those below its negative.
 MAX_SAFE_INTEGER = 2**53 - 1
+
+
+class NotPlain(ValueError):
+    """A value that is not JSON as it is, and may become JSON."""
 
 
 class NotJSON(ValueError):
@@ -132,6 +138,29 @@ def is_plain(value: object) -> bool:
     if kind is list:
         return all(map(is_plain, value))  # type: ignore[call-overload]
     return kind in _SCALARS or (kind is float and math.isfinite(value))  # type: ignore[arg-type]
+
+
+def plain_copy(value: Any) -> Any:
+    """Return a deep copy of a dict or list that is JSON as it is, as for :func:`is_plain`.
+
+    :raises NotPlain: when it is not.
+    """
+    if type(value) is dict:
+        if not {str}.issuperset(map(type, value)):
+            raise NotPlain
+        return {
+            key: item if type(item) in _SCALARS else _copied(item) for key, item in value.items()
+        }
+    return [item if type(item) in _SCALARS else _copied(item) for item in value]
+
+
+def _copied(value: Any) -> Any:
+    kind = type(value)
+    if kind is dict or kind is list:
+        return plain_copy(value)
+    if kind is float and math.isfinite(value):
+        return value
+    raise NotPlain
 
 
 _SCALARS = frozenset((str, int, bool, type(None)))
@@ -293,6 +322,10 @@ def as_stored(sent: Any, stored: Any) -> Any:
         for index, (item, before) in enumerate(zip(sent, stored, strict=False)):
             sent[index] = as_stored(item, before)
     return sent
+
+
+#: Returns a string as JSON text: the encoder's own step for one, so of ASCII characters alone.
+quote: Callable[[str], str] = encode_basestring_ascii
 
 
 def byte_length(text: str) -> int:

@@ -30,7 +30,7 @@ def id_key(model_id: ModelId) -> str:
     return repr(model_id).replace("e-0", "e-")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Draft:
     """Something that happened to a model, before the journal has given it its place.
 
@@ -75,7 +75,7 @@ class Draft:
         return self.channels is None or channel in self.channels
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Change(Draft):
     """Something that happened to a model, at its place in the order of all changes of a backend.
 
@@ -88,7 +88,7 @@ class Change(Draft):
         return f"<Change {self.rev} {self.method} {self.text:.60} to {self.channels}>"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(slots=True)
 class Outcome:
     """How a request ended.
 

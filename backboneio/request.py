@@ -22,9 +22,8 @@ Notify = bool | tuple[Channel, ...] | None
 CRUD = ("create", "read", "update", "patch", "delete")
 
 
-def changes(method: str) -> bool:
-    """Whether requests of this method change something: all but ``read`` and ``listen``."""
-    return method not in ("read", "listen")
+#: The methods that change nothing; all others do.
+READING = frozenset(("read", "listen"))
 
 
 class Socket:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .errors import handed
-from .request import CRUD, Request, Response, changes
+from .request import CRUD, READING, Request, Response
 
 logger = logging.getLogger("backboneio.stack")
 
@@ -50,7 +50,7 @@ class Registered(NamedTuple):
         return (
             self.methods is None
             or method in self.methods
-            or (WRITE in self.methods and changes(method))
+            or (WRITE in self.methods and method not in READING)
         )
 
 
@@ -74,7 +74,10 @@ class Stack:
 
         :raises Exception: the error that no layer took.
         """
-        _Descent(self._serving_of(req.method), req, res).go(0, None)
+        layers = self._serving.get(req.method)
+        if layers is None:
+            layers = self._serving_of(req.method)
+        _Descent(layers, req, res).go(0, None)
 
     def doubts(self) -> list[str]:
         """Return what is probably not meant as it was registered, for people to read."""
@@ -97,11 +100,9 @@ class Stack:
 
     def _serving_of(self, method: str) -> tuple[Registered, ...]:
         """Return the layers for *method*; worked out once."""
-        layers = self._serving.get(method)
-        if layers is None:
-            layers = tuple(layer for layer in self.layers if layer.serves(method))
-            if self.knows(method) or method == "listen":  # a name made up is not kept
-                self._serving[method] = layers
+        layers = tuple(layer for layer in self.layers if layer.serves(method))
+        if self.knows(method) or method == "listen":  # a name made up is not kept
+            self._serving[method] = layers
         return layers
 
 

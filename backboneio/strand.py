@@ -52,19 +52,26 @@ class Strand:
         """Run what is queued, unless another thread is doing so and keeps up."""
         # The loop looks again after letting go: a job queued between the last look and the release
         # would otherwise wait for the next call.
-        while self._jobs and self._acquire():
+        jobs, running = self._jobs, self._running
+        while jobs and (running.acquire(blocking=False) or self._take_over()):
+            self._runner = threading.get_ident()
             try:
-                self._run_some()
+                ran = 0
+                while jobs and not (ran >= HIGH_WATER and self._waiting):
+                    job = jobs.popleft()
+                    ran += 1
+                    try:
+                        job()
+                    except Exception:
+                        logger.exception("a job failed")
             finally:
                 self._runner = 0
-                self._running.release()
+                running.release()
             if self._waiting:  # somebody takes over, now or soon
                 return
 
-    def _acquire(self) -> bool:
-        if self._running.acquire(blocking=False):
-            self._runner = threading.get_ident()
-            return True
+    def _take_over(self) -> bool:
+        """Wait for the lock when too much is queued; False when another thread keeps up."""
         if len(self._jobs) < HIGH_WATER or self._runner == threading.get_ident():
             return False
         self._waiting.append(None)
@@ -72,16 +79,4 @@ class Strand:
             self._running.acquire()
         finally:  # a signal's handler may raise, in the main thread
             self._waiting.pop()
-        self._runner = threading.get_ident()
         return True
-
-    def _run_some(self) -> None:
-        """Run all jobs; when others wait to take over, only so many."""
-        ran = 0
-        while self._jobs and not (ran >= HIGH_WATER and self._waiting):
-            job = self._jobs.popleft()
-            ran += 1
-            try:
-                job()
-            except Exception:
-                logger.exception("a job failed")

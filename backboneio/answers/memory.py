@@ -76,7 +76,7 @@ class MemoryAnswers:
             given = None if one is None else one.given.get(request_id)
             answer = None if one is None else one.running.get(request_id)
             if answer is not None:
-                answer.waiting.append(waiting)
+                answer.waiting = [*(answer.waiting or ()), waiting]
         if answer is None:
             ready(_forgotten() if given is None or given.text is None else given.text)
             return
@@ -84,14 +84,14 @@ class MemoryAnswers:
             self._limits.answer_timeout, partial(self._expire, answer, waiting)
         )
         with self._lock:
-            if waiting in answer.waiting:
+            if answer.waiting and waiting in answer.waiting:
                 waiting.deadline = deadline
                 return
         deadline.cancel()  # it was quicker
 
     def _expire(self, answer: _Answer, waiting: _Waiting) -> None:
         with self._lock:
-            if waiting not in answer.waiting:
+            if not answer.waiting or waiting not in answer.waiting:
                 return
             answer.waiting.remove(waiting)
         waiting.ready(Timeout("the first try of this request is still running"))
@@ -104,14 +104,15 @@ class MemoryAnswers:
             if one is None or claimed is None:
                 return
             claimed.text = answer
-            waiting, claimed.waiting = claimed.waiting, []
+            waiting, claimed.waiting = claimed.waiting, None
             claimed.time = time.monotonic()
             one.given[request_id] = claimed
-            size = byte_length(answer)
+            size = claimed.size = byte_length(answer)
             one.bytes += size
+            one.weight += size + _OVERHEAD
             self._bytes += size
             self._count += 1
-            if self._greedy is None or one.weight() > self._greedy.weight():
+            if self._greedy is None or one.weight > self._greedy.weight:
                 self._greedy = one
             self._holders[client] = one
             self._holders.move_to_end(client)
@@ -119,17 +120,19 @@ class MemoryAnswers:
                 one.left = claimed.time
                 self._gone.move_to_end(client)
             self._trim(one, claimed.time)
-        _tell(waiting, answer)
+        if waiting:
+            _tell(waiting, answer)
 
     def drop(self, client: str, request_id: str) -> None:
         """Forget a request that was claimed and not handled."""
         with self._lock:
             one = self._clients.get(client)
             claimed = None if one is None else one.running.pop(request_id, None)
-            waiting = [] if claimed is None else claimed.waiting
+            waiting = None if claimed is None else claimed.waiting
             if claimed is not None:
-                claimed.waiting = []
-        _tell(waiting, _forgotten())
+                claimed.waiting = None
+        if waiting:
+            _tell(waiting, _forgotten())
 
     def arrived(self, client: str) -> None:
         """A client is here: from now on all is remembered."""
@@ -182,11 +185,12 @@ class MemoryAnswers:
         """Keep to the limits after *one* got an answer."""
         assert self._lock.locked()
         limits = self._limits
-        self._forget_gone(now)
+        if self._gone:
+            self._forget_gone(now)
         while one.given and (
             len(one.given) > limits.max_client_answers
             or one.bytes > limits.max_client_answer_bytes
-            or one.is_delivered(now - limits.max_answer_age)
+            or (one.connections and one.is_delivered(now - limits.max_answer_age))
         ):
             self._lose(one, now)
         while self._count > limits.max_answers or self._bytes > limits.max_answer_bytes:
@@ -195,7 +199,7 @@ class MemoryAnswers:
     def _victim(self) -> _Client:
         """Return who is to lose an answer: who holds more than others, else who was silent."""
         greedy, average = self._greedy, (self._count * _OVERHEAD + self._bytes) / len(self._holders)
-        if greedy is not None and greedy.given and greedy.weight() > average:
+        if greedy is not None and greedy.given and greedy.weight > average:
             return greedy
         return next(iter(self._holders.values()))
 
@@ -224,8 +228,9 @@ class MemoryAnswers:
         self._forget(one, next(iter(one.given)))
 
     def _forget(self, one: _Client, request_id: str) -> None:
-        size = byte_length(one.given.pop(request_id).text or "")
+        size = one.given.pop(request_id).size
         one.bytes -= size
+        one.weight -= size + _OVERHEAD
         self._bytes -= size
         self._count -= 1
         if not one.given:
@@ -238,24 +243,31 @@ class _Client:
     :ivar connections: how many it has.
     :ivar left: when it lost the last one.
     :ivar complete: whether nothing was forgotten that it may still ask for.
-    :ivar given: the answers by request id, oldest first; *bytes* is their size.
+    :ivar given: the answers by request id, oldest first; *bytes* are theirs, *weight* what they
+        cost, in bytes.
     :ivar running: the requests that are being handled.
     """
 
-    __slots__ = ("bytes", "complete", "connections", "given", "left", "name", "running")
+    __slots__ = (
+        "bytes",
+        "complete",
+        "connections",
+        "given",
+        "left",
+        "name",
+        "running",
+        "weight",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.connections = 0
         self.left = time.monotonic()
         self.complete = True
-        self.given: dict[str, _Answer] = {}
+        self.given: OrderedDict[str, _Answer] = OrderedDict()
         self.running: dict[str, _Answer] = {}
         self.bytes = 0
-
-    def weight(self) -> int:
-        """What its answers cost, in bytes."""
-        return self.bytes + len(self.given) * _OVERHEAD
+        self.weight = 0
 
     def is_delivered(self, before: float) -> bool:
         """Whether it must have got its oldest answer, if that was given before this time."""
@@ -265,13 +277,14 @@ class _Client:
 class _Answer:
     """The answer to one request: there already, or to come."""
 
-    __slots__ = ("content", "text", "time", "waiting")
+    __slots__ = ("content", "size", "text", "time", "waiting")
 
     def __init__(self, content: bytes) -> None:
         self.content = content
         self.text: JSONText | None = None
+        self.size = 0
         self.time = 0.0
-        self.waiting: list[_Waiting] = []
+        self.waiting: list[_Waiting] | None = None  # made by the first
 
 
 class _Waiting:

@@ -108,7 +108,7 @@ class Hooks:
         if event is None or event.namespace not in self._served:
             return False
         data = event.parse()
-        return data is not None and self._ours(address, event.namespace, event.id, data)
+        return data is not None and self._ours(address, event.namespace, event.id, data, event.text)
 
     def _refuse_misplaced(self, address: str, message: Any) -> None:
         """Refuse what python-socketio, which parses it, would take for something else."""
@@ -129,7 +129,9 @@ class Hooks:
         if not self._ours(address, namespace or "/", id, data):
             original(address, namespace, id, data)
 
-    def _ours(self, address: str, namespace: str, id: int | None, data: list[Any]) -> bool:
+    def _ours(
+        self, address: str, namespace: str, id: int | None, data: list[Any], text: str | None = None
+    ) -> bool:
         """Handle an event if it is one of a backend's, and return whether it was."""
         served = self._served.get(namespace)
         if served is None:
@@ -144,7 +146,7 @@ class Hooks:
         if ack is not None and args and isinstance(args[0], Malformed):
             sync.refuse(ack, BadRequest(args[0].message))
         else:
-            handler(socket, args, ack)
+            handler(socket, args, ack, text)
         return True
 
     # Handlers

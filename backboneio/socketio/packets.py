@@ -184,13 +184,15 @@ class Event:
     """An event of a namespace, in the form in which nearly all arrive: ``2/name,7["sync",...]``.
 
     :ivar id: the id of its ack, or None.
+    :ivar text: the list of its name and arguments as it came, as JSON.
     """
 
-    __slots__ = ("_message", "_start", "id", "namespace")
+    __slots__ = ("_message", "_start", "id", "namespace", "text")
 
     def __init__(self, message: str, head: re.Match[str]) -> None:
         self._message = message
         self._start = head.end()
+        self.text = message[self._start :]
         self.namespace = head[1]
         self.id = int(head[2]) if head[2] else None
 
@@ -207,7 +209,7 @@ class Event:
         answer.
         """
         try:
-            data = json.parse(self._message[self._start :])
+            data = json.parse(self.text)
         except (ValueError, RecursionError) as err:
             name = _NAME.match(self._message, self._start)
             if self.id is None or name is None:

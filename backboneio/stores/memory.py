@@ -53,7 +53,7 @@ class MemoryStore(Store):
 
     def models(self, channel: str | None = None) -> list[Model]:
         """Return copies of all models, in the order of creation; *channel* with ``per_channel``."""
-        return [_copy(model) for model in self._all(channel)]
+        return [json.plain_copy(model) for model in self._all(channel)]
 
     def after_fork(self) -> None:
         """In a forked child: the lock may be held, and a model be counted that is not there."""
@@ -71,16 +71,16 @@ class MemoryStore(Store):
         self._checked(model)
         with req.turn(model_id):
             self._add(channel, model)
-            res.end(_copy(model))
+            res.end(model, whole=True)
 
     def read(self, req: Request, res: Response) -> None:
         """Answer with one model, or all in the order of creation."""
         channel = self._channel(req)
         model_id = req.model.get(self.id_attribute)
         if model_id is None:
-            res.end(self.models(channel))
+            res.end(self._all(channel), whole=True)
         else:
-            res.end(_copy(self._find(channel, model_id)))
+            res.end(self._find(channel, model_id), whole=True)
 
     def update(self, req: Request, res: Response) -> None:
         """Replace a model; with ``upsert`` create what is not there."""
@@ -99,7 +99,7 @@ class MemoryStore(Store):
             model[self.id_attribute] = stored[self.id_attribute]
             if self._replace(channel, stored, self._checked(model)):
                 break
-        res.end(_copy(model))
+        res.end(model, whole=True)
 
     def patch(self, req: Request, res: Response) -> None:
         """Change some attributes of a model."""
@@ -111,7 +111,7 @@ class MemoryStore(Store):
             model = {**stored, **json.as_stored(attributes, stored)}
             if self._replace(channel, stored, self._checked(model)):
                 break
-        res.end(_copy(model))
+        res.end(model, whole=True)
 
     def delete(self, req: Request, res: Response) -> None:
         """Remove a model."""
@@ -124,7 +124,7 @@ class MemoryStore(Store):
             if not models:  # names of channels are clients' to choose: nothing is left of them
                 del self._models[channel]
             self._count -= 1
-        res.end(_copy(model))
+        res.end(model, whole=True)
 
     # What is kept
 
@@ -185,14 +185,15 @@ class MemoryStore(Store):
         :raises TypeError: for what is not JSON, naming the field, before anything is stored.
         :raises ValueError: the same, for NaN and infinities.
         """
-        if json.is_plain(model):
-            return _copy(model)  # type: ignore[no-any-return]
-        return json.loads(json.dumps(model, "model"))  # type: ignore[no-any-return]
+        try:
+            return json.plain_copy(model)  # type: ignore[no-any-return]
+        except json.NotPlain:
+            return json.loads(json.dumps(model, "model"))  # type: ignore[no-any-return]
 
     def _checked(self, model: Model) -> Model:
         """Return *model* if it is small enough."""
         if self._max_model is not None:
-            size = len(json.dumps(model, "model").encode())
+            size = json.byte_length(json.dumps(model, "model"))
             if size > self._max_model:
                 raise TooLarge(
                     f"model: would be {size} bytes of JSON, and may be {self._max_model}"
@@ -240,15 +241,3 @@ def memory_store(
         max_model=max_model,
         upsert=upsert,
     )
-
-
-def _copy(value: Any) -> Any:
-    """Return a deep copy of plain JSON."""
-    if isinstance(value, dict):
-        return {
-            key: _copy(item) if isinstance(item, (dict, list)) else item
-            for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [_copy(item) if isinstance(item, (dict, list)) else item for item in value]
-    return value

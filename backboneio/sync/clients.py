@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Protocol
 
@@ -186,6 +186,11 @@ class SyncSocket(Socket):
         self.sync.in_order(partial(self.sync.exit, self, membership))
         return True
 
+    def may_write(self, channel: Channel) -> bool:
+        """Whether it was accepted in *channel*; a connection that is gone does not matter."""
+        membership = self.channels.get(channel)
+        return membership is not None and membership.accepted
+
     def accepted_channels(self) -> list[Channel]:
         """Return the channels that it may write to, the one listened to last at the end."""
         with self.sync.channels_lock:
@@ -220,9 +225,10 @@ class Audience:
         text: JSONText | None = None
         for wire, addresses in self.addresses.items():
             if but is not None and but in addresses:
-                told: Collection[str] = [address for address in addresses if address != but]
+                told: Collection[str] = (others := addresses.copy())
+                del others[but]
             else:
-                told = addresses.keys()
+                told = addresses
             if told:
                 text = text or make_text()
                 wire.send(told, text)
@@ -232,23 +238,17 @@ class Audiences:
     """Who hears what. Only the strand touches it, so it needs no lock.
 
     :ivar everyone: all who hear anything.
+    :ivar by_channel: who hears a channel; none is empty.
     """
 
     def __init__(self) -> None:
         self.everyone = Audience()
-        self._by_channel: dict[Channel, Audience] = {}
+        self.by_channel: dict[Channel, Audience] = {}
         self._heard_by: dict[SyncSocket, dict[Channel, Membership]] = {}
 
     def __len__(self) -> int:
         """The number of channels that somebody hears."""
-        return len(self._by_channel)
-
-    def of(self, channels: Collection[Channel]) -> Iterator[tuple[Channel, Audience]]:
-        """Yield those of the channels that somebody hears, with their audiences."""
-        for channel in channels:
-            audience = self._by_channel.get(channel)
-            if audience is not None:
-                yield channel, audience
+        return len(self.by_channel)
 
     def enter(self, socket: SyncSocket, membership: Membership) -> bool:
         """Let *socket* hear a channel, unless it left or went away meanwhile."""
@@ -260,7 +260,7 @@ class Audiences:
             heard = self._heard_by[socket] = {}
             self.everyone.add(socket)
         if channel not in heard:
-            self._by_channel.setdefault(channel, Audience()).add(socket)
+            self.by_channel.setdefault(channel, Audience()).add(socket)
         heard[channel] = membership
         return True
 
@@ -271,10 +271,10 @@ class Audiences:
         if heard is None or heard.get(channel) is not membership:
             return
         del heard[channel]
-        audience = self._by_channel[channel]
+        audience = self.by_channel[channel]
         audience.discard(socket)
         if not audience.addresses:
-            del self._by_channel[channel]
+            del self.by_channel[channel]
         if not heard:
             del self._heard_by[socket]
             self.everyone.discard(socket)

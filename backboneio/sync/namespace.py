@@ -138,9 +138,11 @@ class Sync:
         """Return the clients that are connected."""
         return list(self.sockets.values())
 
-    # What clients send. Each takes the event's arguments, and the ack or None.
+    # What clients send. Each takes the event's arguments, the ack or None, and the JSON as it came.
 
-    def listen(self, socket: SyncSocket, args: Sequence[Any], ack: Ack | None) -> None:
+    def listen(
+        self, socket: SyncSocket, args: Sequence[Any], ack: Ack | None, text: str | None = None
+    ) -> None:
         """Handle ``listen``: run it through the stack and, when accepted, join the channel."""
         if ack is None:
             self._complain(socket, "listen")
@@ -158,7 +160,9 @@ class Sync:
         if not socket.expelled:
             Listening(self, socket, asked, ack).run()
 
-    def leave(self, socket: SyncSocket, args: Sequence[Any], ack: Ack | None) -> None:
+    def leave(
+        self, socket: SyncSocket, args: Sequence[Any], ack: Ack | None, text: str | None = None
+    ) -> None:
         """Handle ``leave``: cease to hear a channel."""
         try:
             channel = parse_channel(args[0] if args else None, self.limits)
@@ -170,7 +174,9 @@ class Sync:
         if ack is not None:
             self.in_order(partial(ack, json.dumps([{"channel": channel}])))
 
-    def sync(self, socket: SyncSocket, args: Sequence[Any], ack: Ack | None) -> None:
+    def sync(
+        self, socket: SyncSocket, args: Sequence[Any], ack: Ack | None, text: str | None = None
+    ) -> None:
         """Handle ``sync``: run a request through the stack, answer it, announce the change."""
         if ack is None:
             self._complain(socket, "sync")
@@ -181,7 +187,7 @@ class Sync:
             self.refuse(ack, err)
             return
         if not socket.expelled:
-            Asked(self, socket, sent, ack).begin(args)
+            Asked(self, socket, sent, ack).begin(text or repr(args))
 
     def request(self, socket: SyncSocket, method: str, channel: Channel, **fields: Any) -> Request:
         """Return a request of a client's."""
@@ -234,16 +240,17 @@ class Sync:
 
     def deliver(self, change: Change, token: object) -> None:
         """Tell the listeners of a change, and answer the request that made it."""
-        self.in_order(partial(self._deliver, change, token))
+        self._strand.post(partial(self._deliver, change, token))
+        self._strand.run()
 
     # What follows runs on the strand.
 
     def _deliver(self, change: Change, token: object) -> None:
-        self.delivered = max(
-            self.delivered, change.rev
-        )  # before it looks for joinings, see Joining
-        for joining in list(self._joinings):
-            joining.tail.append(change)
+        # Before it looks for joinings, see Joining.
+        self.delivered = max(self.delivered, change.rev)
+        if self._joinings:
+            for joining in list(self._joinings):
+                joining.tail.append(change)
         origin = None
         if isinstance(token, Asked) and token.sync is self:
             token.acknowledge(change.rev)
@@ -251,10 +258,12 @@ class Sync:
         if change.channels is None:
             self.audiences.everyone.send(partial(synced_text, change, None), None)
             return
-        for channel, audience in self.audiences.of(change.channels):
-            # The client that caused it got the ack, which stands for its own channel.
-            but = origin if channel == change.channel else None
-            audience.send(partial(synced_text, change, (channel,)), but)
+        for channel in change.channels:
+            audience = self.audiences.by_channel.get(channel)
+            if audience is not None:
+                # The client that caused it got the ack, which stands for its own channel.
+                but = origin if channel == change.channel else None
+                audience.send(partial(synced_text, change, (channel,)), but)
 
     def enter(self, socket: SyncSocket, membership: Membership) -> bool:
         """Let *socket* hear a channel, unless it left or went away meanwhile."""
@@ -388,8 +397,10 @@ class Asked(Execution):
         self._claimed: str | None = None  # the client's name, when the answer is remembered
         self._rev = 0
 
-    def begin(self, args: Sequence[Any]) -> None:
+    def begin(self, content: str) -> None:
         """Handle the request, unless it was seen before: then it gets the answer of that time.
+
+        :param content: what was asked, the same when it is sent again.
 
         Whatever may turn out otherwise when it is sent again is decided only after this, so that a
         refusal is remembered like any answer.
@@ -403,7 +414,7 @@ class Asked(Execution):
             name = self.socket.client = secrets.token_urlsafe(18)
             answers.arrived(name)
         try:
-            known = answers.claim(name, sent.id, _digest(args))
+            known = answers.claim(name, sent.id, _digest(content))
         except SyncError as err:
             self.sync.refuse(self._ack, err)
             return
@@ -445,12 +456,12 @@ class Asked(Execution):
             raise BadRequest(
                 f"method: the backend {self.sync.name!r} has no method {sent.method!r}"
             )
-        accepted = self.socket.accepted_channels()
         if not sent.names_channel:
+            accepted = self.socket.accepted_channels()
             if not accepted:
                 raise Forbidden("channel: listen to one first")
             req.channel = accepted[-1]
-        elif sent.channel not in accepted:
+        elif not self.socket.may_write(sent.channel):
             named = f"channel {sent.channel!r}"
             name = "the channel without a name" if sent.channel is None else named
             raise Forbidden(f"channel: listen to {name} first")
@@ -491,6 +502,6 @@ class Asked(Execution):
         self._ack(text)
 
 
-def _digest(args: Sequence[Any]) -> bytes:
+def _digest(content: str) -> bytes:
     """Return what tells two requests apart, the same in every process."""
-    return hashlib.blake2b(json.dumps(args).encode(), digest_size=16).digest()
+    return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .. import json
 from ..errors import BadRequest
-from ..json import JSONText, json_type
+from ..json import JSONText, json_type, quote
 from ..limits import Limits
 from ..model import Change, Channel
 
@@ -176,9 +176,11 @@ def change_text(change: Change, to: tuple[Channel] | None) -> JSONText:
 
     :param to: the channel whose listeners are told; None for a change that everyone is told of.
     """
-    channel = "" if to is None else f',"channel":{json.dumps(to[0])}'
-    meta = f'{{"rev":{change.rev}{channel}{_whole(change.whole)}}}'
-    return JSONText(f"[{json.dumps(change.method)},{change.text},{meta}]")
+    meta = f'{{"rev":{change.rev}'
+    if to is not None:
+        meta += ',"channel":null' if to[0] is None else f',"channel":{quote(to[0])}'
+    whole = ',"whole":true' if change.whole else ""
+    return JSONText(f"[{quote(change.method)},{change.text},{meta}{whole}}}]")
 
 
 def synced_text(change: Change, to: tuple[Channel] | None) -> JSONText:
@@ -188,7 +190,8 @@ def synced_text(change: Change, to: tuple[Channel] | None) -> JSONText:
 
 def answer_text(result: JSONText, rev: int, epoch: str, whole: bool = False) -> JSONText:
     """Return the JSON of the ack of a request."""
-    return JSONText(f'[null,{result},{{"rev":{rev},"epoch":"{epoch}"{_whole(whole)}}}]')
+    more = ',"whole":true' if whole else ""
+    return JSONText(f'[null,{result},{{"rev":{rev},"epoch":"{epoch}"{more}}}]')
 
 
 def listening_text(accepted: dict[str, Any], missed: Sequence[JSONText] | None) -> JSONText:
@@ -201,7 +204,3 @@ def listening_text(accepted: dict[str, Any], missed: Sequence[JSONText] | None) 
     if missed is not None:
         return JSONText(f'[{text[:-1]},"missed":[{",".join(missed)}]}}]')
     return JSONText(f"[{text}]")
-
-
-def _whole(whole: bool) -> str:
-    return ',"whole":true' if whole else ""

@@ -41,15 +41,8 @@ class LocalTurns:
 
     def take(self, model_id: ModelId) -> Turn | None:
         """Return the turn on a model, or None when it is not free."""
-        key = id_key(model_id)
-        with self._lock:
-            model = self._models.get(key)
-            if model is None:
-                model = self._models[key] = _Model()
-            elif model.thread != threading.get_ident():
-                return None
-            model.depth += 1
-        return _Turn(self, key, model)
+        turn = _Turn(self, id_key(model_id))
+        return turn if turn.take() else None
 
     def wait(self, model_id: ModelId, ready: Ready) -> None:
         """Call *ready* with the turn when it is this one's, or with a :class:`Conflict`."""
@@ -57,7 +50,7 @@ class LocalTurns:
 
     def hold(self, model_id: ModelId) -> AbstractContextManager[object]:
         """Return a block that waits for the turn on its own thread, and holds it."""
-        return _Hold(self, model_id)
+        return _Turn(self, id_key(model_id))
 
     def __len__(self) -> int:
         """The number of models that somebody is changing."""
@@ -110,29 +103,6 @@ class LocalTurns:
             self._models[waiting.key].waiting.remove(waiting)
             return True
 
-    def enter(self, model: _Model) -> None:
-        """Make the calling thread the one that is inside."""
-        with self._lock:
-            model.thread = threading.get_ident()
-
-    def leave(self, key: str, model: _Model) -> None:
-        """Give a turn back, to the next in the queue if there is one."""
-        with self._lock:
-            model.depth -= 1
-            if model.depth:
-                return
-            if not model.waiting:
-                if self._models.get(key) is model:
-                    del self._models[key]
-                return
-            waiting = model.waiting.popleft()
-            waiting.queued = False
-            model.thread = 0  # nobody's, until the next has entered
-            model.depth = 1
-        if waiting.deadline is not None:
-            waiting.deadline.cancel()
-        waiting.ready(_Turn(self, key, model))
-
 
 class _Model:
     """A model that somebody is changing: who is inside, how deep, and who waits."""
@@ -158,44 +128,64 @@ class _Waiting:
 
 
 class _Turn:
-    """One taking of a turn."""
+    """One taking of a turn: taken already, or as the block is entered."""
 
     __slots__ = ("_key", "_model", "_turns")
 
-    def __init__(self, turns: LocalTurns, key: str, model: _Model) -> None:
+    def __init__(self, turns: LocalTurns, key: str, model: _Model | None = None) -> None:
         self._turns = turns
         self._key = key
         self._model = model
 
-    def __enter__(self) -> None:
-        if self._model.thread != threading.get_ident():
-            self._turns.enter(self._model)
-
-    def __exit__(self, *exc: object) -> None:
-        self._turns.leave(self._key, self._model)
-
-
-class _Hold:
-    """One block that waits for a turn on its own thread."""
-
-    __slots__ = ("_model_id", "_turn", "_turns")
-
-    def __init__(self, turns: LocalTurns, model_id: ModelId) -> None:
-        self._turns = turns
-        self._model_id = model_id
-        self._turn: Turn | None = None
+    def take(self) -> bool:
+        """Take the turn if it is free, or this thread's."""
+        turns, key = self._turns, self._key
+        with turns._lock:
+            model = turns._models.get(key)
+            if model is None:
+                model = turns._models[key] = _Model()
+            elif model.thread != threading.get_ident():
+                return False
+            model.depth += 1
+        self._model = model
+        return True
 
     def __enter__(self) -> None:
-        turn = self._turns.take(self._model_id) or self._wait()
-        turn.__enter__()
-        self._turn = turn
+        model = self._model
+        if model is None:
+            if self.take():
+                return
+            model = self._model = self._wait()
+        if model.thread != threading.get_ident():
+            with self._turns._lock:
+                model.thread = threading.get_ident()
 
     def __exit__(self, *exc: object) -> None:
-        turn, self._turn = self._turn, None
-        assert turn is not None
-        turn.__exit__(*exc)
+        """Give the turn back, to the next in the queue if there is one."""
+        turns, model = self._turns, self._model
+        assert model is not None
+        self._model = None
+        with turns._lock:
+            model.depth -= 1
+            if model.depth:
+                return
+            if not model.waiting:
+                if turns._models.get(self._key) is model:  # not so in a forked child
+                    del turns._models[self._key]
+                return
+            waiting = model.waiting.popleft()
+            waiting.queued = False
+            model.thread = 0  # nobody's, until the next has entered
+            model.depth = 1
+        if waiting.deadline is not None:
+            waiting.deadline.cancel()
+        waiting.ready(_Turn(turns, self._key, model))
 
-    def _wait(self) -> Turn:
+    def _wait(self) -> _Model:
+        """Wait for the turn on this thread.
+
+        :raises Conflict: when it does not come in time.
+        """
         answers: list[Turn | Exception] = []
         answered = threading.Event()
 
@@ -203,15 +193,18 @@ class _Hold:
             answers.append(answer)
             answered.set()
 
-        waiting = _Waiting(id_key(self._model_id), ready)
+        waiting = _Waiting(self._key, ready)
         try:
             self._turns._wait(waiting)
             answered.wait()
         except BaseException:  # a signal's handler may raise, in the main thread
             if not self._turns._withdraw(waiting) and answered.wait(1.0):
-                if not isinstance(answers[0], Exception):
+                if isinstance(answers[0], _Turn):
                     answers[0].__exit__()
             raise
-        if isinstance(answers[0], Exception):
-            raise answers[0]
-        return answers[0]
+        answer = answers[0]
+        if isinstance(answer, _Turn):
+            assert answer._model is not None
+            return answer._model
+        assert isinstance(answer, Exception)
+        raise answer

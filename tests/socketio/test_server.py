@@ -136,7 +136,9 @@ def test_a_reconnecting_client_gets_what_it_missed(live: Any, messages: Any, con
     messages.call("create", {"id": 1}, channel="room")
     back = connect(url)
     accepted = back.listen("room", since={"epoch": seen["epoch"], "rev": seen["rev"]})
-    assert accepted["missed"] == [["create", {"id": 1}, {"rev": 1, "channel": "room"}]]
+    assert accepted["missed"] == [
+        ["create", {"id": 1}, {"rev": 1, "channel": "room", "whole": True}]
+    ]
 
 
 # Standard Socket.IO mechanisms

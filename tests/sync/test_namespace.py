@@ -51,7 +51,7 @@ def test_everyone_on_the_channel_hears_a_change_but_its_author(open_page: Any) -
         ("delete", {"id": 1, "text": "ho", "more": 1}),
     ]
     assert [change.meta for change in listener.received] == [
-        {"rev": rev, "channel": "room"} for rev in (1, 2, 3, 4)
+        {"rev": rev, "channel": "room", "whole": True} for rev in (1, 2, 3, 4)
     ]
     assert author.received == elsewhere.received == nowhere.received == []
 
@@ -363,8 +363,8 @@ def test_a_client_that_comes_back_gets_what_it_missed(open_page: Any) -> None:
     assert "reset" not in accepted
     assert heard(back) == [("update", {"id": 1, "text": "a"}), ("delete", {"id": 1, "text": "a"})]
     assert [change.meta for change in back.received] == [
-        {"rev": 2, "channel": "room"},
-        {"rev": 3, "channel": "room"},
+        {"rev": 2, "channel": "room", "whole": True},
+        {"rev": 3, "channel": "room", "whole": True},
     ]
     assert accepted["rev"] == 4
     other.create({"id": 2})
@@ -763,8 +763,8 @@ def test_a_reads_rev_is_not_newer_than_what_it_read(
     reader, writer = SyncClient(app, "messages"), SyncClient(app, "messages")
     writer.update({"id": 1, "n": 1})
 
-    original = store.models
-    store.models = lambda channel=None: (  # type: ignore[method-assign]
+    original = store._all
+    store._all = lambda channel: (  # type: ignore[method-assign]
         models := original(channel),
         writer.update({"id": 1, "n": 2}),
         models,
