@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from werkzeug.http import http_date
 from werkzeug.wrappers import Request, Response
 
+from . import forks
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
@@ -69,6 +71,11 @@ class ClientFiles:
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
         self._directory = Path(directory or Path(__file__).with_name("client"))
         self._files: dict[str, _File] = {}
+        self._lock = threading.Lock()
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        """In a forked child: another thread may hold the lock."""
         self._lock = threading.Lock()
 
     def match(self, path: str) -> str | None:

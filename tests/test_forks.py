@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from .support import ROOT
 
 REGISTRY = """
@@ -91,3 +93,57 @@ print("parent", status)
 
 def test_a_child_forked_while_locks_are_held_does_not_hang() -> None:
     assert run(WHILE_LOCKED).stdout.split() == ["3", "0", "0", "parent", "0"]
+
+
+HALF = """
+import os, threading
+from backboneio.journal import MemoryJournal
+from backboneio.model import Change, Draft
+
+entered, go_on = threading.Event(), threading.Event()
+
+class Slow(Draft):
+    def at(self, rev):
+        entered.set()
+        go_on.wait()
+        return super().at(rev)
+
+journal = MemoryJournal()
+journal.append(Draft("create", "1"))
+half = threading.Thread(target=journal.append, args=(Slow("create", "2"),))
+half.start()
+entered.wait()
+if os.fork() == 0:
+    told = []
+    journal.follow(lambda change, token: told.append(change))
+    before = journal.stats()["rev"]
+    journal.append(Draft("create", "3"))
+    journal.append(Draft("create", "4"))
+    assert [change.text for change in journal.since(before, before + 2)] == ["3", "4"]
+    assert [change.text for change in told] == ["3", "4"]
+    assert journal.since(before - 1, before) is None
+    assert journal.stats()["changes"] == 2
+    os._exit(0)
+go_on.set()
+half.join()
+assert os.wait()[1] == 0
+assert [change.text for change in journal.since(0, 2)] == ["1", "2"]
+"""
+
+
+def test_a_change_that_is_half_there_is_not_in_the_child() -> None:
+    run(HALF)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["hub", "threads"])
+@pytest.mark.parametrize("how", ["locks", "storm"])
+def test_a_child_emits_calls_and_serves_whatever_other_threads_were_at(
+    transport: str, how: str
+) -> None:
+    command = [sys.executable, "-m", "tests.forking", transport, how]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert [line for line in lines if not line.endswith(" works")] == [], done.stderr[-5000:]
+    assert len(lines) >= 10

@@ -51,8 +51,11 @@ class MemoryJournal:
         forks.register(self)
 
     def after_fork(self) -> None:
-        """Count as another journal from now on."""
+        """Count as another journal from now on, without what may be there by half."""
         self._lock = threading.Lock()
+        self._kept = deque()
+        self._bytes = 0
+        self._forgotten = self._rev
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:

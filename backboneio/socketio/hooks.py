@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import socketio
 from socketio import packet as socketio_packet
 
-from .. import transport
+from .. import forks, transport
 from ..errors import BadRequest, client_error, error_object
 from ..execution import Context, ParkedThread
 from ..sync import Sync, SyncSocket
@@ -63,6 +63,15 @@ class Hooks:
         sio.packet_class = checked(sio.packet_class, sio.eio.max_http_buffer_size)
         #: whether packets are text, which is read here the short way
         self._text = issubclass(sio.packet_class, Packet)
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        """Know nobody in a forked child: the clients are the parent's."""
+        self._lock = threading.Lock()
+        for known in (self.out, self._waiting, self._sio.environ, self._sio._binary_packet):
+            known.clear()
+        if not self._hub:
+            threads.forget(self._sio.eio)
 
     def serve(self, syncs: Mapping[str, Sync]) -> None:
         """Serve namespaces by name.

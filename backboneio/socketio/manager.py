@@ -9,6 +9,8 @@ from typing import Any
 
 import socketio
 
+from .. import forks
+
 #: What reads or writes the dictionaries of a client manager, in several steps.
 _STEPS = (
     "basic_close_room",
@@ -24,47 +26,62 @@ _STEPS = (
     "sid_from_eio_sid",
     "_generate_ack_id",
 )
+#: What they keep of clients.
+_KEPT = ("rooms", "eio_to_sid", "callbacks", "pending_connect", "pending_disconnect", "_rooms_of")
 
 
-def guard(manager: Any) -> None:
-    """Let clients come, go and join rooms on many threads; before there are any.
+class Guard:
+    """Lets clients come, go and join rooms on many threads.
 
     python-socketio's managers create and drop rooms in several steps: two clients that enter a room
     at once, or one that enters as the last one leaves, could lose their membership.
 
-    One lock a manager protects its dictionaries. It is re-entrant, it is the last one taken, and
+    ``lock`` protects the manager's dictionaries. It is re-entrant, it is the last one taken, and
     nothing is sent under it.
+    """
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+        self.lock = threading.RLock()
+        for name in _STEPS:
+            method = getattr(manager, name, None)
+            if method is not None:
+                setattr(manager, name, self._locked(method))
+        manager.get_participants = self._listed(manager.get_participants)
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        """Know nobody in a forked child: the clients are the parent's."""
+        self.lock = threading.RLock()
+        for name in _KEPT:
+            getattr(self._manager, name, {}).clear()
+
+    def _locked(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def locked(*args: Any, **kwargs: Any) -> Any:
+            with self.lock:
+                return method(*args, **kwargs)
+
+        return locked
+
+    def _listed(self, method: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
+        """Lock a generator: what it yields is gathered at once."""
+
+        @functools.wraps(method)
+        def listed(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            with self.lock:
+                return iter(list(method(*args, **kwargs)))
+
+        return listed
+
+
+def guard(manager: Any) -> None:
+    """Guard a manager, before it has clients.
 
     :param manager: any client manager; its methods are wrapped, its class stays what it is.
     """
-    if hasattr(manager, "_backboneio_lock"):
-        return
-    lock = manager._backboneio_lock = threading.RLock()
-    for name in _STEPS:
-        method = getattr(manager, name, None)
-        if method is not None:
-            setattr(manager, name, _locked(lock, method))
-    manager.get_participants = _listed(lock, manager.get_participants)
-
-
-def _locked(lock: threading.RLock, method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def locked(*args: Any, **kwargs: Any) -> Any:
-        with lock:
-            return method(*args, **kwargs)
-
-    return locked
-
-
-def _listed(lock: threading.RLock, method: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
-    """Lock a generator: what it yields is gathered at once."""
-
-    @functools.wraps(method)
-    def listed(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        with lock:
-            return iter(list(method(*args, **kwargs)))
-
-    return listed
+    if not hasattr(manager, "_backboneio_guard"):
+        manager._backboneio_guard = Guard(manager)
 
 
 class Manager(socketio.Manager):  # type: ignore[misc]

@@ -265,6 +265,14 @@ def install(eio: engineio.Server) -> None:
         setattr(eio, name, partial(getattr(guard, name), getattr(eio, name)))
 
 
+def forget(eio: engineio.Server) -> None:
+    """Know nobody, and start anew what looks after clients: in a forked child, without threads."""
+    eio.sockets.clear()
+    if eio.service_task_handle is not None:
+        eio.service_task_handle = None
+        eio.start_service_task = True
+
+
 def end(eio: engineio.Server, sid: str, reason: str, *, abort: bool = False) -> None:
     """End a client's session; its disconnect handlers run in a thread that ends with them.
 

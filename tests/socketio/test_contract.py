@@ -193,4 +193,4 @@ def test_no_other_private_name_is_touched() -> None:
         for owner, name in re.findall(r"([\w)\]]+)\.(_[a-z]\w*)", file.read_text()):
             if owner not in ("self", "cls"):
                 touched.add(name)
-    assert touched <= known | {"_backboneio_lock", "_websocket_wsgi"}
+    assert touched <= known | {"_backboneio_guard", "_websocket_wsgi"}
