@@ -291,11 +291,6 @@ class Hooks:
             return
         for served in self._served.values():
             served.sync.disconnect(address)
-        for namespace in list(sio.manager.get_namespaces()):
-            if sio.manager.sid_from_eio_sid(address, namespace) is not None:
-                # After this a client does not come back by itself.
-                goodbye = sio.packet_class(socketio_packet.DISCONNECT, namespace=namespace)
-                sio.eio.send(address, goodbye.encode())
         if self._hub:
             sio.eio.disconnect(address)
         else:

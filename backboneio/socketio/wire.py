@@ -89,8 +89,8 @@ class SocketIOWire:
         """Close a client's connection, with all its namespaces.
 
         Returns at once. From this moment on nothing more is delivered to the client, and none of
-        its messages is handled; then its disconnect handlers run. It comes back through a new
-        handshake, with the cookies that it has then.
+        its messages is handled; then its disconnect handlers run. The way back is a new handshake,
+        with the cookies that the client has then; a browser takes it by itself.
         """
         address = self._sio.manager.eio_sid_from_sid(sid, self._namespace)
         if address is not None:

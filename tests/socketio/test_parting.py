@@ -75,9 +75,7 @@ def test_who_is_thrown_out_neither_hears_nor_writes_while_handlers_run(
     assert stays.recv() == '2["news",1]'
     assert messages.call("read") == [{"id": 1, "by": "stays"}]
     slow.go_on.set()
-    heard = received(out)
-    assert heard[0] == "41/messages,"
-    assert heard[1:] in ([], ["1"])  # Engine.IO's goodbye
+    assert received(out) in ([], ["1"])  # Engine.IO's goodbye
     assert slow.reasons == [sio.reason.SERVER_DISCONNECT]
     wait_until(lambda: len(sio.environ) == 1)
 
@@ -96,7 +94,7 @@ def test_the_whole_connection_is_closed(served: Any, messages: Any, wire: Any, k
     with suppress(websockets.exceptions.ConnectionClosed):
         page.raw("0/messages,")
         page.raw("0/other,")
-    assert sorted(received(page)[:2]) == ["41/messages,", "41/other,"]
+    assert received(page) in ([], ["1"])
     wait_until(lambda: not sio.environ)
     assert gone == [sio.reason.SERVER_DISCONNECT]
     back = wire(url)
