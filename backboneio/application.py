@@ -38,6 +38,10 @@ class Application:
         """Whether the application is in debug mode now."""
         return False
 
+    def propagates(self) -> bool:
+        """Whether tests are to see exceptions of layers that clients may not know."""
+        return False
+
     def is_current(self) -> bool:
         """Whether this thread is in a context of the application."""
         return False

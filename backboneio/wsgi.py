@@ -143,6 +143,10 @@ class WSGIApp:
                 ", ".join(map(repr, alone)),
             )
 
+    def propagates(self) -> bool:
+        """Whether a ``SyncClient`` raises exceptions that clients may not know."""
+        return self._application.propagates()
+
     def stats(self) -> dict[str, Any]:
         """Return figures of this process; cheap enough to ask each second.
 

@@ -18,8 +18,8 @@ PACKAGE = pathlib.Path(backboneio.__file__).parent
 
 #: backboneio/: modules and packages, a package standing for all that is in it.
 HOUSE = [
-    ["json", "forks", "limits", "client_files"],
-    ["errors", "strand", "deadlines"],
+    ["json", "forks", "limits"],
+    ["errors", "strand", "deadlines", "client_files"],
     ["model"],
     ["journal", "turns", "answers"],
     ["request"],

@@ -54,6 +54,11 @@ class FlaskApplication(Application):
         """Whether the application is in debug mode now."""
         return bool(self._app.debug)
 
+    def propagates(self) -> bool:
+        """Whether Flask's test client would raise what a view raises."""
+        chosen = self._app.config.get("PROPAGATE_EXCEPTIONS")
+        return bool(self._app.testing if chosen is None else chosen)
+
     def is_current(self) -> bool:
         """Whether this thread is in a context of the application."""
         current = flask.current_app

@@ -153,6 +153,9 @@ class SyncSocket(Socket):
 
     # For the sync
 
+    def failed(self, err: BaseException) -> None:
+        """A request failed with what no client may know; a test's client may."""
+
     def park(self) -> Parked:
         """Handle nothing more of the client's until it is resumed."""
         try:

@@ -223,6 +223,8 @@ class Sync:
         """Log an error that nobody outside may know."""
         if client_error(err) is None:
             logger.error("%s %s failed", self.name, req.method, exc_info=err)
+            if isinstance(req.socket, SyncSocket):
+                req.socket.failed(err)
 
     def _complain(self, socket: SyncSocket, event: str) -> None:
         """Tell a client that its request cannot be answered."""

@@ -11,7 +11,7 @@ import pytest
 import backboneio
 from backboneio.testing import SyncClient
 
-from .support import together
+from ..support import together
 
 
 @pytest.mark.parametrize("wrap", ["flask", "wsgi", "middleware", "nested"])
@@ -128,3 +128,45 @@ def test_many_clients_on_many_threads(app: flask.Flask, messages: Any) -> None:
     together(*[lambda client=client: work(client) for client in clients])
     assert len(clients[0].read()) == 300
     assert all(len(client.received) == 250 for client in clients)
+
+
+@pytest.fixture
+def broken(app: flask.Flask) -> flask.Flask:
+    """An application whose layers fail unexpectedly."""
+    backend = backboneio.create_backend()
+
+    @backend.use
+    def fail(req: Any, res: Any) -> None:
+        if req.method == "read":
+            raise backboneio.Forbidden("no")
+        if req.method != "listen" or req.channel == "broken":
+            raise ZeroDivisionError(req.method)
+        res.end()
+
+    backboneio.listen(app, {"messages": backend})
+    return app
+
+
+@pytest.mark.parametrize("how", ["TESTING", "PROPAGATE_EXCEPTIONS"])
+def test_in_testing_mode_an_unexpected_exception_is_raised(broken: flask.Flask, how: str) -> None:
+    broken.config[how] = True
+    client = SyncClient(broken, "messages")
+    with pytest.raises(ZeroDivisionError, match="create") as caught:
+        client.create({})
+    assert "fail" in [entry.name for entry in caught.traceback]  # down to the line that failed
+    with pytest.raises(backboneio.Forbidden):  # what clients are told is what they are told
+        client.read()
+    with pytest.raises(ZeroDivisionError, match="listen"):
+        client.listen("broken")
+    with pytest.raises(ZeroDivisionError, match="listen"):
+        SyncClient(broken, "messages", "broken")
+
+
+def test_else_it_is_what_a_client_is_told(broken: flask.Flask) -> None:
+    client = SyncClient(broken, "messages")
+    with pytest.raises(backboneio.SyncError) as caught:
+        client.create({})
+    assert caught.value.name == "InternalError"
+    broken.config.update(TESTING=True, PROPAGATE_EXCEPTIONS=False)
+    with pytest.raises(backboneio.SyncError):
+        client.create({})

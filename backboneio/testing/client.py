@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextvars
 import queue
 import secrets
+import threading
 from collections.abc import Collection, Mapping
 from json import JSONEncoder
 from typing import Any, NamedTuple
 
+from werkzeug.datastructures import Headers
 from werkzeug.test import Client
 
-from . import errors, json
-from .execution import Parked, ParkedThread
-from .sync import SyncSocket
+from .. import errors, json
+from ..execution import Parked, ParkedThread
+from ..sync import SyncSocket
 
 #: What a client sends is not what it is sent: a number stays one, however large.
 _encode = JSONEncoder(allow_nan=False, default=json.default).encode
@@ -37,6 +39,10 @@ class SyncClient:
 
     Requests run through the whole stack on the calling thread, in the application's context, as
     those of a browser do; when a method returns, everything it caused has happened.
+
+    What a client would be told of an error is raised as that error. An exception that is none of a
+    client's business is raised itself where Flask's test client would raise that of a view: when
+    the application is in testing mode, or ``PROPAGATE_EXCEPTIONS`` is set.
 
         client = SyncClient(app, "messages")
         message = client.create({"text": "hi"})
@@ -81,12 +87,18 @@ class SyncClient:
         self.meta: dict[str, Any] = {}
         self.connected = True
         http = flask_test_client or Client(wsgi_app, use_cookies=False)  # it would drop a Cookie
-        # A preflight of the handshake has the environment that the handshake would have.
-        response = http.options(f"{wsgi_app.prefix}?EIO=4&transport=polling", headers=headers)
+        # A preflight of the handshake has the environment that the handshake would have. Its origin
+        # is not asked about: whatever a test says counts.
+        sent = Headers(headers)
+        origin = sent.pop("Origin", None)
+        response = http.options(f"{wsgi_app.prefix}?EIO=4&transport=polling", headers=sent)
         environ = dict(response.request.environ)
+        if origin is not None:
+            environ["HTTP_ORIGIN"] = origin
         response.close()
         sid = secrets.token_urlsafe(12)
-        self.socket = SyncSocket(sync, _Wire(self), sid, sid, environ, auth)
+        self._propagates = wsgi_app.propagates
+        self.socket = _Socket(sync, _Wire(self), sid, sid, environ, auth)
         sync.connect(self.socket)
         if listen:
             self.listen(channel)
@@ -159,6 +171,7 @@ class SyncClient:
         if not self.connected:
             raise ConnectionError("the client is disconnected")
         acked: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.socket.unexpected = None
         # Through JSON both ways, so that nothing passes that a socket would not carry.
         args = [json.loads(_encode(argument))]
         # Without the context that a test is in, as on a thread of the server: every request has its
@@ -166,10 +179,30 @@ class SyncClient:
         contextvars.Context().run(self._sync.handlers[event], self.socket, args, acked.put)
         # The answer is there, unless another thread is just sending something: then that sends it.
         answer: list[Any] = json.loads(acked.get(timeout=60))
+        if self.socket.unexpected is not None and self._propagates():
+            raise self.socket.unexpected
+        # A change is answered first and then told to the others: let that be done, too.
+        told = threading.Event()
+        self._sync.in_order(told.set)
+        told.wait(timeout=60)
         first = answer[0]
         if isinstance(first, dict) and isinstance(first.get("error"), dict):
             raise _error(**first["error"])
         return answer
+
+
+class _Socket(SyncSocket):
+    """A client in a test, which may know more than others.
+
+    :ivar unexpected: what its last request failed with, when nobody outside may know.
+    """
+
+    __slots__ = ("unexpected",)
+
+    unexpected: BaseException | None
+
+    def failed(self, err: BaseException) -> None:
+        self.unexpected = err
 
 
 class _Wire:
@@ -217,7 +250,7 @@ def _error(name: str = "Error", message: str = "", **attributes: Any) -> errors.
 
 def _find(app: Any) -> Any:
     """Return the WSGIApp that *app* is, or that lies within it."""
-    from .wsgi import WSGIApp
+    from ..wsgi import WSGIApp
 
     seen = app
     for _ in range(20):
