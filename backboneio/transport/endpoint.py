@@ -80,12 +80,13 @@ class Endpoint:
 
     def _check_origin(self, environ: Environ) -> None:
         if self._cors.refuses(environ):
+            preflight = environ["REQUEST_METHOD"] == "OPTIONS"  # what it is for says more
             self._log_once(
                 f"a page of the origin {environ['HTTP_ORIGIN'][:200]!r} was refused; accepted is "
                 f"{self._cors.accepted(environ)}. See cors_allowed_origins; behind a proxy, let it "
                 "pass on the Host (with its port) and the scheme, and apply werkzeug's ProxyFix",
-                "origin",
-                level="warning",
+                "preflight" if preflight else "origin",
+                level="info" if preflight else "warning",
             )
             raise bad_request("Not an accepted origin.")
 
