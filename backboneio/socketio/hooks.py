@@ -186,9 +186,20 @@ class Hooks:
 
     def _in_context(self, namespace: str, address: str) -> AbstractContextManager[object]:
         served = self._served.get(namespace)
+        if served is not None and not self._has_handlers(namespace):
+            return nullcontext()  # as for most backends; a context takes longer than all the rest
         context = self._context if served is None else served.sync.context
         environ = self._sio.environ.get(address)
         return nullcontext() if context is None or environ is None else context(environ)
+
+    def _has_handlers(self, namespace: str) -> bool:
+        """Whether the application has registered handlers of its own for a namespace of ours."""
+        sio = self._sio
+        return (
+            namespace in sio.handlers
+            or "*" in sio.handlers
+            or type(sio.namespace_handlers.get(namespace)) is not socketio.Namespace
+        )
 
     def _part(self, original: Original, namespace: str, address: str, *args: Any) -> None:
         """A client leaves a namespace: it is out first, then its handler runs."""

@@ -107,7 +107,7 @@ def sio() -> socketio.Server:
 
 
 def test_servers_have_the_attributes_we_use(sio: socketio.Server) -> None:
-    assert sio._binary_packet == sio.environ == sio.namespace_handlers == {}
+    assert sio._binary_packet == sio.environ == sio.handlers == sio.namespace_handlers == {}
     assert sio.packet_class is socketio.packet.Packet
     assert sio.async_handlers is True
     assert sio.not_handled is not None
