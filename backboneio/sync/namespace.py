@@ -207,6 +207,7 @@ class Sync:
         return {
             "sockets": len(self.sockets),
             "channels": len(self.audiences),
+            **self.backend.turns.stats(),
             **self.backend.answers.stats(),
             **self.journal.stats(),
         }

@@ -55,3 +55,6 @@ class Turns(Protocol):
 
         :raises Conflict: on entering, as in :meth:`wait`.
         """
+
+    def stats(self) -> dict[str, int]:
+        """Return how many models are being changed (``turns``) and how many wait (``waiting``)."""

@@ -52,9 +52,11 @@ class LocalTurns:
         """Return a block that waits for the turn on its own thread, and holds it."""
         return _Turn(self, id_key(model_id))
 
-    def __len__(self) -> int:
-        """The number of models that somebody is changing."""
-        return len(self._models)
+    def stats(self) -> dict[str, int]:
+        """Return how many models are being changed, and how many requests wait for a turn."""
+        with self._lock:
+            waiting = sum(len(model.waiting) for model in self._models.values())
+            return {"turns": len(self._models), "waiting": waiting}
 
     def _wait(self, waiting: _Waiting) -> None:
         answer = self._queue(waiting)
