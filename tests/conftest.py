@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ import socketio
 
 import backboneio
 from backboneio.sync import SyncSocket
+from backboneio.testing import threads
 
 from .databases import database, postgresql  # noqa: F401
 from .support import Client, LiveServer, ServerProcess, Wire
@@ -39,10 +39,8 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def restless() -> Iterator[None]:
     """Let the interpreter switch threads a hundred times as often, to provoke races."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(interval / 100)
-    yield
-    sys.setswitchinterval(interval)
+    with threads.restless():
+        yield
 
 
 @pytest.fixture

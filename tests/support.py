@@ -23,8 +23,10 @@ import websockets.exceptions
 import websockets.sync.client
 from werkzeug.serving import make_server
 
-#: Seconds until something that has to happen counts as not happening.
-PATIENCE = 15.0
+from backboneio.testing.threads import PATIENCE as PATIENCE
+from backboneio.testing.threads import together as together
+from backboneio.testing.threads import wait_until as wait_until
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -294,38 +296,3 @@ def _result(answer: list[Any]) -> Any:
     if answer and isinstance(answer[0], dict) and "error" in answer[0]:
         raise Refused(answer[0]["error"])
     return answer[0] if answer else None
-
-
-def wait_until(condition: Any, timeout: float = PATIENCE) -> None:
-    """Wait for something that nothing announces."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.005)
-
-
-def together(*functions: Any) -> list[Any]:
-    """Run functions at once, each in a thread; return their results, raise the first failure."""
-    results: list[Any] = [None] * len(functions)
-    failures: list[BaseException] = []
-    barrier = threading.Barrier(len(functions))
-
-    def run(index: int, function: Any) -> None:
-        try:
-            barrier.wait(PATIENCE)
-            results[index] = function()
-        except BaseException as failure:
-            failures.append(failure)
-
-    threads = [
-        threading.Thread(target=run, args=(index, function))
-        for index, function in enumerate(functions)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(4 * PATIENCE)
-        assert not thread.is_alive(), "a thread hangs"
-    if failures:
-        raise failures[0]
-    return results

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from backboneio import Conflict, Limits, Timeout, Unavailable
+from backboneio import Conflict, Limits, Timeout
 from backboneio.answers import Claim, MemoryAnswers
 from backboneio.json import JSONText
+from backboneio.testing.answers_suite import AnswersSuite
 
 from ..support import together
 
@@ -30,6 +31,11 @@ def known(answers: MemoryAnswers, client: str, *ids: str) -> list[str]:
         else:
             found.append(request_id)
     return found
+
+
+class TestMemoryAnswers(AnswersSuite):
+    def make(self, limits: Limits) -> MemoryAnswers:
+        return MemoryAnswers(limits)
 
 
 @pytest.fixture
@@ -57,52 +63,6 @@ def test_the_same_id_with_other_content_is_a_conflict() -> None:
             answers.claim("client", "id", b"2")
         if _ == 0:
             answers.give("client", "id", JSONText("[1]"))
-
-
-def test_another_client_with_the_same_id_is_another_request() -> None:
-    answers = MemoryAnswers()
-    give(answers, "ada", "id", text='["secret"]')
-    assert answers.claim("eve", "id", b"") is Claim.NEW
-
-
-def test_a_request_that_was_not_handled_may_be_sent_again() -> None:
-    answers = MemoryAnswers()
-    got: list[Any] = []
-    answers.claim("client", "id", b"1")
-    answers.wait("client", "id", got.append)
-    answers.drop("client", "id")
-    assert isinstance(got[0], Unavailable)
-    assert answers.claim("client", "id", b"1") is Claim.NEW
-
-
-@pytest.mark.usefixtures("restless")
-def test_of_many_at_once_one_handles_it_and_all_get_its_answer() -> None:
-    answers = MemoryAnswers()
-    handled = []
-
-    def ask() -> list[str]:
-        got: list[str] = []
-        for number in range(100):
-            request_id = f"id-{number}"
-            claim = answers.claim("client", request_id, b"")
-            if claim is Claim.NEW:
-                handled.append(number)
-                answers.give("client", request_id, JSONText(f"[{number}]"))
-                got.append(f"[{number}]")
-            elif claim is Claim.RUNNING:
-                there = threading.Event()
-                answers.wait(
-                    "client",
-                    request_id,
-                    lambda text, there=there: (got.append(text), there.set()),
-                )
-                assert there.wait(10)
-            else:
-                got.append(claim)
-        return got
-
-    assert together(*[ask] * 6) == [[f"[{number}]" for number in range(100)]] * 6
-    assert sorted(handled) == list(range(100))
 
 
 def test_waiting_for_the_first_try_has_an_end() -> None:

@@ -12,8 +12,14 @@ import pytest
 from backboneio import Limits
 from backboneio.journal import MemoryJournal
 from backboneio.model import Change, Draft
+from backboneio.testing.journal_suite import JournalSuite
 
 from ..support import ROOT, together
+
+
+class TestMemoryJournal(JournalSuite):
+    def make(self) -> MemoryJournal:
+        return MemoryJournal()
 
 
 def fill(journal: MemoryJournal, *models: Any) -> None:
@@ -129,21 +135,6 @@ def test_every_follower_is_called_in_the_order_of_revs_by_one_thread_at_a_time()
     assert told[0] == told[1]
     assert len({token for _, token in told[0]}) == 6
     assert set(most) == {1}
-
-
-def test_a_follower_may_append_and_look_back() -> None:
-    """It is called with no lock held that these take."""
-    journal = MemoryJournal()
-    seen: list[tuple[int, list[int] | None]] = []
-
-    def deliver(change: Change, token: object) -> None:
-        seen.append((change.rev, revs(journal.since(0, change.rev))))
-        if change.rev == 1:
-            journal.append(Draft.of("update", {}))
-
-    journal.follow(deliver)
-    fill(journal, {})
-    assert seen == [(1, [1]), (2, [1, 2])]
 
 
 def test_a_follower_that_fails_keeps_nobody_from_being_told(

@@ -8,49 +8,15 @@ from typing import Any
 import pytest
 
 from backboneio import Conflict, Limits
+from backboneio.testing.turns_suite import TurnsSuite
 from backboneio.turns import LocalTurns
 
 from ..support import together, wait_until
 
 
-def test_one_thread_at_a_time_has_the_turn_of_a_model() -> None:
-    turns = LocalTurns()
-    inside: list[int] = []
-    most = []
-
-    def work() -> None:
-        for _ in range(200):
-            with turns.hold(1):
-                inside.append(1)
-                most.append(len(inside))
-                inside.pop()
-
-    together(*[work] * 4)
-    assert set(most) == {1}
-
-
-def test_turns_of_different_models_do_not_wait_for_each_other() -> None:
-    turns = LocalTurns(Limits(turn_timeout=0.05))
-    with turns.hold(1):
-        together(lambda: turns.hold(2).__enter__())
-
-
-@pytest.mark.parametrize("same", [[1, "1", 1.0], ["a", "a", "a"]])
-def test_ids_that_are_one_to_backbone_are_one_turn(same: list[Any]) -> None:
-    turns = LocalTurns(Limits(turn_timeout=0.01))
-    for one in same:
-        for other in same:
-            with turns.hold(one), pytest.raises(Conflict):
-                together(lambda other=other: turns.hold(other).__enter__())
-
-
-def test_a_turn_is_free_for_the_thread_that_has_it() -> None:
-    turns = LocalTurns(Limits(turn_timeout=0.01))
-    with turns.hold(1):
-        with turns.hold(1), turns.hold("1"):
-            pass
-        with pytest.raises(Conflict):
-            together(lambda: turns.hold(1).__enter__())
+class TestLocalTurns(TurnsSuite):
+    def make(self, limits: Limits) -> LocalTurns:
+        return LocalTurns(limits)
 
 
 def test_two_that_want_each_others_turn_get_a_conflict_instead_of_a_deadlock() -> None:
@@ -69,13 +35,6 @@ def test_two_that_want_each_others_turn_get_a_conflict_instead_of_a_deadlock() -
 
     together(lambda: take(1, 2), lambda: take(2, 1))
     assert any("is not finished after 0.1 seconds" in outcome for outcome in outcomes)
-
-
-def test_a_turn_is_given_back_after_an_exception() -> None:
-    turns = LocalTurns(Limits(turn_timeout=0.01))
-    with pytest.raises(LookupError), turns.hold(1):
-        raise LookupError
-    together(lambda: turns.hold(1).__enter__())
 
 
 @pytest.mark.usefixtures("restless")

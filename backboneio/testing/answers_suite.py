@@ -1,0 +1,187 @@
+"""AnswersSuite: what every memory of answers has to do, as tests to run against one of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..answers import Answers, Claim
+from ..errors import Conflict, Timeout
+from ..json import JSONText
+from ..limits import Limits
+from .threads import restless, together, wait_until
+
+
+def raises_conflict(function: Callable[[], object]) -> bool:
+    """Whether a function raises a :class:`Conflict`."""
+    try:
+        function()
+    except Conflict:
+        return True
+    return False
+
+
+class AnswersSuite:
+    """Tests of :class:`~backboneio.answers.Answers`, for pytest.
+
+    from backboneio.testing.answers_suite import AnswersSuite
+
+    class TestMyAnswers(AnswersSuite):
+        def make(self, limits):
+            return MyAnswers(limits)
+    """
+
+    def make(self, limits: Limits) -> Answers:
+        """Return a memory that knows of no request."""
+        raise NotImplementedError
+
+    def test_a_request_is_handled_once_and_answered_again(self) -> None:
+        answers = self.make(Limits())
+        answers.arrived("client")
+        assert answers.claim("client", "id", b"1") is Claim.NEW
+        answers.give("client", "id", JSONText('["grüße"]'))
+        for _ in range(3):
+            assert answers.claim("client", "id", b"1") == '["grüße"]'
+
+    def test_the_same_id_with_other_content_is_a_conflict(self) -> None:
+        answers = self.make(Limits())
+        answers.arrived("client")
+        answers.claim("client", "id", b"1")
+        assert raises_conflict(lambda: answers.claim("client", "id", b"2")), "while it runs"
+        answers.give("client", "id", JSONText("[1]"))
+        assert raises_conflict(lambda: answers.claim("client", "id", b"2")), "and afterwards"
+        assert answers.claim("client", "id", b"1") == "[1]"
+
+    def test_another_client_with_the_same_id_is_another_request(self) -> None:
+        answers = self.make(Limits())
+        for client in ("ada", "eve"):
+            answers.arrived(client)
+            assert answers.claim(client, "id", b"") is Claim.NEW
+        answers.give("ada", "id", JSONText('["secret"]'))
+        assert answers.claim("eve", "id", b"") is Claim.RUNNING
+        answers.give("eve", "id", JSONText("[]"))
+        assert answers.claim("eve", "id", b"") == "[]"
+
+    def test_a_client_that_did_not_say_that_it_is_here_is_remembered_too(self) -> None:
+        answers = self.make(Limits())
+        assert answers.claim("client", "id", b"") is Claim.NEW
+        answers.give("client", "id", JSONText("[1]"))
+        assert answers.claim("client", "id", b"") == "[1]"
+
+    def test_a_request_that_was_not_handled_may_be_sent_again(self) -> None:
+        answers = self.make(Limits())
+        answers.arrived("client")
+        got: list[Any] = []
+        answers.claim("client", "id", b"1")
+        answers.wait("client", "id", got.append)
+        answers.drop("client", "id")
+        wait_until(lambda: got)
+        assert isinstance(got[0], Exception)
+        assert answers.claim("client", "id", b"1") is Claim.NEW
+
+    def test_who_waits_for_a_request_that_runs_gets_its_answer(self) -> None:
+        answers = self.make(Limits())
+        answers.arrived("client")
+        got: list[Any] = []
+        answers.claim("client", "id", b"1")
+        for _ in range(3):
+            assert answers.claim("client", "id", b"1") is Claim.RUNNING
+            answers.wait("client", "id", got.append)
+        assert got == []
+        answers.give("client", "id", JSONText("[1]"))
+        wait_until(lambda: len(got) == 3)
+        assert got == ["[1]"] * 3
+
+    def test_who_begins_to_wait_when_it_was_given_gets_it_too(self) -> None:
+        answers = self.make(Limits())
+        answers.arrived("client")
+        got: list[Any] = []
+        answers.claim("client", "id", b"1")
+        answers.give("client", "id", JSONText("[1]"))
+        answers.wait("client", "id", got.append)
+        wait_until(lambda: got)
+        assert got == ["[1]"]
+
+    def test_waiting_has_an_end(self) -> None:
+        answers = self.make(Limits(answer_timeout=0.01))
+        answers.arrived("client")
+        got: list[Any] = []
+        answers.claim("client", "id", b"1")
+        answers.wait("client", "id", got.append)
+        wait_until(lambda: got)
+        assert isinstance(got[0], Timeout)
+        answers.give("client", "id", JSONText("[1]"))
+        assert answers.claim("client", "id", b"1") == "[1]"
+        assert len(got) == 1, "nobody is told twice"
+
+    def test_of_many_at_once_one_handles_it_and_all_get_its_answer(self) -> None:
+        answers = self.make(Limits())
+        answers.arrived("client")
+        handled: list[int] = []
+
+        def ask() -> list[Any]:
+            got: list[Any] = []
+            for number in range(50):
+                request_id = f"id-{number}"
+                claim = answers.claim("client", request_id, b"")
+                if claim is Claim.NEW:
+                    handled.append(number)
+                    answers.give("client", request_id, JSONText(f"[{number}]"))
+                    got.append(f"[{number}]")
+                elif claim is Claim.RUNNING:
+                    answers.wait("client", request_id, got.append)
+                    wait_until(lambda number=number: len(got) > number)  # type: ignore[misc]
+                else:
+                    got.append(claim)
+            return got
+
+        with restless():
+            assert together(*[ask] * 6) == [[f"[{number}]" for number in range(50)]] * 6
+        assert sorted(handled) == list(range(50))
+
+    # Who comes back
+
+    def test_an_answer_is_there_for_a_client_that_comes_back(self) -> None:
+        answers = self.make(Limits())
+        answers.arrived("client")
+        answers.claim("client", "id", b"1")
+        answers.left("client")
+        answers.give("client", "id", JSONText("[1]"))  # the connection was lost meanwhile
+        assert answers.unknown("client", ["id"]) == []
+        answers.arrived("client")
+        assert answers.claim("client", "id", b"1") == "[1]"
+
+    def test_what_still_runs_is_known(self) -> None:
+        answers = self.make(Limits())
+        answers.arrived("client")
+        answers.claim("client", "id", b"1")
+        assert answers.unknown("client", ["id"]) == []
+
+    def test_a_client_that_is_not_known_may_have_done_anything(self) -> None:
+        answers = self.make(Limits())
+        assert answers.unknown("client", []) == []
+        for request_id in answers.unknown("client", ["a", "b"]):
+            assert request_id in ("a", "b")
+
+    def test_an_answer_that_was_forgotten_is_never_promised(self) -> None:
+        """What it says it knows it answers, instead of having it done again."""
+        answers = self.make(Limits(max_client_answers=2, max_answers=2))
+        answers.arrived("client")
+        ids = [str(number) for number in range(10)]
+        for request_id in ids:
+            assert answers.claim("client", request_id, b"") is Claim.NEW
+            answers.give("client", request_id, JSONText(f"[{request_id}]"))
+        answers.left("client")
+        unknown = set(answers.unknown("client", ids))
+        answers.arrived("client")
+        for request_id in ids:
+            if request_id not in unknown:
+                assert answers.claim("client", request_id, b"") == f"[{request_id}]"
+
+    def test_it_says_what_it_keeps(self) -> None:
+        answers = self.make(Limits())
+        answers.arrived("client")
+        answers.claim("client", "id", b"1")
+        answers.give("client", "id", JSONText("[1]"))
+        stats = answers.stats()
+        assert all(isinstance(figure, int) for figure in stats.values())
