@@ -154,7 +154,8 @@ class WSGIApp:
         ``backends`` has by name ``rev``, ``sockets`` (clients), ``channels`` (that are listened
         to), ``changes`` and ``journal_bytes`` (kept in the journal), ``answers`` (kept by request
         id) and ``answer_bytes``, ``turns`` (models that are being changed) and ``waiting``
-        (requests that wait for a turn). The hub adds its own: see ``backboneio.transport.Server.stats``.
+        (requests that wait for a turn). The hub adds its own: see
+        ``backboneio.transport.Server.stats``.
         """
         backends = {name: sync.stats() for name, sync in self.syncs.items()}
         return {**transport_stats(self.sio), "backends": backends}

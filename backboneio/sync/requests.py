@@ -1,0 +1,310 @@
+"""Listening, Asked: what clients ask for, from its claim to its answer."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from ..answers import Answered, Claim
+from ..backend import Backend
+from ..errors import BadRequest, Forbidden, SyncError
+from ..execution import Context, Execution
+from ..journal import Journal
+from ..json import JSONText
+from ..model import Channel, Outcome
+from ..request import Request
+from ..turns import Turn
+from .clients import Membership, SyncSocket
+from .protocol import ListenArguments, SyncArguments, answer_text, listening_text
+from .replay import Joining
+
+#: Sends the arguments of an ack, given as the JSON text of a list.
+Ack = Callable[[JSONText], None]
+
+
+class Namespace(Protocol):
+    """What a request needs of where it was asked: a :class:`~backboneio.sync.Sync`."""
+
+    backend: Backend
+    name: str
+    event: str
+    context: Context
+
+    @property
+    def journal(self) -> Journal:
+        """The backend's journal."""
+
+    def seen(self) -> int:
+        """Return the last rev that clients here have seen, or that came before all of them.
+
+        :raises Unavailable: when the journal is away, which has told nothing yet.
+        """
+
+    def request(self, socket: SyncSocket, method: str, channel: Channel, **fields: Any) -> Request:
+        """Return a request of a client's."""
+
+    def refuse(self, ack: Ack, err: BaseException) -> None:
+        """Answer a request with an error."""
+
+    def refusal(self, err: BaseException) -> JSONText:
+        """Return the JSON of the ack of a request that failed."""
+
+    def report(self, req: Request, err: BaseException) -> None:
+        """Log an error that nobody outside may know."""
+
+    def in_order(self, job: Callable[[], object]) -> None:
+        """Run *job* after everything that was queued before it."""
+
+    def begin_joining(self, channel: Channel, seen: int) -> Joining:
+        """Put together what was missed after *seen*; what is delivered meanwhile is added."""
+
+    def end_joining(self, joining: Joining) -> None:
+        """Add nothing more; on the strand."""
+
+    def enter(self, socket: SyncSocket, membership: Membership) -> bool:
+        """Let *socket* hear a channel, unless it left or went away meanwhile; on the strand."""
+
+
+class Listening(Execution):
+    """A client's request to hear a channel."""
+
+    __slots__ = ("_ack", "_asked", "_membership", "_socket", "_sync", "_unknown")
+
+    def __init__(
+        self, sync: Namespace, socket: SyncSocket, asked: ListenArguments, ack: Ack
+    ) -> None:
+        super().__init__(sync.backend, sync.request(socket, "listen", asked.channel), sync.context)
+        self._sync = sync
+        self._socket = socket
+        self._asked = asked
+        self._ack = ack
+        self._unknown = self._recognise()
+        self._membership = socket.ask_for(asked.channel)
+
+    def _recognise(self) -> list[str] | None:
+        """Learn who the client is, and return which of its requests may have been forgotten."""
+        answers, socket, asked = self._sync.backend.answers, self._socket, self._asked
+        if asked.client is None:
+            return None
+        unknown = None
+        if asked.unanswered is not None:
+            unknown = answers.unknown(asked.client, asked.unanswered)
+        if socket.client != asked.client:
+            before, socket.client = socket.client, asked.client
+            answers.arrived(asked.client)
+            if before is not None:
+                answers.left(before)
+        return unknown
+
+    def answer(self, outcome: Outcome) -> None:
+        """Let the client in, or refuse it."""
+        sync, socket = self._sync, self._socket
+        if outcome.error is not None:
+            sync.report(self.req, outcome.error)
+            # Somebody who may not hear any more (logged out, say) ceases to.
+            socket.drop(self._asked.channel)
+            sync.refuse(self._ack, outcome.error)
+            return
+        try:
+            epoch = sync.journal.epoch
+            joining = self._joining(epoch)
+        except Exception as err:  # the journal is away
+            sync.report(self.req, err)
+            socket.drop(self._asked.channel)
+            sync.refuse(self._ack, err)
+            return
+        if socket.accept(self._membership):
+            sync.in_order(partial(self._join, epoch, joining))
+        else:
+            if joining is not None:
+                sync.end_joining(joining)
+            self._refuse_who_left()
+
+    def _joining(self, epoch: str) -> Joining | None:
+        since = self._asked.since
+        if since is None or since[0] != epoch:
+            return None
+        return self._sync.begin_joining(self._asked.channel, since[1])
+
+    def _join(self, epoch: str, joining: Joining | None) -> None:
+        """Begin to hear, with what was missed up to the last rev sent; on the strand."""
+        sync, asked = self._sync, self._asked
+        missed = None
+        if joining is not None:
+            sync.end_joining(joining)
+            missed = joining.finish()
+        if not sync.enter(self._socket, self._membership):
+            self._refuse_who_left()
+            return
+        rev = sync.seen()
+        if missed is not None and asked.since is not None:
+            # It may have seen more than was delivered here: it comes from another process.
+            rev = self._socket.seen = max(rev, asked.since[1])
+        accepted: dict[str, Any] = {
+            "event": sync.event,
+            "channel": asked.channel,
+            "epoch": epoch,
+            "rev": rev,
+        }
+        if asked.since is not None and missed is None:
+            accepted["reset"] = True
+        if self._unknown is not None:
+            accepted["unknown"] = self._unknown
+        self._ack(listening_text(accepted, missed))
+
+    def _refuse_who_left(self) -> None:
+        err = Forbidden("channel: it was left while the answer was on its way")
+        self._sync.refuse(self._ack, err)
+
+
+class Asked(Execution):
+    """A client's ``sync`` request, from its claim to its answer.
+
+    :ivar sync: where it was asked.
+    :ivar socket: who asked.
+    """
+
+    __slots__ = ("_ack", "_claimed", "_rev", "_sent", "socket", "sync")
+
+    def __init__(self, sync: Namespace, socket: SyncSocket, sent: SyncArguments, ack: Ack) -> None:
+        channel = sent.channel
+        super().__init__(
+            sync.backend,
+            sync.request(
+                socket, sent.method, channel, model=sent.model, options=sent.options, id=sent.id
+            ),
+            sync.context,
+        )
+        self.sync = sync
+        self.socket = socket
+        self._sent = sent
+        self._ack = ack
+        self._claimed: str | None = None  # the client's name, when the answer is remembered
+        self._rev = 0
+
+    def begin(self, content: str) -> None:
+        """Handle the request, unless it was seen before: then it gets the answer of that time.
+
+        :param content: what was asked, the same when it is sent again.
+
+        Whatever may turn out otherwise when it is sent again is decided only after this, so that a
+        refusal is remembered like any answer.
+        """
+        sent, answers = self._sent, self.sync.backend.answers
+        if sent.id is None or sent.method == "read":
+            self._go()
+            return
+        name = self.socket.client
+        if name is None:  # a secret, unlike its sid
+            name = self.socket.client = secrets.token_urlsafe(18)
+            answers.arrived(name)
+        try:
+            known = answers.claim(name, sent.id, _digest(content))
+        except SyncError as err:
+            self.sync.refuse(self._ack, err)
+            return
+        if known is Claim.NEW:
+            self._claimed = name
+            self._go()
+        elif known is Claim.RUNNING:
+            parked = self.socket.park()
+            answers.wait(name, sent.id, lambda answer: parked.resume(partial(self._again, answer)))
+            parked.wait()
+        else:
+            self._again(known)
+
+    def _again(self, answer: JSONText | Exception) -> None:
+        """Answer a request that was seen before."""
+        if isinstance(answer, Exception):
+            self.sync.refuse(self._ack, answer)
+        else:
+            self.sync.in_order(partial(self._ack, answer))
+
+    def _go(self) -> None:
+        # The label of what the store is about to be read for: what was delivered here before, or
+        # what the client has seen, when that is more.
+        try:
+            self._rev = max(self.sync.seen(), self.socket.seen)
+            self._admit()
+        except SyncError as err:
+            self.settle(Outcome(error=err))
+            return
+        self.run_or_park(self.socket.park)
+
+    def _admit(self) -> None:
+        """Make sure that the request may be made.
+
+        :raises SyncError: when it may not.
+        """
+        sent, req = self._sent, self.req
+        if not self.sync.backend.knows(sent.method):
+            raise BadRequest(
+                f"method: the backend {self.sync.name!r} has no method {sent.method!r}"
+            )
+        if not sent.names_channel:
+            accepted = self.socket.accepted_channels()
+            if not accepted:
+                raise Forbidden("channel: listen to one first")
+            req.channel = accepted[-1]
+        else:
+            self._check_channel()
+
+    def _check_channel(self) -> None:
+        """Make sure that the client may write to the channel.
+
+        :raises Forbidden: when it may not.
+        """
+        channel = self.req.channel
+        if not self.socket.may_write(channel):
+            name = "the channel without a name" if channel is None else f"channel {channel!r}"
+            raise Forbidden(f"channel: listen to {name} first")
+
+    def go_on(self, turn: Turn | Exception) -> None:
+        """Run the request within its turn, unless its client was thrown out while it waited."""
+        if isinstance(turn, Exception):
+            super().go_on(turn)
+        elif self.socket.expelled:
+            turn.__exit__(None, None, None)
+            if self._claimed is not None and self._sent.id is not None:
+                self.sync.backend.answers.drop(self._claimed, self._sent.id)
+        else:
+            try:
+                self._check_channel()
+            except Forbidden as err:
+                turn.__exit__(None, None, None)
+                super().go_on(err)
+            else:
+                super().go_on(turn)
+
+    def answer(self, outcome: Outcome) -> None:
+        """Answer the client; a change is answered as it is delivered."""
+        if isinstance(outcome.error, Answered):
+            self._reply(outcome.error.text)
+        elif outcome.error is not None:
+            self.sync.report(self.req, outcome.error)
+            self._reply(self.sync.refusal(outcome.error))
+        elif outcome.draft is None and outcome.result is not None:
+            epoch = self.sync.journal.epoch
+            self._reply(answer_text(outcome.result, self._rev, epoch, outcome.whole))
+
+    def _reply(self, text: JSONText) -> None:
+        self.sync.in_order(partial(self._send, text))
+
+    def acknowledge(self, rev: int) -> None:
+        """Answer the client whose change is delivered; on the strand."""
+        outcome = self.outcome
+        if outcome is not None and outcome.result is not None:
+            self._send(answer_text(outcome.result, rev, self.sync.journal.epoch, outcome.whole))
+
+    def _send(self, text: JSONText) -> None:
+        if self._claimed is not None and self._sent.id is not None:
+            self.sync.backend.answers.give(self._claimed, self._sent.id, text)
+        self._ack(text)
+
+
+def _digest(content: str) -> bytes:
+    """Return what tells two requests apart, the same in every process."""
+    return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).digest()
