@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +23,7 @@ from backboneio.testing import SyncClient
 
 from .django import site
 from .middleware.test_session import ServerSideSessions
+from .support import together
 
 
 @pytest.fixture
@@ -196,6 +199,41 @@ def test_live_pages_are_closed(
     assert browser.get("/logout").text == "2"
     for page in pages:
         assert page.gone.wait(15)
+
+
+def test_who_is_banned_while_pages_connect_hears_nothing_more(
+    app: flask.Flask, messages: Any, users: Any, restless: None
+) -> None:
+    banned = threading.Event()
+
+    @messages.use("listen")
+    def no_banned(req: Any, res: Any, next: Any) -> None:
+        ada = flask_login.current_user.get_id() == "ada"
+        if ada and banned.is_set():
+            raise backboneio.Forbidden("you are banned")
+        next()
+
+    browsers = [_browser(app, "/login/ada") for _ in range(4)]
+    pages: list[SyncClient] = []
+
+    def connect(browser: Any) -> None:
+        for _ in range(20):
+            try:
+                pages.append(SyncClient(app, "messages", flask_test_client=browser))
+            except (backboneio.SyncError, ConnectionError):
+                return
+
+    def ban() -> None:
+        while len(pages) < 10:
+            time.sleep(0)  # give way to those that connect
+        banned.set()
+        _disconnect(app, "ada")
+        messages.emit("created", {"id": "secret"})
+
+    together(ban, *(lambda browser=browser: connect(browser) for browser in browsers))
+    assert len(pages) >= 10
+    assert not any(page.received for page in pages)
+    assert not any(page.connected for page in pages)
 
 
 @pytest.fixture

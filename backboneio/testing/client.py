@@ -57,6 +57,7 @@ class SyncClient:
     :param headers: further headers of the handshake.
     :param auth: what a browser gives as ``auth`` when it connects.
     :raises SyncError: when listening is refused.
+    :raises ConnectionError: here, and by every request, when the client is disconnected meanwhile.
     :raises LookupError: when *app* does not serve that backend.
 
     :ivar received: what the client was told of, oldest first: a list of :class:`Synced`.
@@ -86,6 +87,7 @@ class SyncClient:
         self.events: list[list[Any]] = []
         self.meta: dict[str, Any] = {}
         self.connected = True
+        self._acked: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         http = flask_test_client or Client(wsgi_app, use_cookies=False)  # it would drop a Cookie
         # A preflight of the handshake has the environment that the handshake would have. Its origin
         # is not asked about: whatever a test says counts.
@@ -166,11 +168,13 @@ class SyncClient:
         """Close the connection, as when the browser's page is closed."""
         self.connected = False
         self._sync.disconnect(self.socket.address)
+        self._acked.put(None)  # whoever waits for an answer gets none
 
     def _ask(self, event: str, argument: Any) -> list[Any]:
+        acked: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._acked = acked  # before the look at connected, which disconnect() changes first
         if not self.connected:
             raise ConnectionError("the client is disconnected")
-        acked: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.socket.unexpected = None
         # Through JSON both ways, so that nothing passes that a socket would not carry.
         args = [json.loads(_encode(argument))]
@@ -178,7 +182,10 @@ class SyncClient:
         # own ``flask.g``, also in a test that has pushed an application context.
         contextvars.Context().run(self._sync.handlers[event], self.socket, args, acked.put)
         # The answer is there, unless another thread is just sending something: then that sends it.
-        answer: list[Any] = json.loads(acked.get(timeout=60))
+        text = acked.get(timeout=60)
+        if text is None:
+            raise ConnectionError("the client was disconnected before it had an answer")
+        answer: list[Any] = json.loads(text)
         if self.socket.unexpected is not None and self._propagates():
             raise self.socket.unexpected
         # A change is answered first and then told to the others: let that be done, too.
