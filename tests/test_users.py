@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.request import Request, urlopen
 
 import django.contrib.auth
 import django.http
@@ -46,6 +47,15 @@ def users(app: flask.Flask, messages: backboneio.Backend) -> dict[str, Any]:
         user_id = flask_login.current_user.get_id()
         flask_login.logout_user()
         return str(backboneio.disconnect_user(user_id))
+
+    @app.get("/bye")
+    def bye() -> flask.Response:
+        """As the documentation has it: when the browser has dropped the cookie."""
+        user_id = flask_login.current_user.get_id()
+        flask_login.logout_user()
+        response = app.make_response("bye")
+        response.call_on_close(lambda: backboneio.disconnect_user(user_id))
+        return response
 
     backboneio.listen(app, {"messages": messages, "others": backboneio.create_backend()})
     return users
@@ -183,8 +193,9 @@ def test_without_flask_login_there_is_nobody(app: flask.Flask, messages: Any) ->
     assert client.connected
 
 
+@pytest.mark.parametrize("when", ["at once", "after the response"])
 def test_live_pages_are_closed(
-    app: flask.Flask, messages: Any, users: Any, serve: Any, connect: Any
+    app: flask.Flask, messages: Any, users: Any, serve: Any, connect: Any, when: str
 ) -> None:
     _guard(messages)
     browser = _browser(app, "/login/ada")
@@ -196,7 +207,11 @@ def test_live_pages_are_closed(
     ]
     for page in pages:
         page.listen()
-    assert browser.get("/logout").text == "2"
+    if when == "at once":
+        assert browser.get("/logout").text == "2"
+    else:
+        asked = Request(f"{url}/bye", headers={"Cookie": f"session={cookie.value}"})
+        assert urlopen(asked).read() == b"bye"
     for page in pages:
         assert page.gone.wait(15)
 

@@ -24,6 +24,8 @@ class Connection:
     :ivar user_id: the id of Flask-Login's user, the last that a session has named.
     """
 
+    __slots__ = ("_app", "_gone", "_url_adapter", "identified", "user_id")
+
     def __init__(self, app: flask.Flask, handshake: dict[str, Any], key: str) -> None:
         self._app = app
         self._gone = (key, *(name for name in _GONE if name in handshake))
