@@ -29,6 +29,8 @@ from ..transport import Limits
 
 logger = logging.getLogger("backboneio.socketio")
 
+_LIMITS = Limits()
+
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
@@ -82,14 +84,52 @@ def _size(packet: Any) -> int:
 _LOOK = 2.0
 
 
+class Brake(threading.Event):
+    """Tells that there are messages, and holds up the thread that reads them while many wait.
+
+    simple-websocket reads on while the client's other thread is in a handler.
+    """
+
+    def __init__(self, is_full: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_full = is_full
+        self._taken = threading.Event()
+
+    def set(self) -> None:
+        """Tell that there is a message; return when there is room for another one."""
+        super().set()
+        while self._is_full():
+            self._taken.clear()
+            if self._is_full():
+                self._taken.wait(_LOOK)
+
+    def release(self) -> None:
+        """A message was taken."""
+        self._taken.set()
+
+
 class WebSocket(SimpleWebSocketWSGI):  # type: ignore[misc]
-    """A WebSocket whose client cannot make python-engineio fail."""
+    """A WebSocket whose client cannot make python-engineio fail, nor keep what it does not handle.
+
+    As on the hub, messages that are not handled yet are bounded in number and bytes.
+    """
 
     def __init__(self, handler: Any, server: Any, **options: Any) -> None:
         # Otherwise it is looked at when all of it is in memory.
         options.setdefault("max_message_size", server.max_http_buffer_size)
-        super().__init__(handler, server, **options)
+        self._brake = Brake(self._is_full)
+        super().__init__(handler, server, event_class=lambda: self._brake, **options)
         self._session: engineio.socket.Socket = handler.__self__
+        self._max_waiting = server.max_http_buffer_size * _LIMITS.max_inbox_messages
+
+    def _is_full(self) -> bool:
+        ws = getattr(self, "ws", None)
+        if ws is None or not ws.connected or self._session.closed:
+            return False
+        waiting = list(ws.input_buffer)
+        return len(waiting) > 1 and (
+            len(waiting) > _LIMITS.max_inbox_packets or sum(map(len, waiting)) > self._max_waiting
+        )
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Any:
         """Open the WebSocket and stay until its end."""
@@ -111,6 +151,7 @@ class WebSocket(SimpleWebSocketWSGI):  # type: ignore[misc]
         while packet is None:
             try:
                 packet = self.ws.receive(timeout=_LOOK)
+                self._brake.release()
             except simple_websocket.ConnectionClosed:
                 return None
             if packet is None and not self.ws.connected:
@@ -157,7 +198,7 @@ class Guard:
         # python-engineio drops a polling client's message of more than 16 packets and says "OK". A
         # page that was offline sends all its requests at once.
         polled = engineio_payload.Payload
-        polled.max_decode_packets = max(polled.max_decode_packets, Limits().max_packets)
+        polled.max_decode_packets = max(polled.max_decode_packets, _LIMITS.max_packets)
         eio._async = {**eio._async, "websocket": WebSocket}
 
     def create_queue(self, original: Any, *args: Any, **kwargs: Any) -> Backlog:
@@ -195,6 +236,9 @@ class Guard:
                 return self._refuse(environ, start_response)
             environ["wsgi.input"] = io.BytesIO(body)
             environ["CONTENT_LENGTH"] = str(len(body))
+        query = environ.get("QUERY_STRING", "")
+        if "transport" not in parse_qs(query):  # python-engineio takes that for polling
+            environ["QUERY_STRING"] = f"{query}&transport=none"
         try:
             return original(environ, start_response)
         except ConnectionError:
@@ -230,7 +274,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
         writes to it has taken comes on top, so it is twice that at most.
     """
 
-    def __init__(self, max_backlog: int = Limits().max_backlog, **options: Any) -> None:
+    def __init__(self, max_backlog: int = _LIMITS.max_backlog, **options: Any) -> None:
         super().__init__(**options)
         self._guard = Guard(self, max_backlog)
 
@@ -260,7 +304,7 @@ def install(eio: engineio.Server) -> None:
     """
     if eio.async_mode != "threading":
         return
-    guard = Guard(eio, Limits().max_backlog)
+    guard = Guard(eio, _LIMITS.max_backlog)
     for name in ("create_queue", "send_packet", "handle_request"):
         setattr(eio, name, partial(getattr(guard, name), getattr(eio, name)))
 

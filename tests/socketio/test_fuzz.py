@@ -200,6 +200,12 @@ def test_a_handshake_that_is_none(
     no_traceback(caplog)
 
 
+@pytest.mark.parametrize("query", ["EIO=4", "EIO=4&transport=", "EIO=4&transport=abc"])
+def test_a_handshake_names_its_transport(echo: Any, query: str) -> None:
+    url, _ = echo
+    assert Http(url, path="/socket.io/").request("GET", query)[0] == 400
+
+
 def test_the_transcripts_are_valid(echo: Any, caplog: pytest.LogCaptureFixture) -> None:
     """So that mutations begin with something that goes far."""
     url, _ = echo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +16,7 @@ import websockets.exceptions
 import backboneio
 
 from ..support import PATIENCE, Wire, wait_until
+from ..transport.support import Raw, masked
 
 
 def ended(wire: Wire) -> bool:
@@ -113,6 +115,38 @@ def test_a_poll_that_is_never_fetched_is_bounded(served: Any, messages: Any) -> 
         assert sent < 600, "nothing bounds it"
         messages.emit("created", {"id": 1, "text": "x" * 100_000})
         sent += 1
+
+
+def test_what_is_not_handled_yet_is_bounded(served: Any, closing: Any) -> None:
+    """A client that sends while its handler takes its time is held up, and all is handled."""
+    url, sio = served(max_http_buffer_size=20_000)
+    go_on = threading.Event()
+    closing.callback(go_on.set)
+    handled: list[int] = []
+
+    @sio.on("note", namespace="/messages")
+    def note(sid: str, number: int, text: str) -> None:
+        go_on.wait(PATIENCE)
+        handled.append(number)
+
+    with Raw(url, path="/socket.io/") as raw:
+        raw.open()
+        raw.send("40/messages,")
+        raw.packet()
+        raw.socket.settimeout(0.5)
+        sent, rest = 0, b""
+        with suppress(TimeoutError):
+            while True:
+                assert sent < 5_000, "nothing bounds it"
+                rest = masked(f'42/messages,["note",{sent},"{"x" * 15_000}"]')
+                sent += 1
+                while rest:
+                    rest = rest[raw.socket.send(rest) :]
+        go_on.set()
+        raw.socket.settimeout(PATIENCE)
+        raw.socket.sendall(rest)
+        wait_until(lambda: len(handled) == sent)
+    assert handled == list(range(sent))
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "", "99999999"])
