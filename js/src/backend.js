@@ -50,6 +50,17 @@ extend(Backend.prototype, {
     return this.subscriptions[key] || (this.subscriptions[key] = new Subscription(this, name));
   },
 
+  // The ids of all requests that were sent, and may be asked for again.
+  unanswered: function() {
+    var ids = [];
+    this.each(function(subscription) {
+      subscription.requests.forEach(function(request) {
+        if (request.sent && !request.expired) ids.push(request.message.id);
+      });
+    });
+    return ids;
+  },
+
   up: function() {
     this.each(function(subscription) {
       if (subscription.state === 'refused') subscription.state = 'idle';

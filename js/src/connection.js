@@ -1,6 +1,6 @@
 // What one `connect` made. Before the first, collections gather in one without a socket.
 import Backbone from 'backbone';
-import {extend, guard, has} from './util.js';
+import {extend, guard, has, random} from './util.js';
 import {findIO} from './io.js';
 import {Backend} from './backend.js';
 import {warn} from './warn.js';
@@ -8,7 +8,10 @@ import {warn} from './warn.js';
 // How long a page may use backends without connecting before it is told.
 var FORGOTTEN = 5000;
 
+// `client` is its secret name, under which the server remembers its answers: what one
+// connection has got is not forgotten for another.
 function Connection() {
+  this.client = random(24);
   this.backends = {};
   this.socket = null;
 }

@@ -225,19 +225,18 @@ export function isEdited(model) {
 // Saving
 // ------
 
-// A save begins: it covers what the page has changed of what it sends. `attrs` are those it
-// sends, and `wait` says that they are not set before the answer.
+// A save begins: it covers what the page has changed of what it sends, `attrs`. With `wait`
+// these are not set before the answer, so it covers no more than what nobody has saved yet.
 export function begin(model, request, attrs, wait) {
-  var shadow = shadowOf(model);
+  var shadow = shadowOf(model), edits = shadow.edits || {};
   request.at = now();
   request.covers = {};
-  Object.keys(attrs).forEach(function(key) {
-    var edit = shadow.edits && has(shadow.edits, key);
-    var differs = !wait && shadow.sent && !same(model.attributes[key], shadow.sent[key]);
-    if (edit || differs) request.covers[key] = true;
-  });
   // An attribute that was taken away is sent by being left out.
-  if (shadow.edits && request.method !== 'patch') extend(request.covers, shadow.edits);
+  Object.keys(request.method === 'patch' ? attrs : extend({}, attrs, edits)).forEach(function(key) {
+    var differs = !wait && shadow.sent && !same(model.attributes[key], shadow.sent[key]);
+    var edited = has(edits, key) && !(wait && isPending(shadow, key, {}));
+    if (edited || differs) request.covers[key] = true;
+  });
   (shadow.requests = shadow.requests || []).push(request);
 }
 

@@ -2,14 +2,11 @@
 // that use it; it is what `collection.backend` holds. `name` and `channel` are those
 // given, `connected` tells whether changes come in at present, `event` is the prefix of
 // its events, and `socket` is Socket.IO's of the backend's namespace.
-import {clean, extend, guard, random} from './util.js';
+import {clean, extend, guard} from './util.js';
 import {touch} from './schedule.js';
 import {held, known} from './states.js';
 import {History} from './history.js';
 import {receive} from './apply.js';
-
-// The page's secret name, under which the server remembers its answers.
-var client = random(24);
 
 // `state` is idle, listening, ready, refused (by the server's stack) or left (the
 // server took us out).
@@ -77,14 +74,12 @@ extend(Subscription.prototype, {
     this.history.forget();
   },
 
-  // Tells from where on we want to hear, and which of our writes were sent and not
-  // answered: the server says which of those it cannot vouch for.
+  // Tells from where on we want to hear, and which requests of this page, for whichever
+  // channel, were sent and not answered: the server says which it cannot vouch for.
   listen: function() {
     var subscription = this, turn = this.turn = {}, history = this.history;
-    var request = {channel: this.channel, client: client}, unanswered = [];
+    var request = {channel: this.channel, client: this.backend.connection.client, unanswered: this.backend.unanswered()};
     if (history.epoch !== null) request.since = {epoch: history.epoch, rev: history.rev};
-    this.requests.forEach(function(sent) { if (sent.doubtful()) unanswered.push(sent.message.id); });
-    if (unanswered.length) request.unanswered = unanswered;
     this.state = 'listening';
     this.buffer = [];
     this.backend.socket.emit('listen', request, function(answer) {
@@ -104,14 +99,7 @@ extend(Subscription.prototype, {
     this.buffer = [];
     if (answer.epoch !== history.epoch || answer.reset) history.forget();
     history.epoch = answer.epoch === undefined ? null : answer.epoch;
-
-    // A server that does not tell what it cannot vouch for remembers as long as its epoch.
-    Array.from(this.requests).forEach(function(request) {
-      if (!request.doubtful()) return;
-      var unknown = answer.unknown ? answer.unknown.indexOf(request.message.id) >= 0
-        : request.epoch !== history.epoch;
-      if (unknown) request.lose();
-    });
+    this.doubt(answer.unknown);
 
     if (again && answer.reset) {
       history.rev = history.heard = answer.rev || 0;
@@ -127,6 +115,25 @@ extend(Subscription.prototype, {
 
     this.connected = true;
     this.each(function(object, state) { subscription.greet(object, state); });
+  },
+
+  // Gives up what the server cannot vouch for. One that does not tell remembers as long as
+  // its epoch.
+  doubt: function(unknown) {
+    var epoch = this.history.epoch;
+    if (unknown) {
+      this.backend.each(function(subscription) {
+        subscription.lose(function(request) { return unknown.indexOf(request.message.id) >= 0; });
+      });
+    } else {
+      this.lose(function(request) { return request.epoch !== epoch; });
+    }
+  },
+
+  lose: function(lost) {
+    Array.from(this.requests).forEach(function(request) {
+      if (request.doubtful() && lost(request)) request.lose();
+    });
   },
 
   // Tells an object, once a connection, that it is live.

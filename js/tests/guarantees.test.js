@@ -221,9 +221,21 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     for (const [, failure] of await Promise.all([event(one, 'error'), event(two, 'error')])) {
       assert.deepEqual([failure.error.name, failure.error.sent], ['Unavailable', true]);
     }
-    assert.equal(backend.listens[1].unanswered.length, 2);
+    assert.equal(backend.listens[1].unanswered.length, 3);
     await read;
     online.open();
+  });
+
+  test('what is unanswered is told for all channels at once', async () => {
+    backend.vouches = true;
+    const a = await bound(), room = await bound({name: 'messages', channel: 'room'});
+    let cut = true;
+    backend.after = async request => { if (request.model.text === 'two' && cut) { cut = false; mock.cut(); } };
+    const models = [a.create({text: 'one'}), room.create({text: 'two'})];
+    await Promise.all(models.map(model => event(model, 'sync')));
+    assert.deepEqual(backend.listens[2].unanswered, backend.listens[3].unanswered);
+    assert.ok(backend.listens[2].unanswered.includes(backend.requests[1].id));
+    assert.equal(backend.handled, 2);
   });
 
   test('how long ago it was sent does not matter', async () => {

@@ -318,6 +318,17 @@ describe('manners', () => {
     other.close();
   });
 
+  test('connections of one page are clients of their own', async () => {
+    await event(make(), 'backend:connect');
+    window.connect(mock.url);
+    await event(make(), 'backend:connect');
+    mock.cut();
+    await until(() => backend.listens.length === 4);
+    const [one, other, ...again] = backend.listens.map(listen => listen.client);
+    assert.notEqual(one, other);
+    assert.deepEqual(again.sort(), [one, other].sort());
+  });
+
   test('a second connect serves what is made afterwards', async () => {
     const second = await new Mock().start();
     try {

@@ -82,6 +82,10 @@ class MockBackend {
       }
       if (request.unanswered && this.vouches) {
         answer.unknown = request.unanswered.filter(id => !this.answers.has(request.client + '/' + id));
+        // What it does not ask for it has.
+        for (const key of this.answers.keys()) {
+          if (key.startsWith(request.client) && !request.unanswered.some(id => key.endsWith('/' + id))) this.answers.delete(key);
+        }
       }
       if (answer.reset && this.retryAfter) answer.retryAfter = this.retryAfter;
       ack(answer);

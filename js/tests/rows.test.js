@@ -369,6 +369,21 @@ for (const backbone of VERSIONS) describe('Backbone ' + backbone, () => {
       assert.equal(model.get('text'), 'old');
     });
 
+    test('a save with wait: true that follows another does not hold back what others change', async () => {
+      const model = await one();
+      hold('update');
+      const saves = [model.save({text: 'mine'}), model.save({text: 'waits'}, {wait: true})];
+      await until(() => held.length === 1);
+      put({id: 1, v: 0, text: 'theirs', other: 'old'});
+      held.shift()();
+      await saves[0];
+      await until(() => model.get('text') === 'theirs');
+      await until(() => held.length === 1);
+      release();
+      await saves[1];
+      assert.equal(model.get('text'), 'waits');
+    });
+
     test('an attribute that the page takes away stays away', async () => {
       const model = await one();
       hold('update');
