@@ -139,7 +139,7 @@ class WSGIApp:
                 "several processes serve this application, and the journal of %s is in the memory "
                 "of each: a client hears only the changes that are made in its own process. Run "
                 "one process with threads (gunicorn --worker-class gthread --workers 1 --threads "
-                "8), or give a journal that processes share.",
+                "8), or give them a journal that processes share: WSGIApp(..., journal=...).",
                 ", ".join(map(repr, alone)),
             )
 
