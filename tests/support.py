@@ -64,8 +64,10 @@ class ServerProcess:
 
     def __init__(self, *command: str, cwd: Any = ROOT, **environment: str) -> None:
         self.lines: list[str] = []
+        # A module, or a program written in Python by its path.
+        kind = [] if os.sep in command[0] else ["-m"]
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", *command],
+            [sys.executable, "-u", *kind, *command],
             cwd=cwd,
             env={
                 **{key: value for key, value in os.environ.items() if "WERKZEUG" not in key},
@@ -81,11 +83,15 @@ class ServerProcess:
         self._found: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        url = self._found.get(timeout=PATIENCE)
+        url = self._listening()
         if url is None:
             self.stop()
             raise AssertionError("the server did not start:\n" + self.log)
         self.url = url
+
+    def _listening(self) -> str | None:
+        """Wait until it listens; return where, None when it has ended instead."""
+        return self._found.get(timeout=PATIENCE)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -96,6 +102,9 @@ class ServerProcess:
                 self._found.put(listening[0])
         self._found.put(None)
 
+    def _terminate(self) -> None:
+        os.killpg(self.process.pid, signal.SIGTERM)
+
     @property
     def log(self) -> str:
         """What the server has printed until now."""
@@ -104,7 +113,7 @@ class ServerProcess:
     def stop(self) -> str:
         """End the server with all its processes; return what it has printed."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGTERM)
+            self._terminate()
         try:
             self.process.wait(PATIENCE)
         finally:

@@ -32,15 +32,13 @@ SERVERS = {
 def server(request: Any, serve_process: Any) -> ServerProcess:
     transport = "threads" if request.param.endswith(", threads") else "auto"
     server: ServerProcess = serve_process(*SERVERS[request.param], TRANSPORT=transport)
-    server.transport = "polling" if request.param == "waitress" else "websocket"  # type: ignore[attr-defined]
     return server
 
 
 @pytest.mark.slow
 def test_a_server_serves_pages_and_clients(server: Any, connect: Any) -> None:
-    transports = [server.transport]
-    author = connect(server.url, transports=transports)
-    listener = connect(server.url, transports=transports)
+    author = connect(server.url, transports=["websocket"])
+    listener = connect(server.url, transports=["websocket"])
     author.listen("room")
     listener.listen("room")
     assert author.sync("create", {"text": "hi"}) == {"id": 1, "text": "hi"}
@@ -69,16 +67,15 @@ def test_a_server_serves_pages_and_clients(server: Any, connect: Any) -> None:
 def test_clients_that_go_leave_no_traceback(server: Any) -> None:
     """However a client goes: with a goodbye, by closing the WebSocket, or by dropping the line."""
     for _ in range(2):
-        with Client(server.url, transports=[server.transport]) as client:
+        with Client(server.url, transports=["websocket"]) as client:
             client.listen()
             client.sync("create", {})
-    if server.transport == "websocket":
-        with Wire(server.url) as page:
-            page.ask('["listen",null]')
-        page = Wire(server.url)
+    with Wire(server.url) as page:
         page.ask('["listen",null]')
-        page.cut()
-    with Client(server.url, transports=[server.transport]) as client:
+    page = Wire(server.url)
+    page.ask('["listen",null]')
+    page.cut()
+    with Client(server.url, transports=["websocket"]) as client:
         client.listen()
         assert len(client.sync("read")) == 2
     log = server.stop()

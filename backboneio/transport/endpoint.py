@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from .newcomers import NoRoom
 from .poll import NOOP, Overlap, ParkedPoll, WaitingPoll
 from .service import Service
 from .session import Reason
+from .waiting import WaitingRoom
 from .websocket import WebSocket
 
 Environ = dict[str, Any]
@@ -41,8 +41,6 @@ class Options:
 class Endpoint:
     """The WSGI side of a Server. Runs in the WSGI server's threads.
 
-    _count_lock: protects _waiting, the number of polls that hold a WSGI thread.
-
     :param new_id: makes session ids.
     """
 
@@ -57,15 +55,13 @@ class Endpoint:
         self._new_id = new_id
         self._environs = Environs(options.environ_keys, service.limits.max_environ)
         self._told: set[str] = set()
-        self._waiting = 0
-        self._count_lock = threading.Lock()
+        self._waiting = WaitingRoom(service.limits)
         both = options.allow_upgrades and "websocket" in options.transports
         self._offers = ["websocket"] if both else []
 
     def after_fork(self) -> None:
         """In a forked child: other threads' requests are the parent's."""
-        self._waiting = 0
-        self._count_lock = threading.Lock()
+        self._waiting.after_fork()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request, as a WSGI application."""
@@ -189,7 +185,7 @@ class Endpoint:
     def _open_packet(self, sid: str, environ: Environ, transport: str) -> str:
         options = self._options
         offers = self._offers if transport == "polling" else []
-        if offers and handover.find(environ) is None:
+        if offers and self._no_websocket(environ):
             offers = []
         return (
             f'0{{"sid":"{sid}","upgrades":{json.dumps(offers)},'
@@ -255,16 +251,17 @@ class Endpoint:
         if problem is not None:
             headers = [("Sec-WebSocket-Version", "13")] if "version" in problem else []
             raise Refused("400 Bad Request", problem, headers)
-        sock = handover.find(environ)
-        if sock is None:
-            self._log_once(
-                "no WebSocket, clients go on with long-polling: the WSGI server keeps its sockets "
-                f"to itself ({environ.get('SERVER_SOFTWARE', 'unknown')})",
-                "no socket",
-                level="warning",
-            )
+        if self._no_websocket(environ):
             raise bad_request("WebSocket is not available")
-        return sock
+        return handover.find(environ)
+
+    def _no_websocket(self, environ: Environ) -> bool:
+        """Whether the WSGI server keeps its connections; if so, say why, once."""
+        reason = handover.why_kept(environ)
+        if reason is not None:
+            message = f"no WebSocket, clients go on with long-polling: {reason}"
+            self._log_once(message, "no socket", level="warning")
+        return reason is not None
 
     def _take(
         self, environ: Environ, sock: Any
@@ -272,7 +269,7 @@ class Endpoint:
         """Return (the hub's fd, bytes read ahead, our end of a relay's pair, the response body)."""
         try:
             if handover.takeable(sock):
-                fd, ahead, ended = handover.take(environ, sock)
+                fd, ahead, ended = handover.take(sock)
                 return fd, ahead, None, ended
             self._log_once(
                 "TLS ends in Python: each WebSocket keeps a WSGI thread (end TLS in a proxy)",
@@ -291,14 +288,16 @@ class Endpoint:
     ) -> Iterable[bytes]:
         """Answer a GET: at once when there is something to say, else when there is."""
         self._hub.flush()
-        answer = self._hub.run(self._look, connection, environ)
+        answer = self._hub.run(self._look, connection, environ, handover.find(environ))
         if isinstance(answer, handover.Ended):
             return self._gone(start_response, "200 OK", answer)
-        frames = self._wait(connection, answer) if isinstance(answer, WaitingPoll) else answer
+        frames = answer
+        if isinstance(answer, WaitingPoll):
+            frames = self._wait(connection, answer, environ)
         return self._reply(environ, start_response, payload.encode_payload(frames))
 
     def _look(
-        self, connection: Connection, environ: Environ
+        self, connection: Connection, environ: Environ, sock: handover.ClientSocket | None
     ) -> list[bytes] | WaitingPoll | handover.Ended:
         """What there is to say; or the poll that waits for it, here or in the hub.
 
@@ -307,7 +306,6 @@ class Endpoint:
         queue = connection.queue
         if queue is None:
             return [NOOP]
-        sock = handover.find(environ)
         try:
             if queue.due_size() <= self._limits.max_reply or not handover.takeable(sock):
                 frames = queue.due()
@@ -331,27 +329,20 @@ class Endpoint:
         return ended
 
     def _park(
-        self, connection: Connection, environ: Environ, sock: socket.socket
+        self, connection: Connection, environ: Environ, sock: handover.ClientSocket
     ) -> tuple[ParkedPoll, handover.Ended]:
         """Move a poll's connection to the hub, which answers it."""
         headers = [*_TEXT, *self._cors.headers(environ)]
         try:
-            fd, _ahead, ended = handover.take(environ, sock)
+            fd, _ahead, ended = handover.take(sock)
         except OSError as err:
             raise Refused("503 Service Unavailable", "Too many open files") from err
         return ParkedPoll(self._hub, fd, connection, headers, self._encoding(environ)), ended
 
-    def _wait(self, connection: Connection, poll: WaitingPoll) -> list[bytes]:
+    def _wait(self, connection: Connection, poll: WaitingPoll, environ: Environ) -> list[bytes]:
         """Wait in this thread, for a bounded time: threads are few."""
-        limits = self._limits
-        with self._count_lock:
-            self._waiting += 1
-            patient = self._waiting <= limits.waiting_polls
-        try:
-            frames = poll.wait(limits.poll_wait if patient else limits.short_poll_wait)
-        finally:
-            with self._count_lock:
-                self._waiting -= 1
+        clients = len(self._service.connections)
+        frames = self._waiting.wait(poll, handover.threads(environ), clients)
         if frames is None:
             self._hub.run(connection.forget_poll, poll)
             frames = poll.wait(0) or [NOOP]
@@ -421,8 +412,7 @@ class Endpoint:
         self, start_response: StartResponse, status: str, ended: handover.Ended
     ) -> Iterable[bytes]:
         """Let the WSGI server answer into the void; status is what its access log shows."""
-        start_response(status, [] if status.startswith("101") else [("Content-Length", "0")])
-        return ended
+        return ended.respond(start_response, status)
 
     def _log_once(self, message: str, key: str, level: str = "info") -> None:
         """Log a message at `level` the first time and at debug level from then on."""

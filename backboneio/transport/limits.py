@@ -78,11 +78,12 @@ class TransportLimits:
     #: ones, as a client that does not read them would keep the thread.
     max_reply: int = 16_384
 
-    #: Where the poll cannot leave the WSGI server (waitress, TLS in Python): so many polls may wait
-    #: in a WSGI thread for ``poll_wait`` seconds, the others for ``short_poll_wait`` only.
+    #: Where the poll cannot leave the WSGI server (TLS in Python, mod_wsgi): so many polls may hold
+    #: a thread for ``poll_wait`` seconds each (none where there is one thread, at most half of
+    #: them where their number is known); all others share ``short_poll_wait`` seconds.
     waiting_polls: int = 2
     poll_wait: float = 20.0
-    short_poll_wait: float = 0.5
+    short_poll_wait: float = 0.05
 
     #: Seconds for the peer to answer our close before the connection is cut.
     close_timeout: float = 5.0

@@ -1,15 +1,21 @@
-"""A Socket.IO application for the WSGI servers: ``app``, or run as a program on Werkzeug."""
+"""A Socket.IO application for the WSGI servers: ``app``, or run as a program."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import sys
 import threading
+import wsgiref.simple_server
 from collections.abc import Iterable
 from typing import Any
 
+import cheroot.wsgi
 import socketio
+import werkzeug.serving
+from cheroot.ssl.builtin import BuiltinSSLAdapter
 
 from backboneio.transport import BadMessage, Server
 
@@ -82,10 +88,36 @@ def page(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
 
 app = socketio.WSGIApp(sio, page)
 
-if __name__ == "__main__":
-    from werkzeug.serving import make_server as make_werkzeug
 
-    tls: Any = sys.argv[1] if len(sys.argv) > 1 else None
-    werkzeug = make_werkzeug("127.0.0.1", 0, app, threaded=True, ssl_context=tls and (tls, tls))
-    print(f"http://127.0.0.1:{werkzeug.server_port}", flush=True)  # noqa: T201
-    werkzeug.serve_forever()
+def run(kind: str = "werkzeug", pem: str | None = None) -> None:
+    """Serve on a free port, with TLS if there is a file with key and certificate."""
+    if kind == "cheroot":
+        run_cheroot(pem)
+        return
+    server: Any
+    if kind == "werkzeug":
+        tls: Any = pem and (pem, pem)
+        server = werkzeug.serving.make_server("127.0.0.1", 0, app, threaded=True, ssl_context=tls)
+    else:
+        server = wsgiref.simple_server.make_server("127.0.0.1", 0, app)
+    print(f"http://127.0.0.1:{server.server_port}", flush=True)  # noqa: T201
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()
+
+
+def run_cheroot(pem: str | None) -> None:
+    """Serve in a thread: cheroot may hang when a KeyboardInterrupt meets it in its queue."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    server = cheroot.wsgi.Server(("127.0.0.1", 0), app)
+    server.ssl_adapter = pem and BuiltinSSLAdapter(pem, pem)
+    server.prepare()
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    signal.sigwait(signals)
+    server.stop()
+    thread.join()
+
+
+if __name__ == "__main__":
+    run(*sys.argv[1:])
