@@ -61,6 +61,9 @@ class Hooks:
         sio.async_handlers = False  # guarantee G1: one client's events, one after the other
         guard(sio.manager)
         sio.packet_class = checked(sio.packet_class, sio.eio.max_http_buffer_size)
+        limits = sio.eio.limits if self._hub else transport.TransportLimits()
+        #: bytes of all clients' attachments that wait for others: what else is not handled, too
+        self._max_held = limits.max_total_inbox
         #: whether packets are text, which is read here the short way
         self._text = issubclass(sio.packet_class, Packet)
         forks.register(self)
@@ -123,7 +126,12 @@ class Hooks:
         """Refuse what python-socketio, which parses it, would take for something else."""
         if not isinstance(message, (str, bytes, bytearray)) or not message:
             raise BadMessage("not a Socket.IO packet")
-        if not self._text or not isinstance(message, str) or address in self._sio._binary_packet:
+        if address in self._sio._binary_packet:
+            held = sum(getattr(one, "size", 0) for one in list(self._sio._binary_packet.values()))
+            if held + len(message) > self._max_held:
+                raise BadMessage("attachments are too much together with those of others")
+            return
+        if not self._text or not isinstance(message, str):
             return
         announced = ANNOUNCEMENT.match(message)
         if announced and not self._sio.manager.sid_from_eio_sid(address, announced[1] or "/"):

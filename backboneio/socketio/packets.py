@@ -71,7 +71,8 @@ class Checked(socketio_packet.Packet):  # type: ignore[misc]
     max_size = 1_000_000
     #: Bytes of the ``auth`` of a CONNECT packet, which is kept.
     max_auth = Limits().max_auth_bytes
-    _size = 0
+    #: bytes of it that have come
+    size = 0
 
     @classmethod
     def allow_auth(cls, size: int) -> None:
@@ -80,7 +81,7 @@ class Checked(socketio_packet.Packet):  # type: ignore[misc]
 
     def decode(self, encoded_packet: Any) -> int:
         """Parse a packet and return how many attachments are to follow."""
-        self._size = _bytes(encoded_packet)
+        self.size = _bytes(encoded_packet)
         try:
             attachments = int(super().decode(encoded_packet) or 0)
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as err:
@@ -93,7 +94,7 @@ class Checked(socketio_packet.Packet):  # type: ignore[misc]
         if (attachments > 0) is not (self.packet_type in _BINARY):
             # python-socketio would take the client's next message for an attachment, or none.
             raise BadMessage("attachments belong to binary packets")
-        if self.packet_type == socketio_packet.CONNECT and self._size > self.max_connect():
+        if self.packet_type == socketio_packet.CONNECT and self.size > self.max_connect():
             self.data = OversizedAuth(self.max_auth)
         return attachments
 
@@ -121,8 +122,8 @@ class Checked(socketio_packet.Packet):  # type: ignore[misc]
         """Take an attachment, and return whether it was the last one."""
         if not isinstance(attachment, (bytes, bytearray)):
             raise BadMessage("text where an attachment had been announced")
-        self._size += len(attachment)
-        if self._size > self.max_size:
+        self.size += len(attachment)
+        if self.size > self.max_size:
             raise BadMessage("attachments that are too large together")
         try:
             return bool(super().add_attachment(attachment))

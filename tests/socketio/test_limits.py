@@ -18,6 +18,8 @@ import backboneio
 from ..support import PATIENCE, Wire, wait_until
 from ..transport.support import Raw, masked
 
+PLACE = '{"_placeholder":true,"num":0}'
+
 
 def ended(wire: Wire) -> bool:
     """Whether the server ends the connection."""
@@ -44,6 +46,26 @@ def test_attachments_are_bounded_by_one_message(served: Any, wire: Any) -> None:
     assert ended(page)
     wait_until(lambda: len(sio.environ) == 1)
     assert sio._binary_packet == {}
+
+
+def test_attachments_of_all_clients_are_bounded_together(
+    app: Any, messages: Any, serve: Any, wire: Any
+) -> None:
+    sio = backboneio.listen(app, {"messages": messages}, transport="hub", max_total_inbox=50_000)
+    url = serve(app).url
+    head = f'52-/messages,["x",{PLACE},{PLACE}]'
+    pages = [wire(url) for _ in range(3)]
+    for page in pages[:2]:
+        page.raw(head)
+        page.raw(b"x" * 20_000)
+    wait_until(lambda: sum(one.size for one in sio._binary_packet.values()) > 40_000)
+    pages[2].raw(head)
+    pages[2].raw(b"x" * 20_000)
+    assert ended(pages[2])
+    for page in pages[:2]:
+        page.raw(b"x" * 1_000)
+        assert page.ask('["listen",null]')[0]["event"] == "backend"
+    assert not sio._binary_packet
 
 
 def test_attachments_that_never_come_go_with_their_client(served: Any, wire: Any) -> None:

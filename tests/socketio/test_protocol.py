@@ -18,6 +18,7 @@ from websockets.frames import Close
 import backboneio
 from backboneio.socketio import make_server
 
+from ..transport.app import register
 from ..transport.support import Raw
 
 
@@ -42,18 +43,7 @@ def sio(request: pytest.FixtureRequest) -> socketio.Server:
         ping_interval=0.3, namespaces=["/", "/custom"], always_connect=True
     )
     backboneio.setup_sync(sio, {"served": backboneio.create_backend()})
-
-    for namespace in ("/", "/custom"):
-
-        def connect(sid: str, environ: Any, auth: Any, namespace: str = namespace) -> None:
-            sio.emit("auth", {} if auth is None else auth, to=sid, namespace=namespace)
-
-        def message(sid: str, *args: Any, namespace: str = namespace) -> None:
-            sio.emit("message-back", args, to=sid, namespace=namespace)
-
-        sio.on("connect", connect, namespace=namespace)
-        sio.on("message", message, namespace=namespace)
-        sio.on("message-with-ack", lambda sid, *args: args, namespace=namespace)
+    register(sio)
     return sio
 
 

@@ -43,7 +43,12 @@ def make_server(**options: Any) -> SocketIO:
     sio = SocketIO(
         async_handlers=False, namespaces=["/", "/custom"], always_connect=True, **options
     )
+    register(sio)
+    return sio
 
+
+def register(sio: socketio.Server) -> None:
+    """The handlers that the official suite of the Socket.IO protocol asks for, and some more."""
     for namespace in ("/", "/custom"):
 
         def connect(sid: str, environ: Any, auth: Any, namespace: str = namespace) -> None:
@@ -67,7 +72,6 @@ def make_server(**options: Any) -> SocketIO:
             lambda sid, data, namespace=namespace: sio.emit("news", data, namespace=namespace),
             namespace=namespace,
         )
-    return sio
 
 
 sio = make_server(**json.loads(os.environ.get("EIO_OPTIONS", "{}")))
