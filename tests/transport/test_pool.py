@@ -1,0 +1,200 @@
+"""Slices for tasks: one thread at a time, others when handlers block."""
+
+from __future__ import annotations
+
+import contextvars
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from backboneio.transport.outbox import Outbox
+from backboneio.transport.pool import Pool, Task, Worker
+from backboneio.transport.timers import Timers
+
+from ..support import PATIENCE, together, wait_until
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+
+
+class Doing(Task):
+    """A task that does what it is told in each slice."""
+
+    def __init__(self, function: Callable[[Worker], object]) -> None:
+        super().__init__()
+        self._function = function
+
+    def slice(self, worker: Worker) -> bool:
+        return bool(self._function(worker))
+
+
+class Watching:
+    """A descriptor, as the pool sees it."""
+
+    def __init__(self, fd: int, task: Task) -> None:
+        self.fd = fd
+        self.task = task
+        self.backlog = 0
+        self.readable = self.hangup = False
+        self.drained = threading.Event()
+
+    def drain(self) -> None:
+        self.backlog = 0
+        self.drained.set()
+
+
+@pytest.fixture
+def make_pool() -> Iterator[Callable[[int], Pool]]:
+    stops: list[Callable[[], object]] = []
+
+    def make(threads: int) -> Pool:
+        timers, outbox = Timers(), Outbox(1_000)
+        pool = Pool(threads, outbox, timers)
+        for part in (timers, outbox, pool):
+            part.start()
+            stops.append(part.stop)
+        return pool
+
+    yield make
+    for stop in stops:
+        stop()
+
+
+def test_a_task_has_one_slice_at_a_time(make_pool: Callable[[int], Pool], restless: None) -> None:
+    pool = make_pool(8)
+    counts = {"slices": 0, "inside": 0, "overlaps": 0}
+
+    def work(worker: Worker) -> None:
+        counts["inside"] += 1
+        counts["overlaps"] += counts["inside"] > 1
+        counts["slices"] += 1
+        counts["inside"] -= 1
+
+    task = Doing(work)
+    together(*[lambda: [pool.schedule(task) for _ in range(500)]] * 4)
+    wait_until(lambda: not task.owner.locked() and not pool.ready)
+    assert counts["overlaps"] == 0
+    assert 0 < counts["slices"] <= 2_000
+
+
+def test_who_asks_during_a_slice_gets_another_one(make_pool: Callable[[int], Pool]) -> None:
+    pool = make_pool(1)
+    done = threading.Event()
+    slices: list[str] = []
+
+    def work(worker: Worker) -> None:
+        slices.append(threading.current_thread().name)
+        if len(slices) == 1:
+            pool.schedule(task)
+        else:
+            done.set()
+
+    task = Doing(work)
+    pool.schedule(task)
+    assert done.wait(PATIENCE)
+    assert len(slices) == 2
+    assert slices[0].startswith("backboneio-pool-")
+
+
+def test_more_to_do_comes_after_the_others(make_pool: Callable[[int], Pool]) -> None:
+    pool = make_pool(1)
+    order: list[str] = []
+    go, done = threading.Event(), threading.Event()
+
+    def greedy(worker: Worker) -> bool:
+        assert go.wait(PATIENCE)
+        order.append("greedy")
+        return len(order) < 4
+
+    def modest(worker: Worker) -> None:
+        order.append("modest")
+        done.set()
+
+    pool.schedule(Doing(greedy))
+    pool.schedule(Doing(modest))
+    go.set()
+    assert done.wait(PATIENCE)
+    assert order[:2] == ["greedy", "modest"]
+
+
+def test_threads_come_while_slices_block(make_pool: Callable[[int], Pool]) -> None:
+    pool = make_pool(4)
+    inside, go = threading.Semaphore(0), threading.Event()
+
+    def block(worker: Worker) -> None:
+        inside.release()
+        assert go.wait(PATIENCE)
+
+    for _ in range(6):
+        pool.schedule(Doing(block))
+    for _ in range(4):
+        assert inside.acquire(timeout=PATIENCE)
+    assert pool.busy == len(pool.workers) == 4
+    go.set()
+    wait_until(lambda: not pool.busy)
+
+
+def test_an_error_ends_no_thread(
+    make_pool: Callable[[int], Pool], caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = make_pool(1)
+    done = threading.Event()
+
+    def fail(worker: Worker) -> None:
+        raise SystemExit
+
+    task = Doing(fail)
+    pool.schedule(task)
+    pool.schedule(Doing(lambda worker: done.set()))
+    assert done.wait(PATIENCE)
+    wait_until(lambda: not task.owner.locked())
+    assert "error in a handler" in caplog.text
+
+
+def test_threads_begin_with_an_empty_context(make_pool: Callable[[int], Pool]) -> None:
+    variable.set("of a request")
+    pool = make_pool(1)
+    found: list[str] = []
+    done = threading.Event()
+
+    def look(worker: Worker) -> None:
+        found.append(variable.get("nothing"))
+        done.set()
+
+    pool.schedule(Doing(look))
+    assert done.wait(PATIENCE)
+    assert found == ["nothing"]
+
+
+def test_descriptors(make_pool: Callable[[int], Pool]) -> None:
+    pool = make_pool(1)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    received: list[bytes] = []
+    got = threading.Semaphore(0)
+
+    def read(worker: Worker) -> None:
+        data = worker.receive(ours.fileno())
+        if data is not None:
+            received.append(data)
+            got.release()
+
+    watching = Watching(ours.fileno(), Doing(read))
+    theirs.sendall(b"before")
+    pool.watch(watching)
+    assert got.acquire(timeout=PATIENCE)
+    theirs.sendall(b"after")
+    assert got.acquire(timeout=PATIENCE)
+    watching.backlog = 1
+    pool.await_output(ours.fileno())
+    assert watching.drained.wait(PATIENCE), "it takes output already, and that is reported"
+    theirs.close()
+    assert got.acquire(timeout=PATIENCE)
+    assert received == [b"before", b"after", b""]
+    assert watching.hangup
+    pool.forget(ours.fileno())
+    pool.forget(ours.fileno())
+    assert not pool.watched
+    pool.await_output(ours.fileno())
+    ours.close()
