@@ -78,16 +78,17 @@ extend(Subscription.prototype, {
   // channel, were sent and not answered: the server says which it cannot vouch for.
   listen: function() {
     var subscription = this, turn = this.turn = {}, history = this.history;
-    var request = {channel: this.channel, client: this.backend.connection.client, unanswered: this.backend.unanswered()};
+    var backend = this.backend, client = backend.connection.client;
+    var request = {channel: this.channel, client: client, unanswered: backend.unanswered()};
     if (history.epoch !== null) request.since = {epoch: history.epoch, rev: history.rev};
     this.state = 'listening';
     this.buffer = [];
-    this.backend.socket.emit('listen', request, function(answer) {
+    backend.socket.emit('listen', request, function(answer) {
       // Only the latest listen counts: we may have left or lost the connection.
       if (subscription.turn !== turn) return;
       answer = clean(answer) || {};
       if (answer.error) subscription.refused(answer); else subscription.listened(answer);
-      subscription.backend.pump();
+      backend.pump();
     });
   },
 
