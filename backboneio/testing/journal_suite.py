@@ -274,6 +274,25 @@ class JournalSuite:
         assert journal.epoch == epoch
         assert self.make().epoch != epoch, "another journal has another order"
 
+    def test_delivery_begins_after_the_rev_that_it_says(self) -> None:
+        journal = self.make()
+        begun = journal.begun
+        told = Told(journal)
+        token = object()
+        journal.append(Draft.of("update", {}), token)
+        told.wait(token)
+        assert told.revs[0] == begun + 1
+
+    def test_who_observes_is_not_told_of_what_was_appended(self) -> None:
+        journal = self.make()
+        observed: list[Draft] = []
+        journal.observe(observed.append)
+        told = Told(journal)
+        token = object()
+        journal.append(Draft.of("update", {"id": "appended"}), token)
+        told.wait(token)
+        assert [draft for draft in observed if draft.text == '{"id":"appended"}'] == []
+
     def test_it_says_how_far_it_is(self) -> None:
         journal = self.make()
         told = Told(journal)

@@ -9,6 +9,7 @@ import random
 import secrets
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from backboneio.journal.base import Deliver
 from backboneio.limits import Limits
@@ -32,6 +33,7 @@ class AwkwardJournal:
     """
 
     def __init__(self, limits: Limits | None = None, *, others: float = 0.5) -> None:
+        self.begun = 0
         self.epoch = secrets.token_urlsafe(9)
         self._limits = limits or Limits()
         self._others = others
@@ -55,6 +57,9 @@ class AwkwardJournal:
     def follow(self, deliver: Deliver) -> None:
         """Call *deliver* with every change from now on."""
         self._followers.append(deliver)
+
+    def observe(self, observer: Callable[[Draft], object]) -> None:
+        """Do nothing: whatever is made in this process is appended."""
 
     def since(self, rev: int, until: int) -> list[Change] | None:
         """Return the changes after *rev* up to *until*, or None when it does not hold them all."""

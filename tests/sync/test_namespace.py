@@ -87,6 +87,7 @@ def test_one_client_on_two_channels_hears_both_and_each_change_once(
     room.create({"id": "r"})
     hall.create({"id": "h"})
     messages.emit("created", {"id": "everyone"})
+    wait_until(lambda: len(both.received) == 3)
     assert [
         (change.model["id"], change.meta.get("channel", "all")) for change in both.received
     ] == [
@@ -291,6 +292,7 @@ def test_guarding_only_read_leaves_hearing_open(app: flask.Flask, messages: Any)
     backboneio.listen(app, {"messages": messages})
     client = SyncClient(app, "messages")
     messages.emit("created", {"id": 1})
+    wait_until(lambda: client.received)
     assert len(client.received) == 1
 
 
@@ -311,6 +313,7 @@ def test_publish_decides_who_hears(app: flask.Flask, messages: backboneio.Backen
     author.create({"id": 2})
     author.create({"id": 3, "owner": "default"})
     messages.call("create", {"id": 4, "owner": "eve"})
+    wait_until(lambda: eve.received)
     assert [model["id"] for _, model in heard(ada)] == [1]
     assert [model["id"] for _, model in heard(eve)] == [4]
     assert [model["id"] for _, model in heard(admin)] == [1, 4]
@@ -387,6 +390,7 @@ def test_who_saw_another_history_is_told_to_start_anew(open_page: Any, since: An
     assert "missed" not in accepted
 
 
+@pytest.mark.parametrize("messages", ["memory"], indirect=True)  # whose limit it is
 def test_who_was_away_too_long_is_told_to_start_anew(app: flask.Flask, messages: Any) -> None:
     backboneio.listen(app, {"messages": messages}, limits=backboneio.Limits(max_changes=3))
     client = SyncClient(app, "messages")
@@ -537,6 +541,7 @@ def test_a_request_under_way_as_its_client_goes_is_not_refused(
     request = {"method": "create", "model": {"a": 1}, "options": {}, "channel": None, "id": "r1"}
     client.disconnect()
     wsgi.syncs["messages"].sync(client.socket, [request], answers.append)
+    wait_until(lambda: answers)
     assert len(answers) == 1
     back = SyncClient(wsgi, "messages")
     back.listen(client=CLIENT)
