@@ -183,6 +183,8 @@ class SyncClient:
         contextvars.Context().run(self._sync.handlers[event], self.socket, args, acked.put)
         # The answer is there, unless another thread is just sending something: then that sends it.
         text = acked.get(timeout=60)
+        if text is None and not acked.empty():  # it was answered all the same, on this thread
+            text = acked.get()
         if text is None:
             raise ConnectionError("the client was disconnected before it had an answer")
         answer: list[Any] = json.loads(text)
