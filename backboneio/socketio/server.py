@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import inspect
 import logging
 from typing import Any
@@ -12,6 +10,7 @@ import engineio
 import socketio
 
 from .. import transport
+from ..transport.limits import LIMIT_OPTIONS, refuse_unknown
 from . import threads
 from .hooks import Hooks
 from .manager import Manager
@@ -77,7 +76,7 @@ def make_server(transport_name: str = "auto", **options: Any) -> socketio.Server
     """
     if transport_name not in _TRANSPORTS:
         raise ValueError(f"transport: 'auto', 'hub' or 'threads', not {transport_name!r}")
-    _check(options)
+    refuse_unknown(options, _known_options())
     options.setdefault("async_mode", "threading")
     options.setdefault("async_handlers", False)
     problem = None if transport_name == "threads" else transport.why_not()
@@ -94,8 +93,8 @@ def make_server(transport_name: str = "auto", **options: Any) -> socketio.Server
     return HubServer(**options)
 
 
-#: Limits of the hub, which python-engineio has no counterpart of.
-_HUB_OPTIONS = {field.name for field in dataclasses.fields(transport.Limits)} | {"limits"}
+#: What only the hub knows.
+_HUB_OPTIONS = LIMIT_OPTIONS | {"limits"}
 
 
 def _known_options() -> set[str]:
@@ -109,18 +108,6 @@ def _known_options() -> set[str]:
             if parameter.kind is not parameter.VAR_KEYWORD
         }
     return known
-
-
-def _check(options: dict[str, Any]) -> None:
-    """Refuse options that nobody knows.
-
-    :raises ValueError: which names them, and the nearest that there are.
-    """
-    known = _known_options()
-    for name in options.keys() - known:
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        raise ValueError(f"unknown option {name}{hint}")
 
 
 def stats(sio: socketio.Server) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import base64
 import contextlib
+import inspect
 import json
 import logging
 import queue
@@ -21,7 +22,7 @@ from .endpoint import Endpoint, Options
 from .frames import TEXT, CloseCode, server_frame
 from .http import CORS, Headers, Origins
 from .hub import Hub, why_not
-from .limits import TransportLimits
+from .limits import LIMIT_OPTIONS, TransportLimits, refuse_unknown
 from .parking import Parked
 from .service import Service
 from .session import Reason, State
@@ -104,10 +105,11 @@ class Server:
         self.cors_allowed_origins = cors_allowed_origins
         self.transports = _transports(transports, self.valid_transports)
         self.environ_keys = tuple(environ_keys)
-        try:
-            self.limits = limits or TransportLimits(max_message=max_http_buffer_size, **options)
-        except TypeError as err:
-            raise ValueError(f"unknown option: {err}") from None
+        known = inspect.signature(Server).parameters
+        refuse_unknown(options, LIMIT_OPTIONS | known.keys() - {"options"})
+        if limits is not None and options:
+            raise ValueError(f"give {', '.join(options)} within the limits, not beside them")
+        self.limits = limits or TransportLimits(max_message=max_http_buffer_size, **options)
         self.logger = _logger(logger)
         self.handlers: dict[str, Handler] = {}
         self.hub = Hub(self.limits)

@@ -327,3 +327,16 @@ def test_a_slow_but_reading_poll_gets_it_all(make_echo: Callable[..., Echo]) -> 
     echo.eio.send(sid, "x" * 9_000_000)
     wait_until(lambda: echo.eio.stats()["backlog"] > 0)
     assert finish_get(poll) == (200, "4" + "x" * 9_000_000)
+
+
+def test_an_unknown_option_is_named_with_the_nearest_right_one() -> None:
+    for limits in (None, Limits()):
+        with pytest.raises(ValueError, match=r"^unknown option ping_intervall; did you mean ping"):
+            Server(limits=limits, ping_intervall=1)
+    with pytest.raises(ValueError, match=r"^unknown option qwertzuiop$"):
+        Server(qwertzuiop=1)
+
+
+def test_limits_are_given_in_one_way() -> None:
+    with pytest.raises(ValueError, match=r"give max_backlog within the limits"):
+        Server(limits=Limits(), max_backlog=1)
