@@ -22,7 +22,8 @@ class Limits:
     #: Bytes of JSON (as UTF-8) that the journal keeps.
     max_journal_bytes: int = 16 * 1024 * 1024
     #: Bytes of JSON (as UTF-8) that a client which comes back is sent as what it missed; over that
-    #: it fetches.
+    #: it fetches. So does one that asks again and again: four times as much at once, and in ten
+    #: seconds.
     max_replay_bytes: int = 256 * 1024
     #: Answers kept for requests that may be sent again, of all clients.
     max_answers: int = 10_000

@@ -65,8 +65,7 @@ class Answers(Protocol):
 
         Asked when a client comes (back), before :meth:`arrived`.
 
-        :param unanswered: the ids of all the requests that it has sent and has no answer to; other
-            answers of it may be forgotten.
+        :param unanswered: ids of requests that it has sent and has no answer to; some or all.
         """
 
     def stats(self) -> dict[str, int]:

@@ -152,6 +152,8 @@ class MemoryAnswers:
             one.connections -= 1
             if not one.connections:
                 one.left = time.monotonic()
+                if one.lost is not None and one.left - one.lost > self._limits.max_answer_age:
+                    one.lost = None  # it must have got that
                 self._gone[client] = one
                 self._forget_gone(one.left)
 
@@ -161,18 +163,13 @@ class MemoryAnswers:
             one = self._clients.get(client)
             if one is None:
                 return list(unanswered)
-            asked = set(unanswered)
-            for request_id in [known for known in one.given if known not in asked]:
-                self._forget(one, request_id)  # the client has it
-            unknown = [
+            if one.lost is None:
+                return []
+            return [
                 request_id
                 for request_id in unanswered
                 if request_id not in one.given and request_id not in one.running
             ]
-            if one.complete:
-                return []
-            one.complete = True  # what is missing has just been said
-            return unknown
 
     def stats(self) -> dict[str, int]:
         """Return how many answers are kept, and their bytes."""
@@ -224,7 +221,7 @@ class MemoryAnswers:
     def _lose(self, one: _Client, now: float) -> None:
         """Forget the oldest answer of a client, which may still ask for it."""
         if not one.is_delivered(now - self._limits.max_answer_age):
-            one.complete = False
+            one.lost = now
         self._forget(one, next(iter(one.given)))
 
     def _forget(self, one: _Client, request_id: str) -> None:
@@ -242,7 +239,7 @@ class _Client:
 
     :ivar connections: how many it has.
     :ivar left: when it lost the last one.
-    :ivar complete: whether nothing was forgotten that it may still ask for.
+    :ivar lost: when something was forgotten that it may still ask for, or None.
     :ivar given: the answers by request id, oldest first; *bytes* are theirs, *weight* what they
         cost, in bytes.
     :ivar running: the requests that are being handled.
@@ -250,10 +247,10 @@ class _Client:
 
     __slots__ = (
         "bytes",
-        "complete",
         "connections",
         "given",
         "left",
+        "lost",
         "name",
         "running",
         "weight",
@@ -263,7 +260,7 @@ class _Client:
         self.name = name
         self.connections = 0
         self.left = time.monotonic()
-        self.complete = True
+        self.lost: float | None = None
         self.given: OrderedDict[str, _Answer] = OrderedDict()
         self.running: dict[str, _Answer] = {}
         self.bytes = 0

@@ -13,6 +13,7 @@ from ..execution import Parked, ParkedThread
 from ..json import JSONText
 from ..model import Channel
 from ..request import Socket
+from .replay import Allowance
 
 
 class Room(Protocol):
@@ -78,12 +79,14 @@ class SyncSocket(Socket):
     :ivar client: the secret that the client's request ids are remembered under; None until it has
         told one, or one was made for it.
     :ivar seen: the rev that it has seen when it came.
+    :ivar allowance: how much may still be replayed to it; None while nothing was.
     :ivar closed: whether its connection is gone. What it had sent still counts.
     :ivar expelled: whether it was thrown out: nothing that it asks is done any more.
     """
 
     __slots__ = (
         "address",
+        "allowance",
         "auth",
         "channels",
         "client",
@@ -114,6 +117,7 @@ class SyncSocket(Socket):
         self.channels: dict[Channel, Membership] = {}
         self.client: str | None = None
         self.seen = 0
+        self.allowance: Allowance | None = None
         self.closed = False
         self.expelled = False
 

@@ -269,9 +269,9 @@ class Sync:
 
     # For those who listen
 
-    def begin_joining(self, channel: Channel, seen: int) -> Joining:
+    def begin_joining(self, channel: Channel, seen: int, limit: int) -> Joining:
         """Put together what was missed after *seen*; what is delivered meanwhile is added."""
-        joining = Joining(channel, self.limits.max_replay_bytes)
+        joining = Joining(channel, limit)
         self._joinings[joining] = None
         try:
             joining.read(self.journal, seen, self.seen())

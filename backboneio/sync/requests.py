@@ -14,15 +14,19 @@ from ..errors import BadRequest, Forbidden, SyncError
 from ..execution import Context, Execution
 from ..journal import Journal
 from ..json import JSONText
+from ..limits import Limits
 from ..model import Channel, Outcome
 from ..request import Request
 from ..turns import Turn
 from .clients import Membership, SyncSocket
 from .protocol import ListenArguments, SyncArguments, answer_text, listening_text
-from .replay import Joining
+from .replay import Allowance, Joining
 
 #: Sends the arguments of an ack, given as the JSON text of a list.
 Ack = Callable[[JSONText], None]
+
+#: How many of the largest replays one client may have at once.
+_REPLAYS = 4
 
 
 class Namespace(Protocol):
@@ -32,6 +36,7 @@ class Namespace(Protocol):
     name: str
     event: str
     context: Context
+    limits: Limits
 
     @property
     def journal(self) -> Journal:
@@ -58,7 +63,7 @@ class Namespace(Protocol):
     def in_order(self, job: Callable[[], object]) -> None:
         """Run *job* after everything that was queued before it."""
 
-    def begin_joining(self, channel: Channel, seen: int) -> Joining:
+    def begin_joining(self, channel: Channel, seen: int, limit: int) -> Joining:
         """Put together what was missed after *seen*; what is delivered meanwhile is added."""
 
     def end_joining(self, joining: Joining) -> None:
@@ -127,7 +132,15 @@ class Listening(Execution):
         since = self._asked.since
         if since is None or since[0] != epoch:
             return None
-        return self._sync.begin_joining(self._asked.channel, since[1])
+        allowance, most = self._socket.allowance, self._sync.limits.max_replay_bytes
+        if allowance is None:
+            allowance = self._socket.allowance = Allowance(_REPLAYS * most)
+        left = min(most, allowance.left())
+        if left <= 0:
+            return None
+        joining = self._sync.begin_joining(self._asked.channel, since[1], left)
+        allowance.take(joining.size)
+        return joining
 
     def _join(self, epoch: str, joining: Joining | None) -> None:
         """Begin to hear, with what was missed up to the last rev sent; on the strand."""

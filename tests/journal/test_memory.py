@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
@@ -147,3 +148,104 @@ def test_a_follower_that_fails_keeps_nobody_from_being_told(
     fill(journal, 1, 2)
     assert told == [1, 2]
     assert caplog.text.count("ZeroDivisionError") == 2
+
+
+# Shares
+
+
+def tell(journal: MemoryJournal, *channels: Any, times: int = 1, text: str = "") -> None:
+    for _ in range(times):
+        journal.append(Draft.of("update", text, channels=channels))
+
+
+def told(journal: MemoryJournal, seen: int, channel: Any) -> list[tuple[int, str]] | None:
+    """What somebody who listens to *channel* and has seen *seen* is told that he missed."""
+    changes = journal.since(seen, journal.stats()["rev"])
+    if changes is None:
+        return None
+    return [(change.rev, change.method) for change in changes if change.told(channel)]
+
+
+def test_a_channel_of_ones_own_pushes_out_nobody_elses_history() -> None:
+    journal = MemoryJournal(Limits(max_changes=100))
+    tell(journal, "room", times=10)
+    journal.append(Draft.of("update", {}))  # everyone
+    tell(journal, "mine", times=1000)
+    assert journal.stats()["changes"] == 100
+    assert told(journal, 8, "room") == [(9, "update"), (10, "update"), (11, "update")]
+    assert told(journal, 0, "elsewhere") == [(11, "update")]
+    mine = told(journal, 11, "mine")
+    assert mine is not None
+    # Those that were lost are stood for by a reset.
+    assert mine[0][1] == "reset"
+    assert [method for _, method in mine[1:]] == ["update"] * (len(mine) - 1)
+    assert [rev for rev, _ in mine] == list(range(mine[0][0], 1012))
+
+
+def test_large_changes_on_a_channel_of_ones_own_push_out_nobody_elses_history() -> None:
+    journal = MemoryJournal(Limits(max_journal_bytes=10_000))
+    tell(journal, "room", times=10, text="x" * 100)
+    tell(journal, "mine", times=50, text="x" * 1000)
+    assert journal.stats()["journal_bytes"] <= 10_000
+    assert told(journal, 0, "room") == [(rev, "update") for rev in range(1, 11)]
+    assert told(journal, 10, "mine")[0][1] == "reset"  # type: ignore[index]
+
+
+def test_what_nobody_was_told_of_takes_no_room() -> None:
+    journal = MemoryJournal(Limits(max_changes=5))
+    tell(journal, "room", times=3)
+    tell(journal, times=100)
+    assert journal.stats() == {"rev": 103, "changes": 3, "journal_bytes": 6}
+    assert revs(journal.since(0, 103)) == [1, 2, 3]
+    assert revs(journal.since(50, 103)) == []
+
+
+def test_any_number_of_channels_is_bounded_too() -> None:
+    journal = MemoryJournal(Limits(max_changes=1000))
+    tell(journal, "room", times=10)
+    for number in range(3000):
+        tell(journal, f"room-{number}", times=3)
+        assert journal.stats()["changes"] <= 1000
+    assert told(journal, 0, "room") is None  # all have the same: the oldest go
+    last = journal.stats()["rev"]
+    assert told(journal, last - 3, "room-2999") == [
+        (last - 2, "update"),
+        (last - 1, "update"),
+        (last, "update"),
+    ]
+
+
+def test_resets_are_forgotten_when_they_are_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("backboneio.journal.memory.time.monotonic", lambda: now[0])
+    journal = MemoryJournal(Limits(max_changes=20, max_change_age=10))
+    tell(journal, "room", times=2)
+    tell(journal, "mine", times=40)
+    assert told(journal, 0, "mine")[0][1] == "reset"  # type: ignore[index]
+    now[0] += 11
+    assert told(journal, 0, "mine") is None
+    assert told(journal, 41, "mine") is None
+    assert told(journal, 42, "mine") == []
+    assert journal.stats()["changes"] == journal.stats()["journal_bytes"] == 0
+
+
+def test_all_that_is_told_makes_the_same_state_as_all_that_happened() -> None:
+    """Whatever is dropped: who follows a channel from any rev ends where it has to, or resets."""
+    dice = random.Random(4)
+    journal = MemoryJournal(Limits(max_changes=30))
+    happened: list[tuple[int, Any]] = []
+    for number in range(2000):
+        channels = dice.choice([None, (), ("a",), ("b",), ("b",), ("b",), ("a", "b"), (None,)])
+        journal.append(Draft.of("update", number, channels=channels))
+        happened.append((number + 1, channels))
+        seen, channel = dice.randrange(number + 2), dice.choice(["a", "b", None])
+        missed = told(journal, seen, channel)
+        if missed is None:
+            continue
+        resets = [rev for rev, method in missed if method == "reset"]
+        since = max(resets, default=seen)
+        assert [rev for rev, method in missed if method == "update" and rev > since] == [
+            rev
+            for rev, told_to in happened
+            if rev > since and (told_to is None or channel in told_to)
+        ]
