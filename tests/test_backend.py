@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import inspect
 import queue
+import re
 import threading
 from typing import Any
 from unittest.mock import Mock
@@ -14,6 +16,7 @@ import pytest
 import werkzeug.exceptions
 
 import backboneio
+from backboneio.journal import MemoryJournal
 from backboneio.testing import SyncClient
 
 from .support import together
@@ -726,3 +729,177 @@ def test_the_turn_is_taken_on_entering_and_given_back(
         together(update)
     together(update)
     del never_entered
+
+
+# Guards and warnings
+
+
+@pytest.mark.parametrize("method", ["create", "update", "patch", "delete", "archive"])
+def test_write_stands_for_every_method_that_changes(
+    messages: backboneio.Backend, method: str
+) -> None:
+    @messages.use("write")
+    def guard(req: Any, res: Any, next: Any) -> None:
+        raise backboneio.Forbidden("read only")
+
+    messages.use("archive", lambda req, res, next: next())
+    with pytest.raises(backboneio.Forbidden, match="read only"):
+        messages.call(method, {"id": 1})
+    assert messages.call("read", {"id": 1}) == {"id": 1}
+
+
+def test_write_itself_is_no_method(app: flask.Flask, messages: backboneio.Backend) -> None:
+    messages.use("write", lambda req, res, next: next())
+    backboneio.listen(app, {"messages": messages})
+    with pytest.raises(backboneio.BadRequest, match="has no method 'write'"):
+        SyncClient(app, "messages").sync("write")
+
+
+@pytest.mark.parametrize(
+    ("methods", "warning"),
+    [
+        (("save",), "is for 'save' and never runs: the methods of Backbone's save.. are create"),
+        (("destroy",), "is for 'destroy' and never runs: .* destroy.. are delete"),
+        (("read", "fetch"), "is for 'fetch' and never runs: .* fetch.. are read"),
+        (("create", "update", "delete"), "is for 'update' and not for 'patch'"),
+        (("create", "update", "patch", "delete"), None),
+        (("write",), None),
+        ((), None),
+    ],
+)
+def test_a_layer_that_is_not_what_it_seems_is_warned_of_when_it_is_served(
+    app: flask.Flask,
+    messages: backboneio.Backend,
+    caplog: pytest.LogCaptureFixture,
+    methods: tuple[str, ...],
+    warning: str | None,
+) -> None:
+    def guard(req: Any, res: Any, next: Any) -> None:
+        next()
+
+    messages.use(*methods, guard)
+    assert caplog.text == ""
+    backboneio.listen(app, {"messages": messages})
+    if warning is None:
+        assert caplog.text == ""
+    else:
+        assert re.search(f"the layer guard {warning}", caplog.text)
+    assert len(caplog.records) == (warning is not None)
+
+
+def test_a_store_for_update_alone_is_as_meant(
+    app: flask.Flask, messages: backboneio.Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages.update(lambda req, res: res.end(req.model))
+    backboneio.listen(app, {"messages": messages})
+    assert caplog.text == ""
+
+
+def test_emit_asks_who_is_to_be_told_unless_a_channel_is_given(
+    app: flask.Flask, messages: backboneio.Backend
+) -> None:
+    @messages.publish
+    def owners(change: backboneio.Change) -> Any:
+        return [change.model["owner"]]
+
+    backboneio.listen(app, {"messages": messages})
+    ada, eve = (SyncClient(app, "messages", name) for name in ("ada", "eve"))
+    messages.emit("created", {"id": 1, "owner": "ada"})
+    messages.emit("created", {"id": 2, "owner": "ada"}, channel="eve")
+    assert [change.model["id"] for change in ada.received] == [1]
+    assert [change.model["id"] for change in eve.received] == [2]
+
+
+def test_a_change_that_no_client_can_hear_is_warned_of_once(
+    app: flask.Flask, messages: backboneio.Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a shell, or in a task queue, that imports the application."""
+    backboneio.listen(app, {"messages": messages})
+    for number in range(3):
+        messages.emit("created", {"id": number})
+    assert len(caplog.records) == 1
+    assert "no client has ever connected to this process" in caplog.text
+
+
+def test_a_change_that_clients_hear_is_not_warned_of(
+    app: flask.Flask, messages: backboneio.Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    backboneio.listen(app, {"messages": messages})
+    SyncClient(app, "messages").disconnect()
+    messages.emit("created", {"id": 1})
+    assert caplog.text == ""
+
+
+def test_call_returns_what_clients_get(messages: backboneio.Backend) -> None:
+    when = datetime.datetime(2030, 1, 2, 3, 4, 5)
+    given = {"id": 1, "at": when, "tags": ("a", "b")}
+    messages.read(lambda req, res: res.end(given))
+    assert messages.call("read") == {"id": 1, "at": "2030-01-02T03:04:05", "tags": ["a", "b"]}
+
+
+def test_limits_that_another_application_has_set_already_are_warned_of(
+    messages: backboneio.Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, most in (("one", 10), ("two", 20)):
+        limits = backboneio.Limits(max_changes=most)
+        backboneio.WSGIApp(flask.Flask(name), {"messages": messages}, limits=limits)
+    assert "is served already: its journal, turns and answers keep the limits" in caplog.text
+
+
+def test_whole_rows_are_said_to_be_whole(app: flask.Flask, messages: backboneio.Backend) -> None:
+    messages.update(lambda req, res: res.end(req.model, whole=True))
+    messages.read(lambda req, res: res.end([], whole=True))
+    messages.create(lambda req, res: res.end(req.model))
+    backboneio.listen(app, {"messages": messages})
+    author, other = SyncClient(app, "messages"), SyncClient(app, "messages")
+    author.update({"id": 1})
+    assert author.meta["whole"] is True
+    assert other.received[-1].meta["whole"] is True
+    author.read()
+    assert author.meta["whole"] is True
+    author.create({"id": 2})
+    assert "whole" not in author.meta
+    assert "whole" not in other.received[-1].meta
+    back = SyncClient(app, "messages", listen=False)
+    back.listen(None, since={"epoch": author.meta["epoch"], "rev": 0})
+    assert [change.meta.get("whole") for change in back.received] == [True, None]
+
+
+def test_a_channel_that_a_client_is_joined_to_unasked_is_warned_of_once(
+    app: flask.Flask, messages: backboneio.Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    backboneio.listen(app, {"messages": messages})
+    client = SyncClient(app, "messages", "room")
+    client.socket.join("room")
+    assert caplog.text == ""
+    client.socket.join("other")
+    client.socket.join("more")
+    assert len(caplog.records) == 1
+    assert "joined to channel 'other', to which it has not listened" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["backend", "application"])
+def test_a_journal_is_given_to_a_backend_or_made_by_the_application(
+    messages: backboneio.Backend, how: str
+) -> None:
+    made: dict[str, MemoryJournal] = {}
+
+    def make(name: str) -> MemoryJournal:
+        made[name] = MemoryJournal()
+        return made[name]
+
+    if how == "backend":
+        made["messages"] = MemoryJournal()
+        messages = backboneio.create_backend(journal=made["messages"])
+        app = backboneio.WSGIApp(lambda environ, start_response: [], {"messages": messages})
+    else:
+        app = backboneio.WSGIApp(
+            lambda environ, start_response: [],
+            {"messages": messages, "more": messages},
+            journal=make,
+        )
+    assert list(made) == ["messages"]
+    client = SyncClient(app, "messages")
+    messages.emit("created", {"id": 1})
+    assert [change.rev for change in made["messages"].since(0, 1) or ()] == [1]
+    assert len(client.received) == 1

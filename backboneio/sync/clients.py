@@ -37,6 +37,9 @@ class Room(Protocol):
     def expel(self, socket: SyncSocket) -> None:
         """Let *socket* hear and do nothing more."""
 
+    def warn_of_joining(self, channel: Channel) -> None:
+        """Say once that a client was let into a channel that it did not ask for."""
+
 
 class Wire(Protocol):
     """How to reach clients. Nothing here blocks, and what is sent to one client keeps its order."""
@@ -135,9 +138,12 @@ class SyncSocket(Socket):
         """Let the client hear *channel*."""
         with self.sync.channels_lock:
             membership = self.channels.get(channel)
+            uninvited = membership is None
             if membership is None:
                 membership = self.channels[channel] = Membership(channel)
             membership.accepted = True
+        if uninvited:
+            self.sync.warn_of_joining(channel)
         self.sync.in_order(partial(self.sync.enter, self, membership))
 
     def leave(self, channel: str | None, err: SyncError | None = None) -> None:

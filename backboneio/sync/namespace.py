@@ -78,6 +78,7 @@ class Sync:
         self.delivered = 0  # the last rev that was sent; written by the strand
         # Whose replays are being put together; single dictionary operations.
         self._joinings: dict[Joining, None] = {}
+        self._has_warned = False
         forks.register(self)
         self.handlers = {"sync": self.sync, "listen": self.listen, "leave": self.leave}
         backend.attach(self, limits, make_journal)
@@ -124,6 +125,17 @@ class Sync:
         """A client was thrown out: it hears nothing more, and nothing that it asks is done."""
         socket.expelled = socket.closed = True
         self.disconnect(socket.address)
+
+    def warn_of_joining(self, channel: Channel) -> None:
+        """Say once that a client was let into a channel that it did not ask for."""
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "backend %r: a client was joined to channel %r, to which it has not listened: its "
+                "page drops what it is told there, unless a collection is bound to that channel",
+                self.name,
+                channel,
+            )
 
     def clients(self) -> list[Socket]:
         """Return the clients that are connected."""

@@ -13,7 +13,7 @@ from backboneio.journal import MemoryJournal
 from backboneio.model import Change
 from backboneio.testing import SyncClient
 
-from ..support import PATIENCE, together
+from ..support import PATIENCE, together, wait_until
 
 
 class SlowJournal(MemoryJournal):
@@ -94,9 +94,10 @@ def test_who_asks_again_and_again_is_told_to_fetch(
     limits = backboneio.Limits(max_replay_bytes=10_000)
     backboneio.listen(app, {"messages": messages}, limits=limits)
     greedy, honest = (SyncClient(app, "messages", listen=False) for _ in range(2))
+    since = {"epoch": honest.listen("room")["epoch"], "rev": 0}
     for number in range(80):
         messages.emit("created", {"id": number, "text": "é" * 20})
-    since = {"epoch": honest.listen("room")["epoch"], "rev": 0}
+    wait_until(lambda: len(honest.received) == 80)
     answers = [greedy.listen("room", since=since) for _ in range(20)]
     resets = ["reset" in answer for answer in answers]
     assert resets == sorted(resets)
