@@ -57,6 +57,12 @@ class _Nowhere:
 
 _NOWHERE = _Nowhere()
 
+#: Bytes that a client of whom nothing waits may always post: a heartbeat, say.
+_SHORT = 1_024
+
+#: Shorter parts of messages are not counted among what waits: each connection may have so much.
+_UNCOUNTED = 65_536
+
 
 class Connection(Task):
     """One client.
@@ -72,6 +78,7 @@ class Connection(Task):
         "_ending",
         "_heard",
         "_heard_before",
+        "_partial",
         "_service",
         "data",
         "inbox",
@@ -102,6 +109,8 @@ class Connection(Task):
         self.parked: Parked | None = None
         #: what was posted; made under the outbox's lock
         self.inbox: Inbox | None = None
+        #: bytes counted of a long message that has come in part; the owner's
+        self._partial = 0
         #: how often something came: the owner's; and when the last ping went: the timer's
         self._heard = 0
         self._heard_before = 0
@@ -261,6 +270,7 @@ class Connection(Task):
 
     def _detach(self, code: int | None, farewell: bool) -> None:
         """Let go of what carries the session, once the owner has ended it."""
+        self._handled(self._partial)
         if self.inbox is not None:
             self._handled(self.inbox.size)
             self.inbox = None
@@ -294,7 +304,8 @@ class Connection(Task):
         if self.inbox is None:
             self.inbox = Inbox()
         size = sum(map(len, packets))
-        if service.posted > service.limits.max_total_inbox:
+        full = service.posted + size > service.limits.max_total_inbox
+        if full and (self.inbox or size > _SHORT):
             return False
         if not self.inbox.put(packets, size, service.limits):
             return False
@@ -303,6 +314,12 @@ class Connection(Task):
 
     def _handled(self, size: int) -> None:
         self._service.posted -= size
+
+    def _count(self, more: int) -> None:
+        service = self._service
+        service.posted += more
+        if more > 0 and service.posted > service.limits.max_total_inbox:
+            self.end(Reason.TRANSPORT_ERROR, CloseCode.TRY_AGAIN_LATER)
 
     # The owner
 
@@ -402,10 +419,12 @@ class Connection(Task):
                 if self._ending is not None or self.parked is not None:
                     return False
             elif not link.readable:
+                self._count_partial(reader.waiting)
                 return False
             else:
                 count = link.receive(worker.receive)
                 if count is None:
+                    self._count_partial(reader.waiting)
                     return False
                 if not count:
                     if link is self.link:
@@ -421,6 +440,13 @@ class Connection(Task):
             left -= 1
             if left <= 0 or time.monotonic() > deadline > 0:
                 return True
+
+    def _count_partial(self, size: int) -> None:
+        """Count what has come of a message whose end has not, if it is long."""
+        if size > _UNCOUNTED or self._partial:
+            more = (size if size > _UNCOUNTED else 0) - self._partial
+            self._partial += more
+            self._service.hub.call(self._count, more)
 
     def _on_frame(self, link: WebSocket, opcode: int, payload: bytes, worker: Worker) -> None:
         if opcode == TEXT:

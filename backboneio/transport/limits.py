@@ -45,7 +45,7 @@ class TransportLimits:
     max_inbox_packets: int = 2_000
     max_inbox_messages: int = 2
 
-    #: Bytes that all clients together may have posted so.
+    #: Bytes that all clients together may have posted so, or sent of messages whose end is missing.
     max_total_inbox: int = 268_435_456
 
     #: Bytes of the names and values that are kept of a handshake's request; more are a 431.

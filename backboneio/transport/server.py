@@ -265,7 +265,8 @@ class Server:
         connections, websockets, polling: clients now; newcomers: those of them that have said
         nothing yet. threads, threads_busy, threads_limit: of the pool. queue_in: clients that wait
         for a thread; queue_out: messages that wait for the writer. backlog: bytes that wait for
-        clients; inbox: bytes that clients have posted and that wait to be handled; longest_backlog
+        clients; inbox: bytes that clients have sent and that wait for their end, or to be handled
+        (parts of messages below 64 KiB do not count); longest_backlog
         and longest_inbox: the most of one client (with what has come of a message). Since the
         start: bytes_in, bytes_out, messages_in, deliveries (packets sent, once per client) and
         drops (clients disconnected because they did not read).
