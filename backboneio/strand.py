@@ -44,6 +44,10 @@ class Strand:
         self._runner = 0  # its ident
         self._waiting: deque[None] = deque()  # one for every thread that waits to take over
 
+    def is_inside(self) -> bool:
+        """Whether this thread is running a job."""
+        return self._runner == threading.get_ident()
+
     def post(self, job: Callable[[], object]) -> None:
         """Queue *job*. Somebody has to call :meth:`run` soon after."""
         self._jobs.append(job)

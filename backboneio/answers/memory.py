@@ -187,9 +187,11 @@ class MemoryAnswers:
         while one.given and (
             len(one.given) > limits.max_client_answers
             or one.bytes > limits.max_client_answer_bytes
-            or (one.connections and one.is_delivered(now - limits.max_answer_age))
+            or (now > one.due and one.is_delivered(now - limits.max_answer_age))
         ):
             self._lose(one, now)
+        if now > one.due:
+            one.due = now + 1.0
         while self._count > limits.max_answers or self._bytes > limits.max_answer_bytes:
             self._lose(self._victim(), now)
 
@@ -238,6 +240,7 @@ class _Client:
     """What is known of one client.
 
     :ivar connections: how many it has.
+    :ivar due: when it is worth while to look whether it must have got its oldest answer.
     :ivar left: when it lost the last one.
     :ivar lost: when something was forgotten that it may still ask for, or None.
     :ivar given: the answers by request id, oldest first; *bytes* are theirs, *weight* what they
@@ -248,6 +251,7 @@ class _Client:
     __slots__ = (
         "bytes",
         "connections",
+        "due",
         "given",
         "left",
         "lost",
@@ -259,6 +263,7 @@ class _Client:
     def __init__(self, name: str) -> None:
         self.name = name
         self.connections = 0
+        self.due = 0.0
         self.left = time.monotonic()
         self.lost: float | None = None
         self.given: OrderedDict[str, _Answer] = OrderedDict()

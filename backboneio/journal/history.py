@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -56,6 +57,7 @@ class History:
         self._weight = 0  # of all of them
         self._greedy: Audience = None  # whose share was the largest, as far as appending shows
         self._resets: dict[Audience, _Kept] = {}  # by what they stand for; few
+        self._due = math.inf  # when the oldest of all is too old
 
     def __len__(self) -> int:
         """The number of changes that are kept, with the resets that stand for others."""
@@ -78,7 +80,15 @@ class History:
         greedy = self._shares.get(self._greedy)
         if greedy is None or share.weight > greedy.weight:
             self._greedy = audience
-        self.trim(now)
+        if len(self._kept) == 1:
+            self._due = min(self._due, now + self._limits.max_change_age)
+        limits = self._limits
+        if (
+            len(self._kept) + len(self._resets) > limits.max_changes
+            or self.bytes > limits.max_journal_bytes
+            or now > self._due
+        ):
+            self.trim(now)
 
     def since(self, rev: int, until: int) -> list[Change]:
         """Return what is kept of the changes after *rev* up to *until*, oldest first."""
@@ -98,14 +108,16 @@ class History:
     def trim(self, now: float) -> None:
         """Drop what is over the limits."""
         limits = self._limits
-        oldest = now - limits.max_change_age
         while self._kept or self._resets:
             if len(self) > limits.max_changes or self.bytes > limits.max_journal_bytes:
                 self._make_room()
-            elif (first := self._first()).time < oldest:
-                self._forget(first)
+            elif now > self._due:
+                self._forget(self._first())
             else:
                 return
+            self._due = math.inf
+            if self._kept or self._resets:
+                self._due = self._first().time + limits.max_change_age
 
     def _make_room(self) -> None:
         greedy = self._shares.get(self._greedy)

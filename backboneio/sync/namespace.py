@@ -117,7 +117,7 @@ class Sync:
         if socket is not None:
             # Its channels stay: what it has sent still counts, and no refusal is to be remembered.
             socket.closed = True
-            self.in_order(partial(self.audiences.forget, socket))
+            self.in_order(partial(self._forget, socket))
             if socket.client is not None:
                 self.backend.answers.left(socket.client)
 
@@ -273,11 +273,17 @@ class Sync:
 
     def enter(self, socket: SyncSocket, membership: Membership) -> bool:
         """Let *socket* hear a channel, unless it left or went away meanwhile."""
+        assert self._strand.is_inside()
         return self.audiences.enter(socket, membership)
 
     def exit(self, socket: SyncSocket, membership: Membership) -> None:
         """Let *socket* hear nothing more of a channel."""
+        assert self._strand.is_inside()
         self.audiences.exit(socket, membership)
+
+    def _forget(self, socket: SyncSocket) -> None:
+        assert self._strand.is_inside()
+        self.audiences.forget(socket)
 
     # For those who listen
 

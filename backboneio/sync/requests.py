@@ -37,6 +37,7 @@ class Namespace(Protocol):
     event: str
     context: Context
     limits: Limits
+    delivered: int
 
     @property
     def journal(self) -> Journal:
@@ -240,7 +241,7 @@ class Asked(Execution):
         # The label of what the store is about to be read for: what was delivered here before, or
         # what the client has seen, when that is more.
         try:
-            self._rev = max(self.sync.seen(), self.socket.seen)
+            self._rev = max(self.sync.delivered or self.sync.seen(), self.socket.seen)
             self._admit()
         except SyncError as err:
             self.settle(Outcome(error=err))
@@ -262,7 +263,7 @@ class Asked(Execution):
             if not accepted:
                 raise Forbidden("channel: listen to one first")
             req.channel = accepted[-1]
-        else:
+        elif not self.socket.may_write(sent.channel):
             self._check_channel()
 
     def _check_channel(self) -> None:
