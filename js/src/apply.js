@@ -25,7 +25,10 @@ export function install() {
 // that handlers see what is being changed as it was: those of a delete find the model.
 export function receive(subscription, change, origin) {
   var first = subscription.oldest(), method = change.method;
-  subscription.history.record(change, first ? rowKey(first.object, change.model) : null, !!first);
+  subscription.history.record(
+    change, first ? rowKey(first.object, change.model) : null, !!first,
+    subscription.state === 'ready'
+  );
 
   react(function() {
     subscription.each(function(object) {

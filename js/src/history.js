@@ -2,6 +2,9 @@
 //
 // `epoch` names the server's journal, `rev` is the newest change seen in any way, `heard`
 // the newest one that came as an event or lies before our listening: each is heard once.
+// `upto` is the newest one before which none was missed: from there on a listen resumes. An
+// answer to a request of ours may come when we do not listen, and is newer than what we miss;
+// `own` has the revs of such changes, which are not news when they come again among that.
 //
 // ### No old over new
 //
@@ -29,7 +32,8 @@ export function History() {
 extend(History.prototype, {
   forget: function() {
     this.epoch = null;
-    this.rev = this.heard = 0;
+    this.rev = this.heard = this.upto = 0;
+    this.own = new Set();
     this.log = new Map();
   },
 
@@ -38,14 +42,23 @@ extend(History.prototype, {
     if (rev == null) return true;
     if (rev <= this.heard) return false;
     this.heard = rev;
-    return true;
+    return !this.own.delete(rev);
+  },
+
+  // We listen, and have heard all up to a rev.
+  resume: function(rev) {
+    this.rev = this.heard = this.upto = rev;
+    this.own.clear();
   },
 
   // Takes note of a change; with `keep`, which is for while requests are under way, its
-  // content too. `key` is null for a model without an id.
-  record: function(change, key, keep) {
+  // content too. `key` is null for a model without an id. `listening` tells whether all
+  // that is older was heard.
+  record: function(change, key, keep, listening) {
     if (change.rev == null) return;
     if (change.rev > this.rev) this.rev = change.rev;
+    if (listening) this.upto = this.rev;
+    else this.own.add(change.rev);
     if (!keep) return;
     var method = change.method, log = this.log, old;
     if (method === 'reset') {
@@ -54,6 +67,7 @@ extend(History.prototype, {
     } else if (method === 'create' || method === 'update' || method === 'delete') {
       key = key || 'rev' + change.rev;
       old = log.get(key);
+      if (old && old.rev > change.rev) return;
       if (old && old.method !== 'delete' && method !== 'delete') {
         change = {
           method: old.method, model: merged(old.model, change), rev: change.rev,

@@ -80,7 +80,7 @@ extend(Subscription.prototype, {
     var subscription = this, turn = this.turn = {}, history = this.history;
     var backend = this.backend, client = backend.connection.client;
     var request = {channel: this.channel, client: client, unanswered: backend.unanswered()};
-    if (history.epoch !== null) request.since = {epoch: history.epoch, rev: history.rev};
+    if (history.epoch !== null) request.since = {epoch: history.epoch, rev: history.upto};
     this.state = 'listening';
     this.buffer = [];
     backend.socket.emit('listen', request, function(answer) {
@@ -94,7 +94,7 @@ extend(Subscription.prototype, {
 
   listened: function(answer) {
     var subscription = this, history = this.history, buffer = this.buffer;
-    var again = history.epoch !== null, known = history.rev;
+    var again = history.epoch !== null;
     this.event = answer.event || 'backend';
     this.state = 'ready';
     this.buffer = [];
@@ -103,14 +103,14 @@ extend(Subscription.prototype, {
     this.doubt(answer.unknown);
 
     if (again && answer.reset) {
-      history.rev = history.heard = answer.rev || 0;
+      history.resume(answer.rev || 0);
       receive(this, {method: 'reset', model: null, rev: history.rev, retryAfter: answer.retryAfter});
     } else {
-      history.heard = known;
+      history.heard = history.upto;
       (answer.missed || []).forEach(function(change) {
         subscription.arrived(change[0], change[1], change[2] || {});
       });
-      history.rev = history.heard = Math.max(history.rev, answer.rev || 0);
+      history.resume(Math.max(history.rev, answer.rev || 0));
     }
     buffer.forEach(function(change) { subscription.arrived.apply(subscription, change); });
 

@@ -121,3 +121,17 @@ test('another epoch begins with nothing', () => {
   history.forget();
   assert.deepEqual([history.epoch, history.rev, history.heard, history.log.size], [null, 0, 0, 0]);
 });
+
+test('an answer that comes when we do not listen is not what a listen resumes from', () => {
+  history.resume(3);
+  history.record({method: 'update', model: {id: 1}, rev: 5}, ':1', false, true);
+  history.record({method: 'update', model: {id: 2, own: true}, rev: 9}, ':2', true, false);
+  assert.deepEqual([history.rev, history.upto], [9, 5]);
+  // What was missed comes, and our own change among it is no news.
+  history.heard = history.upto;
+  assert.deepEqual([6, 7, 9, 9, 10].map(rev => history.hears(rev)), [true, true, false, false, true]);
+  history.record({method: 'update', model: {id: 2, own: false}, rev: 7}, ':2', true, true);
+  assert.equal(history.log.get(':2').rev, 9, 'older news do not replace newer ones');
+  history.resume(10);
+  assert.deepEqual([history.rev, history.heard, history.upto, history.own.size], [10, 10, 10, 0]);
+});

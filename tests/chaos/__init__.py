@@ -13,5 +13,6 @@ makes a failure likely to come again, not certain.
 
     python -m tests.chaos --seed 7            # one run
     python -m tests.chaos --minutes 5         # runs with random seeds
+    python -m tests.chaos --journal awkward   # a journal that delivers late, among others' changes
     python -m tests.chaos.checker DIRECTORY   # check a recorded history again
 """

@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="random seeds, for so long")
     parser.add_argument("--server", choices=("werkzeug", "gthread"), action="append")
     parser.add_argument("--transport", choices=("hub", "threads"), action="append")
+    parser.add_argument("--journal", choices=("memory", "awkward"), default=Settings.journal)
     parser.add_argument("--requests", type=int, default=Settings.requests, help="of each client")
     parser.add_argument("--faults", type=float, default=Settings.faults_per_second, metavar="RATE")
     parser.add_argument("--keep", help="leave the history in this directory; for one run")
@@ -38,6 +39,7 @@ def main() -> int:
             seeds.pop(0) if seeds else secrets.token_hex(4),
             server=servers[count % len(servers)],
             transport=transports[count // len(servers) % len(transports)],
+            journal=args.journal,
             requests=args.requests,
             faults_per_second=args.faults,
             library=args.library,

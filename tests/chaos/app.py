@@ -20,6 +20,7 @@ import flask
 import backboneio
 from backboneio.request import CRUD
 
+from ..journal.awkward import AwkwardJournal
 from .history import History
 
 #: Ids of models that every channel shows. All others belong to the channel they were made in.
@@ -267,7 +268,9 @@ def create() -> flask.Flask:
     )
 
     app = flask.Flask(__name__)
-    backend = backboneio.create_backend()
+    limits = backboneio.Limits(**config["limits"])
+    journal = AwkwardJournal(limits) if config["journal"] == "awkward" else None
+    backend = backboneio.create_backend(journal=journal)
     store = Store(history, seed)
 
     @backend.use(*CRUD)
@@ -308,10 +311,13 @@ def create() -> flask.Flask:
     app.wsgi_app = wrapped = backboneio.WSGIApp(  # type: ignore[method-assign]
         app,
         {"items": backend},
-        limits=backboneio.Limits(**config["limits"]),
+        limits=limits,
         **options,
     )
     token = "fence-1"
+    fenced = threading.Event()
+    assert backend.journal is not None
+    backend.journal.follow(lambda change, _: token in change.text and fenced.set())
     for channel in CHANNELS:
         for model_id in HOT[channel][::2]:
             if not shared(model_id):
@@ -332,6 +338,7 @@ def create() -> flask.Flask:
     def fence() -> str:
         """Make the last change. Who has seen it has seen everything before it."""
         writers.put(None, "put", FENCE, token)
+        assert fenced.wait(30)
         for channel in CHANNELS:
             rows = {str(row["id"]): row for row in store.rows(channel)}
             rev = wrapped.stats()["backends"]["items"]["rev"]

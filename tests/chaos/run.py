@@ -35,6 +35,8 @@ class Settings:
     server: str = "werkzeug"
     #: What WSGIApp is given: "hub" or "threads".
     transport: str = "hub"
+    #: "memory", or "awkward": late, from another thread, in batches, with others' changes between.
+    journal: str = "memory"
     python_clients: int = 16
     node_clients: int = 4
     #: Requests that each client makes.
@@ -152,6 +154,7 @@ class Run:
             "seed": settings.seed,
             "history": self.history("server"),
             "limits": settings.limits(),
+            "journal": settings.journal,
             "options": options,
         }
         with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:

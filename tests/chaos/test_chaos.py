@@ -10,12 +10,13 @@ from .run import Settings, run
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("seed", "transport", "server"),
+    ("seed", "transport", "server", "journal"),
     [
-        ("1", "hub", "gthread"),
-        ("2", "threads", "werkzeug"),
-        ("3", "hub", "werkzeug"),
+        ("1", "hub", "gthread", "memory"),
+        ("2", "threads", "werkzeug", "memory"),
+        ("3", "hub", "werkzeug", "memory"),
+        ("4", "hub", "werkzeug", "awkward"),
     ],
 )
-def test_guarantees_hold(seed: str, transport: str, server: str) -> None:
-    run(Settings(seed, transport=transport, server=server, requests=80))
+def test_guarantees_hold(seed: str, transport: str, server: str, journal: str) -> None:
+    run(Settings(seed, transport=transport, server=server, journal=journal, requests=80))
