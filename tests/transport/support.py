@@ -176,11 +176,12 @@ class Http:
     def post(self, body: str | bytes) -> tuple[int, str]:
         return self.request("POST", self.query, body)
 
-    def start_get(self) -> socket.socket:
-        """Send a poll, and leave it open."""
+    def start_get(self, headers: str = "") -> socket.socket:
+        """Send a poll, and leave it open. `headers` are whole lines."""
         sock = socket.create_connection(_address(self._netloc), PATIENCE)
         sock.sendall(
-            f"GET {self._path}?{self.query} HTTP/1.1\r\nHost: {self._netloc}\r\n\r\n".encode()
+            f"GET {self._path}?{self.query} HTTP/1.1\r\nHost: {self._netloc}\r\n"
+            f"{headers}\r\n".encode()
         )
         return sock
 
