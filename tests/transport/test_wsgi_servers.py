@@ -52,6 +52,8 @@ def start(tmp_path: pathlib.Path) -> Iterator[Callable[..., ServerProcess]]:
             placed = [re.sub(r"{\w+}", lambda found: places[found[0]], part) for part in command]
             server = kind(*placed, EIO_OPTIONS=json.dumps(options))
             stack.callback(server.stop)
+            if kind is WSGIProcess:  # a router may listen before its application does
+                wait_until(lambda: serves(server.url))
             return server
 
         yield run
@@ -267,10 +269,10 @@ def told_or_cut(
 
 
 def serves(url: str) -> bool:
-    """Whether a page is answered at once; a reload may end a connection between two processes."""
+    """Whether a page is answered; a reload may end a connection between two processes."""
     try:
         return bool(about(url))
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
 
 

@@ -1,0 +1,93 @@
+"""docs/deployment.md: every command in it serves pages and clients."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+
+from .support import PATIENCE, ROOT, ServerProcess, wait_until
+from .transport.servers import WSGIProcess, free_port
+
+TEXT = (ROOT / "docs" / "deployment.md").read_text()
+COMMANDS = [
+    command
+    for command in re.findall(r"^```\n([\w-]+ .*)\n```$", TEXT, re.MULTILINE)
+    if "127.0.0.1:8000" in command
+]
+
+
+@pytest.fixture
+def run(closing: Any, tmp_path: pathlib.Path) -> Callable[[str], ServerProcess]:
+    """Start what the documentation says, on a free port and with the application of the tests."""
+
+    def run(command: str) -> ServerProcess:
+        manage = tmp_path / "manage.py"
+        manage.write_text(
+            "import os, sys\n"
+            "from django.core.management import execute_from_command_line\n"
+            'os.environ["DJANGO_SETTINGS_MODULE"] = "settings"\n'
+            "execute_from_command_line(sys.argv)\n"
+        )
+        (tmp_path / "settings.py").write_text(
+            'DEBUG = True\nROOT_URLCONF = "settings"\nurlpatterns = []\n'
+            'WSGI_APPLICATION = "tests.apps.app"\n'
+        )
+        here = command.replace("8000", str(free_port())).replace("myapp:", "tests.apps:")
+        program, *arguments = shlex.split(here)
+        if program == "python":
+            program, *arguments = [a for a in arguments if a != "-m"]
+        if program in ("gunicorn", "waitress-serve", "uwsgi", "cheroot"):
+            program = str(pathlib.Path(sys.executable).with_name(program))
+        elif program == "manage.py":
+            program, arguments = str(manage), [*arguments, "--noreload"]
+        server = WSGIProcess(program, *arguments, cwd=tmp_path)
+        closing.callback(server.stop)
+        # uWSGI's router has a second, private port.
+        server.url = re.sub(r"\d+$", re.search(r"127.0.0.1:(\d+)", here)[1], server.url)  # type: ignore[index]
+        return server
+
+    return run
+
+
+def test_the_commands_are_found() -> None:
+    programs = [command.split()[0] for command in COMMANDS]
+    assert programs == [
+        "gunicorn",
+        "uwsgi",
+        "uwsgi",
+        "waitress-serve",
+        "cheroot",
+        "python",
+        "python",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command(run: Any, connect: Any, command: str) -> None:
+    server = run(command)
+
+    def serves() -> bool:
+        try:
+            return requests.get(server.url, timeout=PATIENCE).text == "the page"
+        except requests.ConnectionError:
+            return False
+
+    wait_until(serves)
+    author = connect(server.url)
+    listener = connect(server.url)
+    poller = connect(server.url, transports=["polling"])
+    for client in (author, listener, poller):
+        client.listen("room")
+    author.sync("create", {"text": "hi"})
+    for client in (listener, poller):
+        assert client.synced() == ["create", {"id": 1, "text": "hi"}]
+    assert requests.get(server.url, timeout=PATIENCE).text == "the page"
+    assert "Traceback" not in server.stop()
