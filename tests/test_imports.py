@@ -48,6 +48,7 @@ TRANSPORT = [
     ["websocket", "poll"],
     ["session"],
     ["service"],
+    ["heartbeat"],
     ["connection", "waiting"],
     ["endpoint"],
     ["server"],

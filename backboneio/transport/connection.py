@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,16 +18,16 @@ from .frames import (
     parse_close,
     server_frame,
 )
+from .heartbeat import Heartbeat
 from .inbox import Inbox
-from .outbox import Sink
+from .outbox import NOWHERE
 from .parking import Parked
 from .payload import decode_packet
 from .poll import NOOP, ParkedPoll, Poll, PollQueue
-from .pool import Task, Worker
+from .pool import Worker
 from .service import Service
 from .session import CLOSE as CLOSE_PACKET
-from .session import PING as PING_PACKET
-from .session import Event, Move, Packet, ProtocolError, Reason, Session, State
+from .session import Event, Move, Packet, ProtocolError, Reason, Session, State, frame_of
 from .websocket import WebSocket
 
 
@@ -36,26 +35,9 @@ class BadMessage(Exception):
     """Raised by a message handler to close the connection of a client that breaks the protocol."""
 
 
-def frame_of(packet: Packet) -> bytes:
-    """The form in which an Engine.IO packet leaves: a WebSocket frame."""
-    if isinstance(packet, str):
-        return server_frame(TEXT, packet.encode("utf-8"))
-    return server_frame(BINARY, packet)
-
-
-_PING = frame_of(PING_PACKET)
 _GOODBYE = frame_of(CLOSE_PACKET)
 _MESSAGE, _PONG, _CLOSE = Event.MESSAGE, Event.PONG, Event.CLOSE
 
-
-class _Nowhere:
-    """Where frames for a client go that is on its way out."""
-
-    def deliver(self, frames: list[bytes]) -> None:
-        pass
-
-
-_NOWHERE = _Nowhere()
 
 #: Bytes that a client of whom nothing waits may always post: a heartbeat, say.
 _SHORT = 1_024
@@ -64,7 +46,7 @@ _SHORT = 1_024
 _UNCOUNTED = 65_536
 
 
-class Connection(Task):
+class Connection(Heartbeat):
     """One client.
 
     Three parties use it. Its owner (whoever holds Task.owner: a pool thread in a slice, or the WSGI
@@ -76,31 +58,22 @@ class Connection(Task):
 
     __slots__ = (
         "_ending",
-        "_heard",
-        "_heard_before",
         "_partial",
-        "_service",
         "data",
         "inbox",
         "link",
         "parked",
-        "pieces",
         "probe",
         "queue",
-        "session",
-        "sink",
     )
 
     def __init__(self, service: Service[Connection], sid: str) -> None:
-        super().__init__()
-        self._service = service
-        self.session = Session(sid)
+        super().__init__(service, Session(sid))
         #: what the application keeps for this client
         self.data: dict[str, Any] | None = None
         # The sender's. `queue` is what polls are answered from; None once WebSocket carries all.
         self.queue: PollQueue | None = PollQueue(service.hub, self._overflow)
-        self.sink: Sink = self.queue
-        self.pieces: list[bytes] | None = None
+        self.sink = self.queue
         # The owner's: the WebSocket that is read from, and one that may become it (which is put
         # there under the outbox's lock).
         self.link: WebSocket | None = None
@@ -111,9 +84,6 @@ class Connection(Task):
         self.inbox: Inbox | None = None
         #: bytes counted of a long message that has come in part; the owner's
         self._partial = 0
-        #: how often something came: the owner's; and when the last ping went: the timer's
-        self._heard = 0
-        self._heard_before = 0
         #: why and how to end: (reason, code, farewell)
         self._ending: tuple[str, int | None, bool] | None = None
 
@@ -133,12 +103,6 @@ class Connection(Task):
     def ending(self) -> bool:
         """Whether end() was called, or all is over."""
         return self._ending is not None or self.closing
-
-    @property
-    def closing(self) -> bool:
-        """Whether the disconnect handler runs, or has run."""
-        state = self.session.state
-        return state is State.CLOSING or state is State.CLOSED
 
     @property
     def closed(self) -> bool:
@@ -188,34 +152,7 @@ class Connection(Task):
 
     # The timer thread
 
-    def begin(self) -> None:
-        """Begin the heartbeat and the time to greet."""
-        service = self._service
-        service.hub.later(service.ping_interval, self._ping)
-        if service.limits.handshake_timeout is not None:
-            service.hub.later(service.limits.handshake_timeout, self._check_greeting)
-
-    def _ping(self) -> None:
-        if self.closing:
-            return
-        service = self._service
-        number = self.session.ping()
-        self._heard_before = self._heard
-        service.hub.later(service.ping_timeout, partial(self._check_pong, number))
-        service.hub.send((self,), _PING)
-
-    def _check_pong(self, number: int) -> None:
-        if self.closing or not self.session.awaits_pong(number):
-            return
-        service = self._service
-        if self._heard != self._heard_before or self._occupied():
-            self._heard_before = self._heard
-            service.hub.later(service.ping_timeout, partial(self._check_pong, number))
-        else:
-            self.end(Reason.PING_TIMEOUT, CloseCode.GOING_AWAY)
-
     def _occupied(self) -> bool:
-        """Whether we are the ones who are late: in a handler, or with input still unread."""
         if self.parked is not None:
             return True
         if not self.owner.acquire(False):
@@ -230,15 +167,11 @@ class Connection(Task):
             self.look()
         return False
 
-    def _check_greeting(self) -> None:
-        if not self.session.greeted and not self.closing:
-            self.end(Reason.TRANSPORT_ERROR, CloseCode.POLICY_VIOLATION)
-
     # The thread that sends
 
     def _mute(self, ending: tuple[str, int | None, bool]) -> None:
         self._note(*ending)
-        self.sink = _NOWHERE
+        self.sink = NOWHERE
         self.look()
 
     def _overflow(self) -> None:
@@ -246,6 +179,7 @@ class Connection(Task):
 
     def carry(self, link: WebSocket, head: bytes | None = None) -> None:
         """Send by WebSocket from now on; `head` answers a handshake that has not been answered."""
+        assert self._service.hub.sending
         queue, self.queue = self.queue, None
         assert queue is not None
         frames = queue.close()
@@ -270,6 +204,7 @@ class Connection(Task):
 
     def _detach(self, code: int | None, farewell: bool) -> None:
         """Let go of what carries the session, once the owner has ended it."""
+        assert self._service.hub.sending
         self._handled(self._partial)
         if self.inbox is not None:
             self._handled(self.inbox.size)
@@ -284,11 +219,12 @@ class Connection(Task):
         if queue is not None:
             queue.hurry() if not farewell else queue.release([_GOODBYE])
             queue.close()
-        self.sink = _NOWHERE
+        self.sink = NOWHERE
         self.link = self.probe = self.queue = None
 
     def due(self) -> list[bytes]:
         """Take what a poll is to be answered with at once; empty: it may wait. Raises Overlap."""
+        assert self._service.hub.sending
         return [NOOP] if self.queue is None else self.queue.due()
 
     def forget_poll(self, poll: Poll) -> None:
@@ -298,6 +234,7 @@ class Connection(Task):
 
     def accept(self, packets: list[bytes]) -> bool:
         """Queue packets that were posted; False: too many wait already."""
+        assert self._service.hub.sending
         service = self._service
         if self.ending:
             return True  # and nobody will look at them
@@ -385,18 +322,19 @@ class Connection(Task):
         if parked is None or parked.function is None:
             return False
         self.parked = None
-        self._run(parked.function)
+        try:
+            parked.function()
+        except BaseException as err:
+            self._failed(err)
         return self.parked is None
 
-    def _run(self, function: Callable[..., object], *args: Any) -> None:
-        """Run what the application does with a message."""
-        try:
-            function(*args)
-        except BadMessage as err:
-            self._service.logger.info("%s: %s", self.sid, err)
+    def _failed(self, error: BaseException) -> None:
+        """What the application does with a message failed; a SystemExit ends no thread either."""
+        if isinstance(error, BadMessage):
+            self._service.logger.info("%s: %s", self.sid, error)
             self.end(Reason.TRANSPORT_ERROR, CloseCode.POLICY_VIOLATION)
-        except BaseException:  # a SystemExit must not end the thread
-            self._service.logger.exception("message handler error")
+        else:
+            self._service.logger.error("message handler error", exc_info=error)
 
     def _read(self, link: WebSocket, worker: Worker) -> bool:
         """Read frames until there are no more, or the slice is over.
@@ -433,7 +371,7 @@ class Connection(Task):
                         self._drop_probe(link, None)
                     return False
                 worker.bytes_in += count
-                self._heard += 1
+                self.heard += 1
                 if not deadline:
                     deadline = time.monotonic() + limits.slice_seconds
                     continue
@@ -480,9 +418,12 @@ class Connection(Task):
             worker.messages_in += 1
             handler = self._service.handlers.get("message")
             if handler is not None:
-                self._run(handler, session.sid, data)
+                try:
+                    handler(session.sid, data)
+                except BaseException as err:
+                    self._failed(err)
         elif event is _PONG:
-            self._service.hub.later(self._service.ping_interval, self._ping)
+            self.answered()
         elif event is _CLOSE:
             self.end(Reason.CLIENT_DISCONNECT, CloseCode.NORMAL_CLOSURE)
 
@@ -496,7 +437,7 @@ class Connection(Task):
         before = inbox.handled
         try:
             while inbox and left > 0 and time.monotonic() <= deadline:
-                self._heard += 1
+                self.heard += 1
                 self._on_packet(decode_packet(inbox.take()), worker)
                 if self._ending is not None or self.parked is not None:
                     return False

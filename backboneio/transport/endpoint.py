@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import handover, handshake, payload
-from .connection import Connection, frame_of
+from .connection import Connection
 from .http import CORS, Environs, Headers, Refused, bad_request, cookie_header, read_query
 from .newcomers import NoRoom
 from .poll import NOOP, Overlap, ParkedPoll, WaitingPoll
 from .service import Service
-from .session import Reason
+from .session import Reason, frame_of
 from .waiting import WaitingRoom
 from .websocket import WebSocket
 

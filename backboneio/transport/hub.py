@@ -144,7 +144,12 @@ class Hub:
             if worker is None or not worker.fresh:
                 self._outbox.wake_writer()
 
-    # What belongs to the thread that sends: for links
+    # What belongs to the thread that sends: for links and connections
+
+    @property
+    def sending(self) -> bool:
+        """Whether somebody sends, as whoever calls such functions has to; for assertions."""
+        return self._outbox.sending
 
     def watch(self, link: Watched) -> None:
         """Report what happens to a link."""

@@ -28,6 +28,16 @@ class Sink(Protocol):
         """Take frames, in order; the list is the sink's from now on."""
 
 
+class Nowhere:
+    """Where frames go that nobody is to get."""
+
+    def deliver(self, frames: list[bytes]) -> None:
+        """Drop them."""
+
+
+NOWHERE = Nowhere()
+
+
 class Drain(Protocol):
     """What could not write everything."""
 
@@ -112,6 +122,11 @@ class Outbox:
         """Start the writer thread."""
         self._running = True
         threading.Thread(target=self._main, name="backboneio-writer", daemon=True).start()
+
+    @property
+    def sending(self) -> bool:
+        """Whether somebody holds the lock."""
+        return self.lock.locked()
 
     def put(self, receivers: Iterable[Receiver], frame: bytes) -> None:
         """Add one frame for many receivers."""

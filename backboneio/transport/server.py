@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .. import forks
-from .connection import Connection, frame_of
+from .connection import Connection
 from .endpoint import Endpoint, Options
 from .frames import TEXT, CloseCode, server_frame
 from .http import CORS, Headers, Origins
@@ -25,7 +25,7 @@ from .hub import Hub, why_not
 from .limits import LIMIT_OPTIONS, TransportLimits, refuse_unknown
 from .parking import Parked
 from .service import Service
-from .session import Reason, State
+from .session import Reason, State, frame_of
 
 Environ = dict[str, Any]
 #: Seconds at shutdown for clients to close their side.

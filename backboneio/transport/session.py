@@ -25,6 +25,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
+from .frames import BINARY, TEXT, server_frame
+
 Packet = str | bytes
 
 
@@ -83,6 +85,13 @@ _MESSAGE, _PONG, _CLOSE, _NOTHING = Event.MESSAGE, Event.PONG, Event.CLOSE, Even
 
 PING = "2"
 CLOSE = "1"
+
+
+def frame_of(packet: Packet) -> bytes:
+    """The form in which a packet leaves, also for those who poll: a WebSocket frame."""
+    if isinstance(packet, str):
+        return server_frame(TEXT, packet.encode("utf-8"))
+    return server_frame(BINARY, packet)
 
 
 class Reason:
