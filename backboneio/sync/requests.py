@@ -127,7 +127,7 @@ class Listening(Execution):
         else:
             if joining is not None:
                 sync.end_joining(joining)
-            self._refuse_who_left()
+            sync.refuse(self._ack, _left_meanwhile())
 
     def _joining(self, epoch: str) -> Joining | None:
         since = self._asked.since
@@ -151,7 +151,8 @@ class Listening(Execution):
             sync.end_joining(joining)
             missed = joining.finish()
         if not sync.enter(self._socket, self._membership):
-            self._refuse_who_left()
+            # At once: the answer to a later listen may be next on the strand.
+            self._ack(sync.refusal(_left_meanwhile()))
             return
         rev = sync.seen()
         if missed is not None and asked.since is not None:
@@ -169,9 +170,9 @@ class Listening(Execution):
             accepted["unknown"] = self._unknown
         self._ack(listening_text(accepted, missed))
 
-    def _refuse_who_left(self) -> None:
-        err = Forbidden("channel: it was left while the answer was on its way")
-        self._sync.refuse(self._ack, err)
+
+def _left_meanwhile() -> Forbidden:
+    return Forbidden("channel: it was left while the answer was on its way")
 
 
 class Asked(Execution):

@@ -315,7 +315,8 @@ class Client:
                 channel = self.channels.get(name)
                 if channel is not None and channel.joined:
                     self._apply(channel, method, model, meta["rev"])
-                    channel.seen = max(channel.seen, meta["rev"])
+                    if not channel.asked:  # else it has left in between, and missed something
+                        channel.seen = max(channel.seen, meta["rev"])
             self.changed.notify_all()
 
     def _taken_out(self, socket: _Socket, name: str | None, *reason: Any) -> None:
@@ -376,7 +377,7 @@ class Client:
             assert rev is not None
             self._log("ok", token=token, conn=self._conn, rev=rev, model=result)
             self._apply(channel, request.method, result, rev)
-            if channel.joined:  # else there are older changes to come, or missed
+            if channel.joined and not channel.asked:  # else there are older changes to come, or missed
                 channel.seen = max(channel.seen, rev)
         if not request.library:
             error = None if err is None else err["error"]["name"]
