@@ -377,7 +377,7 @@ class Client:
             assert rev is not None
             self._log("ok", token=token, conn=self._conn, rev=rev, model=result)
             self._apply(channel, request.method, result, rev)
-            if channel.joined and not channel.asked:  # else there are older changes to come, or missed
+            if channel.joined and not channel.asked:  # else older ones may be missing
                 channel.seen = max(channel.seen, rev)
         if not request.library:
             error = None if err is None else err["error"]["name"]
