@@ -1,5 +1,7 @@
 """Backbone.js collections kept in sync, live, by a plain threaded WSGI application."""
 
+from typing import TYPE_CHECKING, Any
+
 from . import middleware, testing
 from .backend import Backend, create_backend
 from .errors import (
@@ -20,6 +22,9 @@ from .request import Request, Response, Socket
 from .users import disconnect_user
 from .wsgi import WSGIApp, listen, setup_sync
 
+if TYPE_CHECKING:
+    from .sql import SQLJournal
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -33,6 +38,7 @@ __all__ = [
     "NotFound",
     "Request",
     "Response",
+    "SQLJournal",
     "Socket",
     "SyncError",
     "Timeout",
@@ -47,3 +53,18 @@ __all__ = [
     "setup_sync",
     "testing",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs an optional library when somebody asks for it."""
+    if name != "SQLJournal":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from .sql import SQLJournal
+    except ModuleNotFoundError as err:
+        if err.name != "sqlalchemy":
+            raise
+        raise ModuleNotFoundError(
+            "SQLJournal needs SQLAlchemy: pip install 'backboneio[sqlalchemy]'"
+        ) from err
+    return SQLJournal

@@ -29,7 +29,7 @@ HOUSE = [
     ["middleware", "django", "flask"],
     ["stack"],
     ["execution"],
-    ["backend"],
+    ["backend", "sql"],
     ["sync"],
     ["transport"],
     ["socketio"],

@@ -1,0 +1,135 @@
+"""SQLAnswers: what was answered, known to every process and after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import exc
+
+from ..answers import Claim, MemoryAnswers, Ready
+from ..errors import Conflict, SyncError
+from ..execution import Execution
+from ..json import JSONText
+from ..limits import Limits
+from .database import Database
+
+
+class SQLAnswers:
+    """The answers of one backend: in the memory of this process, and behind that in the database.
+
+    What a recorded change answers is written in its transaction (``recorder``): so a request is
+    carried out if and only if its answer is there. Refusals, and what layers of the application's
+    have answered, stay in memory.
+
+    It holds no lock; MemoryAnswers has one of its own.
+
+    :param database: returns the database.
+    :param epoch: returns the journal's.
+    :param sequence: gives revs to what was committed.
+    :param is_live: tells whether the changes of the backend's store are recorded.
+    :param away: makes the error for a request that comes while the database is away.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        database: Callable[[], Database],
+        epoch: Callable[[], str],
+        sequence: Callable[[], None],
+        away: Callable[[exc.SQLAlchemyError], SyncError],
+        is_live: Callable[[], bool],
+        limits: Limits | None = None,
+    ) -> None:
+        self._name = name
+        self._database = database
+        self._epoch = epoch
+        self._sequence = sequence
+        self._away = away
+        self._is_live = is_live
+        self._memory = MemoryAnswers(limits)
+        # Requests that run here, by client and id: the digest of their content. Single operations.
+        self._running: dict[tuple[str, str], bytes] = {}
+
+    def claim(self, client: str, request_id: str, content: bytes) -> JSONText | Claim:
+        """Return the answer of a request, or what to do where there is none."""
+        known = self._memory.claim(client, request_id, content)
+        if known is not Claim.NEW:
+            return known
+        try:
+            found = self.find(client, request_id, content)
+        except BaseException:
+            self._memory.drop(client, request_id)
+            raise
+        if found is None:
+            self._running[client, request_id] = content
+            return Claim.NEW
+        self._memory.give(client, request_id, found)
+        return found
+
+    def find(self, client: str, request_id: str, content: bytes) -> JSONText | None:
+        """Return the answer that the database has, or None.
+
+        :raises Conflict: when it is that of another request.
+        :raises Unavailable: when the database is away.
+        """
+        try:
+            kept = self._database().answer(self._name, client, request_id)
+            if kept is not None and kept.change_id is not None and kept.rev is None:
+                self._sequence()
+                kept = self._database().answer(self._name, client, request_id)
+        except exc.SQLAlchemyError as err:
+            raise self._away(err) from err
+        if kept is None:
+            return None
+        if kept.content != content.hex():
+            raise Conflict(
+                f"id {request_id:.100}: was used for another request; every request needs its own"
+            )
+        # A change that is trimmed has no rev to tell: 0 is older than all that the client has seen.
+        meta = f'{{"rev":{kept.rev or 0},"epoch":"{self._epoch()}","whole":true}}'
+        return JSONText(f"[null,{kept.arguments},{meta}]")
+
+    def wait(self, client: str, request_id: str, ready: Ready) -> None:
+        """Call *ready* with the answer of a request whose first try runs in this process."""
+        self._memory.wait(client, request_id, ready)
+
+    def give(self, client: str, request_id: str, answer: JSONText) -> None:
+        """Keep the answer of a request that was claimed, and tell those who wait for it."""
+        self._memory.give(client, request_id, answer)
+        self._running.pop((client, request_id), None)
+
+    def drop(self, client: str, request_id: str) -> None:
+        """Forget a request that was claimed and not handled."""
+        self._running.pop((client, request_id), None)
+        self._memory.drop(client, request_id)
+
+    def arrived(self, client: str) -> None:
+        """A client is here."""
+        self._memory.arrived(client)
+
+    def left(self, client: str) -> None:
+        """One of a client's connections is gone."""
+        self._memory.left(client)
+
+    def unknown(self, client: str, unanswered: Sequence[str]) -> list[str]:
+        """Return those requests that may have been handled and forgotten.
+
+        Where a store records its changes, none may: what the database does not know was not done.
+        """
+        unknown = self._memory.unknown(client, unanswered)
+        return [] if self._is_live() else unknown
+
+    def stats(self) -> dict[str, int]:
+        """Return how many answers this process keeps, and their bytes."""
+        return self._memory.stats()
+
+    # For whoever records
+
+    def running(self, execution: Execution) -> tuple[str, str, bytes] | None:
+        """Return client, id and digest of a request that runs here; None when it has no id."""
+        req = execution.req
+        client = getattr(req.socket, "client", None)
+        if req.id is None or client is None:
+            return None
+        content = self._running.get((client, req.id))
+        return None if content is None else (client, req.id, content)

@@ -1,0 +1,286 @@
+"""What is asked of the database apart from recording: heads, sequencing, reading, trimming."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from ..limits import Limits
+from .tables import Row, Tables, read
+
+#: Changes that are given their revs, read or dropped in one go.
+BATCH = 500
+
+
+class Head(NamedTuple):
+    """How far a backend is: the name of its order, and the last rev that was given."""
+
+    epoch: str
+    rev: int
+
+
+class Sequenced(NamedTuple):
+    """What one transaction gave revs to, by backend: the changes, in order."""
+
+    rows: dict[str, list[Row]]
+    more: bool
+
+
+class Database:
+    """The journal's tables in one database. It holds no lock, and every call is a transaction."""
+
+    def __init__(self, engine: sa.Engine, tables: Tables) -> None:
+        self.source = engine
+        self.tables = tables
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        self.engine = engine
+        if not self.is_sqlite:  # whatever the application's default: what is committed is seen
+            self.engine = engine.execution_options(isolation_level="READ COMMITTED")
+
+    def check(self) -> None:
+        """See that the tables are there, and are ours.
+
+        :raises RuntimeError: when not, with what to do.
+        """
+        inspector = sa.inspect(self.engine)
+        for table in self.tables:
+            if not inspector.has_table(table.name):
+                raise RuntimeError(
+                    f"the table {table.name} of backboneio.SQLJournal is missing: run "
+                    "journal.create_tables(), or db.create_all() after the journal was made"
+                )
+            found = {column["name"] for column in inspector.get_columns(table.name)}
+            missing = [column.name for column in table.columns if column.name not in found]
+            if missing:
+                raise RuntimeError(
+                    f"the table {table.name} is none of this version of backboneio: it has no "
+                    f"{', '.join(missing)}; rename or migrate it"
+                )
+
+    def create(self) -> None:
+        """Create the tables that are missing."""
+        self.tables.changes.metadata.create_all(self.engine, list(self.tables))
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Let readers and a writer work at the same time in SQLite; kept in its file."""
+        if self.is_sqlite:
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode=wal")
+
+    def head(self, backend: str) -> Head:
+        """Return the head of a backend, which begins now if there is none."""
+        heads = self.tables.heads
+        statement = sa.select(heads.c.epoch, heads.c.rev).where(heads.c.backend == backend)
+        with self.engine.begin() as connection:
+            found = connection.execute(statement).one_or_none()
+        if found is None:
+            try:
+                with self.engine.begin() as connection:
+                    new = {"backend": backend, "epoch": secrets.token_urlsafe(9), "rev": 0}
+                    connection.execute(sa.insert(heads).values(new))
+            except exc.IntegrityError:  # somebody else was first
+                pass
+            with self.engine.begin() as connection:
+                found = connection.execute(statement).one()
+        return Head(found.epoch, found.rev)
+
+    def state(self) -> tuple[dict[str, int], bool]:
+        """Return the rev of every backend, and whether changes wait for theirs: one query."""
+        heads, changes = self.tables.heads, self.tables.changes
+        waiting = sa.select(changes.c.id).where(changes.c.rev.is_(None)).limit(1).scalar_subquery()
+        with self.engine.connect() as connection:
+            rows = connection.execute(sa.select(heads.c.backend, heads.c.rev, waiting)).all()
+        return {row[0]: row[1] for row in rows}, any(row[2] is not None for row in rows)
+
+    def sequence(self) -> Sequenced:
+        """Give the committed changes the next revs, in the order of their ids.
+
+        Two transactions that change one row cannot overlap between their insertion of the change
+        and their commit, so the ids of a model's changes have the order of its commits.
+        """
+        changes, heads = self.tables.changes, self.tables.heads
+        sequenced: dict[str, list[Row]] = {}
+        with self.engine.begin() as connection:
+            revs = self._lock_heads(connection)
+            rows = connection.execute(
+                sa.select(changes)
+                .where(changes.c.rev.is_(None), changes.c.backend.in_(revs))
+                .order_by(changes.c.id)
+                .limit(BATCH)
+            ).all()
+            given = []
+            for row in rows:
+                revs[row.backend] += 1
+                given.append({"change_id": row.id, "given": revs[row.backend]})
+                sequenced.setdefault(row.backend, []).append(read(row, revs[row.backend]))
+            if given:
+                self._give(connection, given)
+                connection.execute(
+                    sa.update(heads)
+                    .where(heads.c.backend == sa.bindparam("of"))
+                    .values(rev=sa.bindparam("to")),
+                    [{"of": backend, "to": revs[backend]} for backend in sequenced],
+                )
+                self._notify(connection)
+        return Sequenced(sequenced, len(rows) == BATCH)
+
+    def _lock_heads(self, connection: sa.Connection) -> dict[str, int]:
+        """Return the revs of all backends, which nobody else changes until the commit."""
+        heads = self.tables.heads
+        if self.is_sqlite:  # where writing is what locks
+            connection.execute(sa.update(heads).values(rev=heads.c.rev))
+        statement = sa.select(heads.c.backend, heads.c.rev).order_by(heads.c.backend)
+        return {row.backend: row.rev for row in connection.execute(statement.with_for_update())}
+
+    def _give(self, connection: sa.Connection, given: list[dict[str, int]]) -> None:
+        if connection.dialect.name == "postgresql":  # in one statement
+            connection.execute(
+                sa.text(
+                    "UPDATE backboneio_changes c SET rev = v.rev FROM unnest("
+                    "CAST(:ids AS bigint[]), CAST(:revs AS bigint[])) AS v(id, rev) "
+                    "WHERE c.id = v.id"
+                ),
+                {
+                    "ids": [one["change_id"] for one in given],
+                    "revs": [one["given"] for one in given],
+                },
+            )
+            return
+        changes = self.tables.changes
+        connection.execute(
+            sa.update(changes)
+            .where(changes.c.id == sa.bindparam("change_id"))
+            .values(rev=sa.bindparam("given")),
+            given,
+        )
+
+    def _notify(self, connection: sa.Connection) -> None:
+        """Wake the other processes. Commits that notify wait for each other: once a batch."""
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("NOTIFY backboneio")
+
+    def read(self, backend: str, after: int, until: int, limit: int = BATCH) -> list[Row]:
+        """Return the changes after a rev, the first *limit* of them, in order."""
+        changes = self.tables.changes
+        statement = (
+            sa.select(changes)
+            .where(changes.c.backend == backend, changes.c.rev > after, changes.c.rev <= until)
+            .order_by(changes.c.rev)
+            .limit(limit)
+        )
+        with self.engine.connect() as connection:
+            return [read(row) for row in connection.execute(statement)]
+
+    # Trimming
+
+    def trim(self, backend: str, limits: Limits) -> int:
+        """Drop what is over the limits, a batch; return how many changes were dropped.
+
+        The head's lock lets one process do so at a time.
+        """
+        changes = self.tables.changes
+        with self.engine.begin() as connection:
+            head = self._lock_heads(connection).get(backend, 0)
+            upto = self._over(connection, backend, head, limits)
+            if upto is None:
+                return 0
+            first = connection.scalar(
+                sa.select(sa.func.min(changes.c.rev)).where(changes.c.backend == backend)
+            )
+            if first is None or first > upto:
+                return 0
+            dropped = connection.execute(
+                sa.delete(changes).where(
+                    changes.c.backend == backend,
+                    changes.c.rev <= min(upto, first + BATCH - 1),
+                )
+            )
+            return dropped.rowcount
+
+    def trim_answers(self, limits: Limits) -> None:
+        """Drop the answers that nobody may ask for any more."""
+        answers = self.tables.answers
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(answers).where(answers.c.at < _ago(limits.max_answer_age)))
+
+    def _over(
+        self, connection: sa.Connection, backend: str, head: int, limits: Limits
+    ) -> int | None:
+        """Return the last rev that is over the limits."""
+        changes = self.tables.changes
+        of_backend = sa.and_(changes.c.backend == backend, changes.c.rev.is_not(None))
+        old = connection.scalar(
+            sa.select(sa.func.max(changes.c.rev)).where(
+                of_backend, changes.c.at < _ago(limits.max_change_age)
+            )
+        )
+        size: Any = sa.func.octet_length(changes.c.model)
+        if self.is_sqlite:
+            size = sa.func.length(sa.cast(changes.c.model, sa.LargeBinary))
+        running = (
+            sa.select(
+                changes.c.rev,
+                sa.func.sum(size).over(order_by=changes.c.rev.desc()).label("bytes"),
+            )
+            .where(of_backend)
+            .subquery()
+        )
+        large = connection.scalar(
+            sa.select(sa.func.max(running.c.rev)).where(running.c.bytes > limits.max_journal_bytes)
+        )
+        return max(
+            (rev for rev in (old, large, head - limits.max_changes) if rev and rev > 0),
+            default=None,
+        )
+
+    # Answers
+
+    def answer(self, backend: str, client: str, request: str) -> Any:
+        """Return what is kept of a request: content, arguments, and its change if it is there."""
+        answers, changes = self.tables.answers, self.tables.changes
+        statement = (
+            sa.select(
+                answers.c.content,
+                answers.c.arguments,
+                answers.c.change_id,
+                changes.c.rev,
+                changes.c.model,
+            )
+            .outerjoin(changes, changes.c.id == answers.c.change_id)
+            .where(
+                answers.c.backend == backend,
+                answers.c.client == client,
+                answers.c.request == request,
+            )
+        )
+        with self.engine.connect() as connection:
+            return connection.execute(statement).one_or_none()
+
+    def answered(self, backend: str, client: str, requests: Sequence[str]) -> set[str]:
+        """Return those requests of a client that an answer is kept of."""
+        answers = self.tables.answers
+        statement = sa.select(answers.c.request).where(
+            answers.c.backend == backend,
+            answers.c.client == client,
+            answers.c.request.in_(requests),
+        )
+        with self.engine.connect() as connection:
+            return set(connection.scalars(statement))
+
+    def keep_answer(self, row: dict[str, Any]) -> None:
+        """Keep an answer that was not recorded with its change, unless there is one."""
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(sa.insert(self.tables.answers), row)
+        except exc.IntegrityError:
+            pass
+
+
+def _ago(seconds: float) -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=seconds)

@@ -1,0 +1,109 @@
+"""What is live: classes whose rows are the models of backends, and who keeps their journals."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import threading
+import weakref
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+from .. import forks
+from ..execution import Execution
+from ..json import JSONText
+from ..model import Draft
+from ..stores.rows import Rows
+from .tables import Tables
+
+
+class Keeper(Protocol):
+    """Who keeps the journal of a backend here."""
+
+    name: str
+    tables: Tables
+
+    def uses(self, engine: sa.Engine) -> bool:
+        """Whether it is kept in the database of an engine."""
+
+    def expect(self, token: str, key: str, execution: Execution) -> None:
+        """The change with this token, of the model *key*, is made while a request runs."""
+
+    def answer_row(self, execution: Execution, text: JSONText) -> dict[str, Any] | None:
+        """Return what is kept of the answer *text* to a request, or None."""
+
+    def committed(self, engine: sa.Engine, drafts: Sequence[Draft]) -> None:
+        """Changes were committed, over this engine."""
+
+
+class Live(NamedTuple):
+    """A class whose rows are the models of a backend."""
+
+    rows: Rows
+    keeper: Keeper
+
+
+# Replaced as a whole, under the lock.
+_live: dict[orm.Mapper[Any], tuple[Live, ...]] = {}
+_registering = threading.Lock()
+# All who keep journals here: an application may be made several times in one process. The same.
+_keepers: tuple[weakref.ref[Keeper], ...] = ()
+
+
+def register(rows: Rows, keeper: Keeper) -> tuple[Live, bool]:
+    """Make a class live for a backend, in place of what was live for a backend of that name.
+
+    :returns: that, and whether the class was not live before.
+    """
+    global _keepers
+    with _registering:
+        known = _live.get(rows.mapper)
+        others = tuple(live for live in known or () if live.keeper.name != keeper.name)
+        live = Live(rows, keeper)
+        alive = (one for one in _keepers if one() not in (None, keeper))
+        _keepers = (*alive, weakref.ref(keeper))
+        _live[rows.mapper] = (*others, live)
+    return live, known is None
+
+
+def lives(mapper: orm.Mapper[Any], own: Live | None = None) -> Iterable[Live]:
+    """Return what the rows of a class are live for.
+
+    :param own: stands for what is live for the same backend: a store's own.
+    """
+    for known in mapper.iterate_to_root():
+        for live in _live.get(known, ()):
+            yield own if own is not None and own.keeper.name == live.keeper.name else live
+
+
+def keepers_of(name: str, engine: sa.Engine) -> list[Keeper]:
+    """Return those who keep the journal of a backend in the database of an engine."""
+    alive = (reference() for reference in _keepers)
+    return [one for one in alive if one is not None and one.name == name and one.uses(engine)]
+
+
+class _Process:
+    """Names this process in tokens."""
+
+    def __init__(self) -> None:
+        self.after_fork()
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        """Take another name in a forked child."""
+        self.name = secrets.token_urlsafe(9)
+        self._numbers = itertools.count()
+
+    def token(self) -> str:
+        """Return a token that no other change has."""
+        return f"{self.name}:{next(self._numbers)}"
+
+    def owns(self, token: str | None) -> bool:
+        """Whether a token is of this process."""
+        return token is not None and token.startswith(self.name + ":")
+
+
+process = _Process()

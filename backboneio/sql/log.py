@@ -1,0 +1,395 @@
+"""SQLLog: the journal of one backend in a database, as one process sees it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc, orm
+
+from .. import forks
+from ..deadlines import deadlines
+from ..errors import Unavailable
+from ..execution import Execution, running
+from ..journal import Deliver
+from ..json import JSONText, byte_length
+from ..limits import Limits
+from ..model import Change, Draft, id_key
+from ..stores.rows import Rows
+from ..strand import Strand
+from . import live, remembered, sessions
+from .answers import SQLAnswers
+from .sequencer import Sequencer
+from .slots import HOLD, Slot
+from .tables import Row, values
+
+logger = logging.getLogger("backboneio.journal")
+
+#: Changes kept in memory for clients that come back, and their bytes; older ones are read.
+RECENT = 1_000
+RECENT_BYTES = 1024 * 1024
+#: Of them, those that a process begins with.
+RECALLED = 100
+_LIVE = ("create", "update", "delete")
+
+
+class Recording:
+    """Records the changes to the rows of one store (``stores.recording.Recorder``)."""
+
+    def __init__(self, live: live.Live, log: SQLLog) -> None:
+        self._live = live
+        self._log = log
+
+    def work_on(self, session: orm.Session) -> remembered.Work:
+        """Make the change that *session* is about to make that of the request that runs."""
+        return sessions.work_on(session, self._live)
+
+    def answered(self) -> JSONText | None:
+        """Return the answer to the request that runs, if it has one already."""
+        execution = running()
+        return None if execution is None else self._log.answered(execution)
+
+
+class SQLLog:
+    """The journal of one backend in a database, as this process sees it.
+
+    What is delivered goes through a strand, so in the order of revs, and no lock is held then. A
+    change that a request here has made waits at the head of the queue for the moment between the
+    commit and ``res.end``: another process may have sequenced it in between, and its answer is to
+    come before what follows.
+
+    ``_lock`` protects ``_recent``, ``_slots``; it is held for single steps. ``_starting`` is held
+    over the queries with which the first client begins; what needs the journal waits for them.
+    """
+
+    def __init__(self, name: str, sequencer: Sequencer, limits: Limits) -> None:
+        self.name = name
+        self.tables = sequencer.tables
+        self._sequencer = sequencer
+        self._limits = limits
+        self._live: list[Rows] = []
+        self._observers: tuple[Callable[[Draft], object], ...] = ()
+        self._followers: tuple[Deliver, ...] = ()  # replaced as a whole
+        self._told_of_emit = False
+        self.answers = SQLAnswers(
+            name,
+            database=lambda: sequencer.database,
+            epoch=lambda: self.epoch,
+            sequence=sequencer.sequence,
+            away=sequencer.unavailable,
+            is_live=lambda: bool(self._live),
+            limits=limits,
+        )
+        self.after_fork()
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child, which follows the database by itself."""
+        self._lock = threading.Lock()
+        self._starting = threading.Lock()
+        self._strand = Strand()
+        self._started = False
+        self._epoch = ""
+        self._begun = 0
+        # The strand's: what was read and not delivered, and the last rev of that.
+        self._queue: deque[Row] = deque()
+        self._read = 0
+        self._rev = 0
+        self._recent: deque[Change] = deque()
+        self._recent_bytes = 0
+        self._is_resuming = False  # the strand's
+        self._slots: dict[str, Slot] = {}
+
+    # The journal's interface
+
+    @property
+    def epoch(self) -> str:
+        """The name of the order of revs: that of the tables' life."""
+        self.start()
+        return self._epoch
+
+    @property
+    def begun(self) -> int:
+        """The rev after which changes are delivered in this process."""
+        self.start()
+        return self._begun
+
+    def start(self) -> None:
+        """Follow the database from now on; done once, when the first client comes.
+
+        :raises Unavailable: when the database is away, or the tables are not there.
+        """
+        if self._started:
+            return
+        with self._starting:
+            if self._started:
+                return
+            try:
+                database = self._sequencer.database
+                database.check()
+                database.prepare()
+                head = database.head(self.name)
+                recent = database.read(self.name, max(0, head.rev - RECALLED), head.rev)
+            except exc.SQLAlchemyError as err:
+                raise self._sequencer.unavailable(err) from err
+            except RuntimeError as err:
+                logger.error("backend %r: %s", self.name, err)
+                raise Unavailable("the journal is not available; see the server's log") from err
+            self._epoch = head.epoch
+            self._begun = self._rev = self._read = head.rev
+            with self._lock:
+                for row in recent:
+                    self._keep(row.change)
+            self._started = True
+        self._sequencer.join(self.name, self)
+        self._sequencer.check()  # what came since the head was read
+
+    def append(self, draft: Draft, token: object = None) -> None:
+        """Give *draft* the next rev, unless a session has recorded it already."""
+        self.start()
+        if isinstance(token, Execution) and self._is_recorded(draft, token):
+            return
+        if token is None and self._live and draft.method in _LIVE:
+            self._say_that_it_is_live(draft)
+            return
+        text = live.process.token()
+        if token is not None:
+            with self._lock:
+                self._slots[text] = slot = Slot(token, "", 0)
+                slot.bound = True
+        database = self._sequencer.database
+        try:
+            with database.engine.begin() as connection:
+                row = values(self.name, draft, text)
+                connection.execute(sa.insert(self.tables.changes), row)
+        except exc.SQLAlchemyError as err:
+            with self._lock:
+                self._slots.pop(text, None)
+            raise self._sequencer.unavailable(err) from err
+        self._sequencer.try_to_sequence()
+
+    def follow(self, deliver: Deliver) -> None:
+        """Call *deliver* with every change from now on, in the order of revs."""
+        with self._lock:
+            self._followers = (*self._followers, deliver)
+
+    def since(self, rev: int, until: int) -> list[Change] | None:
+        """Return the changes after *rev* up to *until*, or None when they are not all there."""
+        self.start()
+        if rev >= until:
+            return [] if rev <= self._rev or rev <= self._head() else None
+        with self._lock:
+            recent = list(self._recent)
+        if recent and recent[0].rev <= rev + 1 and until <= recent[-1].rev:
+            first = rev - recent[0].rev + 1
+            return recent[first : first + until - rev]
+        try:
+            rows: list[Row] = []
+            while len(rows) < until - rev:
+                some = self._sequencer.database.read(self.name, rev + len(rows), until)
+                if not some or some[0].change.rev != rev + len(rows) + 1:
+                    return None
+                rows += some
+        except exc.SQLAlchemyError as err:
+            raise self._sequencer.unavailable(err) from err
+        return [row.change for row in rows]
+
+    def _head(self) -> int:
+        try:
+            return self._sequencer.database.head(self.name).rev
+        except exc.SQLAlchemyError as err:
+            raise self._sequencer.unavailable(err) from err
+
+    def stats(self) -> dict[str, int]:
+        """Return how far this process is, and how many changes it keeps in memory."""
+        with self._lock:
+            return {
+                "rev": self._rev,
+                "changes": len(self._recent),
+                "journal_bytes": self._recent_bytes,
+            }
+
+    # For the store, and for whoever records (recorder.Keeper)
+
+    def record(self, rows: Rows) -> Recording:
+        """Record from now on what any session of this process commits of these rows."""
+        self._live.append(rows)
+        return Recording(sessions.register(rows, self), self)
+
+    def observe(self, observer: Callable[[Draft], object]) -> None:
+        """Call *observer* with what a session has committed, after that, on its thread."""
+        self._observers = (*self._observers, observer)
+
+    def uses(self, engine: sa.Engine) -> bool:
+        """Whether it is kept in the database of an engine."""
+        return self._sequencer.uses(engine)
+
+    def expect(self, token: str, key: str, execution: Execution) -> None:
+        """The change with this token, of the model *key*, is made while a request runs."""
+        now = time.monotonic()
+        with self._lock:
+            if len(self._slots) > 1_000:  # of transactions that were rolled back, say
+                self._slots = {
+                    text: slot for text, slot in self._slots.items() if slot.deadline > now - 60
+                }
+            self._slots[token] = Slot(execution, key, now + HOLD)
+
+    def answer_row(self, execution: Execution, text: JSONText) -> dict[str, Any] | None:
+        """Return what is kept of the answer *text* to a request, or None."""
+        running = self.answers.running(execution)
+        if running is None:
+            return None
+        client, request_id, content = running
+        return {
+            "backend": self.name,
+            "client": client,
+            "request": request_id,
+            "content": content.hex(),
+            "arguments": text,
+        }
+
+    def answered(self, execution: Execution) -> JSONText | None:
+        """Return the answer to a request which, it turns out, was carried out before."""
+        running = self.answers.running(execution)
+        return None if running is None else self.answers.find(*running)
+
+    def committed(self, engine: sa.Engine, drafts: Sequence[Draft]) -> None:
+        """A session has committed changes, over this engine."""
+        self._sequencer.use(engine)
+        self._sequencer.try_to_sequence()
+        for draft in drafts:
+            for observer in self._observers:
+                observer(draft)
+
+    def _is_recorded(self, draft: Draft, execution: Execution) -> bool:
+        """Whether a session has recorded, while a request ran, what it is answered with now.
+
+        Then that change is the request's: it is answered as the change is delivered.
+        """
+        with self._lock:
+            slots = [slot for slot in self._slots.values() if slot.token is execution]
+        if not slots:
+            return False
+        model = draft.model
+        model_id = model.get(execution.req.id_attribute) if isinstance(model, dict) else None
+        key = "" if model_id is None else id_key(model_id)
+        found = next((slot for slot in reversed(slots) if slot.key == key), None)
+        if found is None:
+            return False
+        # On the strand, where it is delivered.
+        self._strand.post(partial(self._bind, found, draft))
+        self._strand.run()
+        return True
+
+    def _say_that_it_is_live(self, draft: Draft) -> None:
+        if not self._told_of_emit:
+            self._told_of_emit = True
+            logger.warning(
+                "emit(%r) on the backend %r is not needed and was left out: whatever SQLAlchemy "
+                "commits of its class is told already; for what goes around SQLAlchemy call "
+                "journal.reset(session, Class)",
+                draft.method,
+                self.name,
+            )
+
+    # Delivery: what follows runs on the strand, but for advance()
+
+    def advance(self, rows: list[Row], head: int) -> None:
+        """There are changes up to the rev *head*; *rows* are the last ones of them."""
+        if self._started and head > self._read:
+            self._strand.post(partial(self._take, rows, head))
+            self._strand.run()
+
+    def _take(self, rows: list[Row], head: int) -> None:
+        if rows and rows[0].change.rev <= self._read + 1:
+            self._enqueue(rows)
+        try:
+            while self._read < head:
+                some = self._sequencer.database.read(self.name, self._read, head)
+                if not some or some[0].change.rev != self._read + 1:
+                    self._skip(some[0].change.rev - 1 if some else head)
+                self._enqueue(some)
+        except exc.SQLAlchemyError as err:  # the follower comes back to it
+            self._sequencer.unavailable(err)
+
+    def _enqueue(self, rows: list[Row]) -> None:
+        for row in rows:
+            if row.change.rev > self._read:
+                self._read = row.change.rev
+                self._queue.append(row)
+        self._pump()
+
+    def _skip(self, rev: int) -> None:
+        """Go on after changes that were dropped before they were read here."""
+        logger.warning("backend %r: fell behind the journal; collections fetch anew", self.name)
+        reset = Draft.of("reset", None).at(rev)
+        self._read = rev
+        self._queue.append(Row(reset, None))
+
+    def _pump(self) -> None:
+        """Deliver what is queued, up to a change that a request is about to be answered with."""
+        while self._queue:
+            change, text = self._queue[0]
+            token: object = None
+            if live.process.owns(text) and text is not None:
+                slot = self._slots.get(text)
+                if slot is not None and slot.is_expected():
+                    if not self._is_resuming:
+                        self._is_resuming = True
+                        deadlines.after(HOLD / 4, self._resume)
+                    return
+                if slot is not None:
+                    token = self._settle(text, slot, change)
+            self._queue.popleft()
+            self._deliver(change, token)
+
+    def _resume(self) -> None:
+        self._strand.post(self._go_on)
+        self._strand.run()
+
+    def _go_on(self) -> None:
+        self._is_resuming = False
+        self._pump()
+
+    def _settle(self, text: str, slot: Slot, change: Change) -> object:
+        """Return the token of a change that is delivered now."""
+        slot.rev = change.rev
+        if slot.bound:
+            with self._lock:
+                self._slots.pop(text, None)
+            return slot.token
+        return None
+
+    def _bind(self, slot: Slot, draft: Draft) -> None:
+        slot.bound = True
+        if slot.rev:  # it was delivered, as anybody's: nobody is told again, but it is answered
+            with self._lock:
+                self._slots = {text: one for text, one in self._slots.items() if one is not slot}
+            self._deliver(replace(draft, channels=()).at(slot.rev), slot.token)
+        self._pump()
+
+    def _deliver(self, change: Change, token: object) -> None:
+        with self._lock:
+            if change.rev > self._rev:
+                self._rev = change.rev
+                self._keep(change)
+        for deliver in self._followers:
+            try:
+                deliver(change, token)
+            except Exception:
+                logger.exception("a follower of the journal failed")
+
+    def _keep(self, change: Change) -> None:
+        """Keep a change in memory for clients that come back; under the lock."""
+        recent = self._recent
+        recent.append(change)
+        self._recent_bytes += byte_length(change.text)
+        while len(recent) > RECENT or self._recent_bytes > RECENT_BYTES:
+            self._recent_bytes -= byte_length(recent.popleft().text)

@@ -1,0 +1,254 @@
+"""What SQLAlchemy's sessions change of live classes, recorded in the transactions that change it.
+
+A class is *live* for a backend once a store of its has been given a journal (:func:`register`).
+From then on the events of every session of this process are heard:
+
+* Before a row is updated or deleted, what has to be known of it as it was is read, and it is
+  locked: its channel, where rows have one.
+* After the flush the rows are read anew, on the transaction's connection, and their changes are
+  inserted: a session's attributes may be older than what others have committed of other columns.
+  What the transaction recorded of the same row before is replaced: a row that was changed twice is
+  told once, one that was created and deleted not at all. A rolled back SAVEPOINT takes its changes
+  along.
+* Bulk statements record a ``reset``.
+* After the commit, whoever keeps the journal here is woken.
+
+Nothing here is shared between threads but the registry, which is replaced as a whole; a session
+belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc, orm
+
+from .. import json
+from ..execution import Execution, running
+from ..model import Channel, Draft, id_key
+from ..stores.rows import Rows, Values
+from .live import Keeper, Live, keepers_of, lives, process
+from .remembered import State, Touched, Work, state_of
+from .tables import values
+
+logger = logging.getLogger("backboneio.journal")
+
+
+def record(session: orm.Session, state: State, live: Live, group: list[Touched]) -> None:
+    """Record what a flush has made of the rows of one class."""
+    connection = session.connection(bind_arguments={"mapper": live.rows.mapper})
+    rows = live.rows
+    keys = [
+        None if one.instance is None else tuple(rows.mapper.primary_key_from_instance(one.instance))
+        for one in group
+    ]
+    stored = _stored(rows, connection, [key for key in keys if key is not None])
+    recording = _Recording(state, live, connection)
+    for one, key in zip(group, keys, strict=True):
+        after = None if key is None else stored.get(key)
+        if one.key is not None and (one.instance is None or one.key != key):
+            model_id = rows.key_id(one.key)
+            recording.change(
+                model_id, one.existed, one.channel, one.model or {rows.id_attribute: model_id}, None
+            )
+        if after is not None and key is not None:
+            existed = one.existed and one.key == key
+            recording.change(
+                rows.key_id(key), existed, one.channel if existed else None, None, after
+            )
+    _insert(recording)
+
+
+def _stored(
+    rows: Rows, connection: sa.Connection, keys: Sequence[tuple[Any, ...]]
+) -> dict[tuple[Any, ...], Values]:
+    """Return rows as they are stored, by key."""
+    found = {}
+    columns = [getattr(rows.model, name) for name in rows.key_names]
+    for start in range(0, len(keys), 500):
+        some = keys[start : start + 500]
+        if len(columns) == 1:
+            criterion = columns[0].in_([key[0] for key in some])
+        else:
+            criterion = sa.tuple_(*columns).in_(some)
+        statement = rows.select().where(criterion)
+        if connection.dialect.name in ("mysql", "mariadb"):  # which read from a snapshot
+            statement = statement.with_for_update()
+        for row in connection.execute(statement):
+            values_ = rows.values(row)
+            found[rows.key(values_)] = values_
+    return found
+
+
+class _Recording:
+    """The changes of one flush to the rows of one class."""
+
+    def __init__(self, state: State, live: Live, connection: sa.Connection) -> None:
+        self.state = state
+        self.live = live
+        self.connection = connection
+        self.drafts: list[tuple[str, Draft]] = []  # with the id's key
+
+    def change(
+        self,
+        model_id: Any,
+        existed: bool,
+        channel: Channel,
+        before: dict[str, Any] | None,
+        after: Values | None,
+    ) -> None:
+        """Add what became of the model with an id: from *existed*, on *channel*, to *after*."""
+        rows, key = self.live.rows, id_key(model_id)
+        earlier = self.state.recorded.pop((self.live.keeper.name, key), None)
+        if earlier is not None:
+            known = self._take_back(earlier)
+            if known is not None:
+                existed, channel = known
+        now = None if after is None else rows.channel(after)
+        if existed and (after is None or now != channel):
+            gone = before if after is None and before else {rows.id_attribute: model_id}
+            self._add(key, "delete", gone, channel)
+        if after is not None:
+            method = "update" if existed and now == channel else "create"
+            self._add(key, method, rows.dump(after), now)
+
+    def _add(self, key: str, method: str, model: dict[str, Any], channel: Channel) -> None:
+        self.drafts.append((key, Draft(method, json.dumps(model), (channel,), whole=True)))
+
+    def _take_back(self, ids: list[int]) -> tuple[bool, Channel] | None:
+        """Remove what this transaction recorded of a row, and return how it was before all that."""
+        changes = self.live.keeper.tables.changes
+        of_these = changes.c.id.in_(ids)
+        survivors = self.connection.execute(
+            sa.select(changes.c.method, changes.c.channels).where(of_these).order_by(changes.c.id)
+        ).all()
+        for change_id in ids:
+            self.state.drafts.pop(change_id, None)
+        if not survivors:  # they were rolled back
+            return None
+        self.connection.execute(sa.delete(changes).where(of_these))
+        first = survivors[0]
+        if first.method == "create":
+            return False, None
+        return True, json.loads(first.channels)[0]
+
+
+def _insert(recording: _Recording) -> None:
+    """Insert the changes; one of them may be what a request makes, and its answer."""
+    if not recording.drafts:
+        return
+    state, live, connection = recording.state, recording.live, recording.connection
+    execution, keeper = _request_of(live.keeper, connection.engine)
+    tables = keeper.tables
+    socket, channel = None, None
+    if execution is not None:
+        socket, channel = execution.req.socket, execution.req.channel
+    tokens = [process.token() for _ in recording.drafts]
+    rows = [
+        values(
+            keeper.name,
+            replace(draft, origin=None if socket is None else socket.sid, channel=channel),
+            token,
+        )
+        for token, (_, draft) in zip(tokens, recording.drafts, strict=True)
+    ]
+    try:
+        ids = _insert_returning(connection, tables.changes, rows)
+    except (exc.ProgrammingError, exc.OperationalError) as err:
+        raise missing(err, connection) from err
+    for change_id, token, (key, draft) in zip(ids, tokens, recording.drafts, strict=True):
+        state.recorded.setdefault((keeper.name, key), []).append(change_id)
+        if execution is None:
+            state.drafts[change_id] = (live, draft)
+        else:  # which tells the observers
+            keeper.expect(token, key, execution)
+    state.keepers[keeper.name] = keeper
+    state.connection = connection
+    work = state.work
+    main = None if work is None or work.live is not live else _main(recording, work)
+    if main is not None and work is not None:
+        work.recorded = True
+        text = recording.drafts[main][1].text
+        answer = None if execution is None else keeper.answer_row(execution, text)
+        if answer is not None:
+            connection.execute(sa.insert(tables.answers), {**answer, "change_id": ids[main]})
+
+
+def _request_of(keeper: Keeper, engine: sa.Engine) -> tuple[Execution | None, Keeper]:
+    """Return the request of this backend that runs on this thread, if one does, and its keeper."""
+    execution = running()
+    if execution is not None:
+        for one in keepers_of(keeper.name, engine):
+            if one is execution.journal:
+                return execution, one
+    return None, keeper
+
+
+def _main(recording: _Recording, work: Work) -> int | None:
+    """Return which of the changes is the request's: the last one of its model."""
+    if work.instance is None:
+        return None
+    rows = work.live.rows
+    model_id = rows.key_id(tuple(rows.mapper.primary_key_from_instance(work.instance)))
+    found = None
+    for index, (key, _) in enumerate(recording.drafts):
+        if key == id_key(model_id):
+            found = index
+    return found
+
+
+def _insert_returning(
+    connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]
+) -> list[int]:
+    """Insert rows in this order, and return their ids."""
+    if len(rows) > 1 and connection.dialect.insert_executemany_returning_sort_by_parameter_order:
+        statement = sa.insert(table).returning(table.c.id, sort_by_parameter_order=True)
+        return list(connection.scalars(statement, rows))
+    ids = []
+    for row in rows:
+        (key,) = connection.execute(sa.insert(table), row).inserted_primary_key or (0,)
+        ids.append(key)
+    return ids
+
+
+def missing(err: exc.DBAPIError, connection: sa.Connection) -> Exception:
+    """Return *err*, or the error that says what to do when the tables are not there."""
+    try:
+        there = sa.inspect(connection.engine).has_table("backboneio_changes")
+    except exc.SQLAlchemyError:
+        return err
+    if there:
+        return err
+    return RuntimeError(
+        "the tables of backboneio.SQLJournal are missing: run journal.create_tables(), or "
+        "db.create_all() after the journal was made"
+    )
+
+
+def record_reset(
+    session: orm.Session, model: type[Any], channels: tuple[Channel, ...] | None = None
+) -> None:
+    """Record that any row of a class may have changed: collections fetch anew.
+
+    :raises ValueError: for a class that is not live.
+    """
+    mapper = sa.inspect(model)
+    found = list(lives(mapper))
+    if not found:
+        raise ValueError(f"{model.__name__} is not live: no store of its has a SQLJournal")
+    connection = session.connection(bind_arguments={"mapper": mapper})
+    state = state_of(session)
+    for live in found:
+        draft = Draft("reset", json.dumps(None), channels)
+        row = values(live.keeper.name, draft, process.token())
+        try:
+            (change_id,) = _insert_returning(connection, live.keeper.tables.changes, [row])
+        except (exc.ProgrammingError, exc.OperationalError) as err:
+            raise missing(err, connection) from err
+        state.drafts[change_id] = (live, draft)
+        state.keepers[live.keeper.name] = live.keeper
+        state.connection = connection

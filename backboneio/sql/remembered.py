@@ -1,0 +1,74 @@
+"""What a session remembers of its changes to live classes, until its transaction ends."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+from ..model import Channel, Draft
+from .live import Keeper, Live
+
+_STATE = "backboneio.recorder"
+
+
+class Touched(NamedTuple):
+    """A row that a flush changes, as it was before: with the key *key*, on *channel*.
+
+    :ivar existed: whether there was one.
+    :ivar model: what it looked like, where it is deleted.
+    """
+
+    live: Live
+    instance: Any
+    key: tuple[Any, ...] | None
+    existed: bool
+    channel: Channel = None
+    model: dict[str, Any] | None = None
+
+
+class Work:
+    """What a session does for a request of a live backend; see ``Recording``.
+
+    :ivar instance: the one whose change is the request's, once the session has it.
+    :ivar recorded: whether a change of it was recorded.
+    """
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
+        self.instance: Any = None
+        self.recorded = False
+
+
+class State:
+    """What a session remembers until its transaction ends."""
+
+    def __init__(self) -> None:
+        self.work: Work | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget it."""
+        self.touched: list[Touched] = []
+        # The ids of the changes that were recorded of a row; some may have been rolled back.
+        self.recorded: dict[tuple[str, str], list[int]] = {}
+        self.drafts: dict[int, tuple[Live, Draft]] = {}
+        self.rolled_back = False  # some of them, with a SAVEPOINT
+        self.connection: sa.Connection | None = None
+        self.keepers: dict[str, Keeper] = {}
+        self.committed = False
+
+
+def state_of(session: orm.Session) -> State:
+    """Return what a session remembers, from now on if nothing yet."""
+    state: State | None = session.info.get(_STATE)
+    if state is None:
+        state = session.info[_STATE] = State()
+    return state
+
+
+def known_state(session: orm.Session) -> State | None:
+    """Return what a session remembers, or None."""
+    state: State | None = session.info.get(_STATE)
+    return state

@@ -1,0 +1,173 @@
+"""Sequencer: gives the changes of a database their revs, and tells the journals of this process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Protocol
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from .. import forks
+from ..errors import Unavailable
+from ..limits import Limits
+from .database import Database
+from .follower import Follower
+from .tables import Row, Tables
+
+logger = logging.getLogger("backboneio.journal")
+
+#: Batches that one thread sequences, before it leaves the rest to the follower.
+ROUNDS = 20
+#: Seconds between two looks at what is over the limits.
+TRIM_INTERVAL = 15.0
+
+
+class Log(Protocol):
+    """The journal of one backend, which is told how far it is."""
+
+    def advance(self, rows: list[Row], head: int) -> None:
+        """There are changes up to the rev *head*; *rows* are the last ones of them."""
+
+
+class Sequencer:
+    """What the journals of one database share in this process.
+
+    ``_busy`` is held by the thread that sequences, over its transactions; nobody waits for it: who
+    finds it taken leaves the work to that thread, which looks again (``_wanted``). ``_starting``
+    protects the start of the follower's thread.
+
+    :param source: returns the engine; called when it is needed first.
+    """
+
+    def __init__(
+        self, source: Callable[[], sa.Engine], tables: Tables, limits: Limits | None = None
+    ) -> None:
+        self.tables = tables
+        self.limits = limits or Limits()
+        self._source = source
+        self._database: Database | None = None
+        self._logs: dict[str, weakref.ref[Log]] = {}  # single dictionary operations
+        self._is_away = False  # for the log alone
+        self._trimmed = time.monotonic()
+        self._closed = False
+        self.after_fork()
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        """Make anew what a forked child cannot use: locks, the thread, the parent's connections."""
+        self._busy = threading.Lock()
+        self._starting = threading.Lock()
+        self._wanted = threading.Event()
+        self._follower: Follower | None = None
+        if self._database is not None:
+            self._database.source.dispose(close=False)
+
+    @property
+    def database(self) -> Database:
+        """The database.
+
+        :raises RuntimeError: when nobody knows which one, outside of an application's context.
+        """
+        if self._database is None:
+            self._database = Database(self._source(), self.tables)
+        return self._database
+
+    def use(self, engine: sa.Engine) -> None:
+        """Take the engine of a session that has recorded a change, when none is known yet."""
+        if self._database is None:
+            self._database = Database(engine, self.tables)
+
+    def uses(self, engine: sa.Engine) -> bool:
+        """Whether this is the database of *engine*."""
+        return self._database is not None and self._database.source is engine
+
+    def join(self, name: str, log: Log) -> None:
+        """Tell *log* how far the backend *name* is, and follow the database from now on."""
+        self._logs[name] = weakref.ref(log)
+        with self._starting:
+            if self._follower is None and not self._closed:
+                self._follower = Follower(self.database.source, self.check)
+                self._follower.start()
+
+    def close(self) -> None:
+        """End the follower's thread."""
+        with self._starting:
+            follower, self._follower = self._follower, None
+            self._closed = True
+        if follower is not None:
+            follower.stop()
+
+    # Sequencing
+
+    def sequence(self) -> None:
+        """Give revs to what is committed, now, or leave it to the thread that does so already."""
+        self._wanted.set()
+        for _ in range(ROUNDS):
+            if not self._wanted.is_set() or not self._busy.acquire(blocking=False):
+                return
+            try:
+                self._wanted.clear()
+                sequenced = self.database.sequence()
+                for name, rows in sequenced.rows.items():
+                    self._advance(name, rows, rows[-1].change.rev)
+                if sequenced.more:
+                    self._wanted.set()
+            finally:
+                self._busy.release()
+        if self._follower is not None:  # others' changes keep coming: it goes on
+            self._follower.wake()
+
+    def try_to_sequence(self) -> None:
+        """Sequence; what the database refuses is logged, and done later by whoever follows it."""
+        try:
+            self.sequence()
+            self._is_away = False
+        except exc.SQLAlchemyError as err:
+            self._log_away(err)
+
+    def check(self) -> bool:
+        """Look whether there is anything new; return False when the database is away."""
+        try:
+            revs, waiting = self.database.state()
+            if waiting:
+                self.sequence()
+            for name, rev in revs.items():
+                self._advance(name, [], rev)
+            self._trim()
+        except exc.SQLAlchemyError as err:
+            self._log_away(err)
+            return False
+        if self._is_away:
+            self._is_away = False
+            logger.warning("the database of the journal is back")
+        return True
+
+    def _advance(self, name: str, rows: list[Row], head: int) -> None:
+        reference = self._logs.get(name)
+        log = None if reference is None else reference()
+        if log is not None:
+            log.advance(rows, head)
+
+    def _trim(self) -> None:
+        now = time.monotonic()
+        if now - self._trimmed < TRIM_INTERVAL:
+            return
+        self._trimmed = now
+        for name in list(self._logs):
+            self.database.trim(name, self.limits)
+        self.database.trim_answers(self.limits)
+
+    def _log_away(self, err: exc.SQLAlchemyError) -> None:
+        if not self._is_away:
+            self._is_away = True
+            logger.error("the database of the journal is not available: %s", err)
+
+    def unavailable(self, err: exc.SQLAlchemyError) -> Unavailable:
+        """Return the error for a request that needs the database."""
+        self._log_away(err)
+        return Unavailable("the database is not available; try again later")

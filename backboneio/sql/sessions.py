@@ -1,0 +1,197 @@
+"""The events of SQLAlchemy's sessions and mappers, which are what makes any commit live."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event, orm
+
+from ..stores.rows import Rows, Values
+from . import live as registry
+from .live import Keeper, Live, keepers_of, lives
+from .recorder import record, record_reset
+from .remembered import State, Touched, Work, known_state, state_of
+
+logger = logging.getLogger("backboneio.journal")
+
+_installing = threading.Lock()
+
+
+def register(rows: Rows, keeper: Keeper) -> Live:
+    """Record from now on what any session of this process commits of a class."""
+    live, is_new = registry.register(rows, keeper)
+    with _installing:
+        if is_new:
+            for name, function in _ROW_EVENTS.items():
+                event.listen(rows.model, name, function, propagate=True)
+        if not event.contains(orm.Session, "after_flush", _after_flush):
+            for name, function in _SESSION_EVENTS.items():
+                event.listen(orm.Session, name, function)
+    return live
+
+
+def work_on(session: orm.Session, live: Live) -> Work:
+    """Make the change that *session* is about to make that of the request that runs."""
+    work = state_of(session).work = Work(live)
+    return work
+
+
+# Rows, within a flush: SQL on the connection is all that may be done here
+
+
+def _own(state: State) -> Live | None:
+    return None if state.work is None else state.work.live
+
+
+def _after_insert(mapper: orm.Mapper[Any], connection: sa.Connection, instance: Any) -> None:
+    session = orm.object_session(instance)
+    assert session is not None
+    state = state_of(session)
+    for live in lives(mapper, _own(state)):
+        state.touched.append(Touched(live, instance, None, False))
+
+
+def _before_update(mapper: orm.Mapper[Any], connection: sa.Connection, instance: Any) -> None:
+    session = orm.object_session(instance)
+    assert session is not None
+    if not session.is_modified(instance, include_collections=False):
+        return
+    key = tuple(sa.inspect(instance).identity)
+    state = state_of(session)
+    for live in lives(mapper, _own(state)):
+        channel = None
+        if live.rows.has_channels:
+            before = _locked(live.rows, connection, key)
+            if before is None:  # the flush is about to find out
+                continue
+            channel = live.rows.channel(before)
+        state.touched.append(Touched(live, instance, key, True, channel))
+
+
+def _before_delete(mapper: orm.Mapper[Any], connection: sa.Connection, instance: Any) -> None:
+    session = orm.object_session(instance)
+    assert session is not None
+    key = tuple(sa.inspect(instance).identity)
+    state = state_of(session)
+    for live in lives(mapper, _own(state)):
+        before = _locked(live.rows, connection, key)
+        if before is None:
+            continue
+        channel, model = live.rows.channel(before), live.rows.dump(before)
+        state.touched.append(Touched(live, None, key, True, channel, model))
+
+
+_ROW_EVENTS: dict[str, Callable[..., None]] = {
+    "after_insert": _after_insert,
+    "before_update": _before_update,
+    "before_delete": _before_delete,
+}
+
+
+def _locked(rows: Rows, connection: sa.Connection, key: tuple[Any, ...]) -> Values | None:
+    """Return a row as it is before a change, which nobody else makes meanwhile."""
+    if connection.dialect.name == "sqlite":
+        # A read alone locks nothing there; a statement that would write begins the writing.
+        connection.execute(_BEGIN_WRITING)
+    statement = rows.select().where(rows.with_key(key)).with_for_update(of=rows.model)
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else rows.values(row)
+
+
+_BEGIN_WRITING = sa.text("UPDATE backboneio_heads SET rev = rev WHERE backend = ''")
+
+
+# The session
+
+
+def _after_flush(session: orm.Session, context: Any) -> None:
+    state = known_state(session)
+    if state is None or not state.touched:
+        return
+    touched, state.touched = state.touched, []
+    by_live: dict[int, list[Touched]] = {}
+    for one in touched:
+        by_live.setdefault(id(one.live), []).append(one)
+    for group in by_live.values():
+        record(session, state, group[0].live, group)
+
+
+def _do_orm_execute(execution: orm.ORMExecuteState) -> Any:
+    """Record a reset with a bulk statement, after it: its rows are locked by then."""
+    if not (execution.is_update or execution.is_delete or execution.is_insert):
+        return None
+    mapper = execution.bind_mapper
+    if mapper is None or not any(True for _ in lives(mapper)):
+        return None
+    result = execution.invoke_statement()
+    record_reset(execution.session, mapper.class_)
+    return result
+
+
+# The end of the transaction
+
+
+def _after_soft_rollback(session: orm.Session, transaction: orm.SessionTransaction) -> None:
+    state = known_state(session)
+    if state is not None:
+        state.touched = []
+        state.rolled_back = True
+
+
+def _before_commit(session: orm.Session) -> None:
+    """Find out what was rolled back with a SAVEPOINT, where observers are to be told."""
+    state = known_state(session)
+    if state is None or session.in_nested_transaction():
+        return
+    session.flush()
+    if not (state.rolled_back and state.drafts):
+        return
+    for live in {id(live): live for live, _ in state.drafts.values()}.values():
+        changes = live.keeper.tables.changes
+        connection = session.connection(bind_arguments={"mapper": live.rows.mapper})
+        ids = [change_id for change_id, (of, _) in state.drafts.items() if of is live]
+        there = set(connection.scalars(sa.select(changes.c.id).where(changes.c.id.in_(ids))))
+        for change_id in ids:
+            if change_id not in there:
+                del state.drafts[change_id]
+
+
+def _after_commit(session: orm.Session) -> None:
+    state = known_state(session)
+    if state is not None and not session.in_nested_transaction():
+        state.committed = True
+
+
+def _after_transaction_end(session: orm.Session, transaction: orm.SessionTransaction) -> None:
+    state = known_state(session)
+    if state is None or transaction.parent is not None:
+        return
+    keepers, drafts, connection = state.keepers, state.drafts, state.connection
+    committed = state.committed
+    state.reset()
+    if not committed or connection is None:
+        return
+    if not connection.closed and connection.in_transaction():
+        return  # whoever gave the session its connection commits later, and is followed
+    engine = connection.engine
+    for name, registered in keepers.items():
+        own = [draft for live, draft in drafts.values() if live.keeper.name == name]
+        for keeper in keepers_of(name, engine) or [registered]:
+            try:
+                keeper.committed(engine, own)
+            except Exception:  # what was committed is committed
+                logger.exception("the journal of %r could not be woken", name)
+
+
+_SESSION_EVENTS: dict[str, Callable[..., Any]] = {
+    "after_flush": _after_flush,
+    "do_orm_execute": _do_orm_execute,
+    "before_commit": _before_commit,
+    "after_commit": _after_commit,
+    "after_soft_rollback": _after_soft_rollback,
+    "after_transaction_end": _after_transaction_end,
+}

@@ -1,0 +1,36 @@
+"""Slots: the changes that requests of this process have made, until they are delivered."""
+
+from __future__ import annotations
+
+import time
+
+from ..execution import Execution
+
+#: Seconds that a change waits for its request to be answered, before it is told as anybody's.
+HOLD = 0.25
+
+
+class Slot:
+    """A change that was recorded while a request of this process ran, until it is delivered.
+
+    :ivar key: which model it is of.
+    :ivar deadline: when it ceases to be held back.
+    :ivar bound: whether the request was answered with it.
+    :ivar rev: its rev, when it was delivered before that.
+    """
+
+    __slots__ = ("bound", "deadline", "key", "rev", "token")
+
+    def __init__(self, token: object, key: str, deadline: float) -> None:
+        self.token = token
+        self.key = key
+        self.deadline = deadline
+        self.bound = False
+        self.rev = 0
+
+    def is_expected(self) -> bool:
+        """Whether the request may still be answered with it, any moment now."""
+        if self.bound or time.monotonic() >= self.deadline:
+            return False
+        outcome = self.token.outcome if isinstance(self.token, Execution) else None
+        return outcome is None or outcome.draft is not None

@@ -1,0 +1,124 @@
+"""The three tables of the SQL journal, which plain SQL can read."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+from .. import json
+from ..json import JSONText
+from ..model import Change, Channel, Draft
+
+#: SQLite gives ids of its own to ``INTEGER`` alone.
+_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_LONG_TEXT = sa.Text().with_variant(mysql.LONGTEXT, "mysql", "mariadb")
+
+
+class Tables(NamedTuple):
+    """The tables, in the metadata of the application's own.
+
+    :ivar changes: what changed. ``rev`` is null from the insertion, in the transaction that makes
+        the change, until somebody sequences it.
+    :ivar heads: by backend, the epoch and the last rev that was given.
+    :ivar answers: the requests that were carried out, written in the same transaction.
+    """
+
+    changes: sa.Table
+    heads: sa.Table
+    answers: sa.Table
+
+    @classmethod
+    def of(cls, metadata: sa.MetaData) -> Tables:
+        """Return the tables, in *metadata*; made there once."""
+        if "backboneio_changes" in metadata.tables:
+            return cls(*(metadata.tables[f"backboneio_{name}"] for name in cls._fields))
+        return cls(_changes(metadata), _heads(metadata), _answers(metadata))
+
+
+def _changes(metadata: sa.MetaData) -> sa.Table:
+    unsequenced = sa.text("rev IS NULL")
+    table = sa.Table(
+        "backboneio_changes",
+        metadata,
+        sa.Column("id", _ID, primary_key=True, autoincrement=True),
+        sa.Column("backend", sa.String(255), nullable=False),
+        sa.Column("rev", sa.BigInteger),
+        sa.Column("method", sa.String(255), nullable=False),
+        sa.Column("model", _LONG_TEXT, nullable=False),
+        sa.Column("whole", sa.Boolean, nullable=False),
+        sa.Column("channels", _LONG_TEXT),  # a JSON list; null for everyone
+        sa.Column("origin", sa.String(255)),  # the sid and the channel of the request
+        sa.Column("channel", sa.String(255)),
+        sa.Column("token", sa.String(64)),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        sqlite_autoincrement=True,  # an id is never given twice
+    )
+    sa.Index("ix_backboneio_changes_rev", table.c.backend, table.c.rev, unique=True)
+    sa.Index(
+        "ix_backboneio_changes_unsequenced",
+        table.c.id,
+        postgresql_where=unsequenced,
+        sqlite_where=unsequenced,
+    )
+    return table
+
+
+def _heads(metadata: sa.MetaData) -> sa.Table:
+    return sa.Table(
+        "backboneio_heads",
+        metadata,
+        sa.Column("backend", sa.String(255), primary_key=True),
+        sa.Column("epoch", sa.String(64), nullable=False),
+        sa.Column("rev", sa.BigInteger, nullable=False),
+    )
+
+
+def _answers(metadata: sa.MetaData) -> sa.Table:
+    table = sa.Table(
+        "backboneio_answers",
+        metadata,
+        sa.Column("backend", sa.String(255), primary_key=True),
+        sa.Column("client", sa.String(128), primary_key=True),
+        sa.Column("request", sa.String(255), primary_key=True),
+        sa.Column("content", sa.String(64), nullable=False),  # a digest of the request
+        sa.Column("arguments", _LONG_TEXT),  # of the ack; null where the change is the answer
+        sa.Column("change_id", sa.BigInteger),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+    )
+    sa.Index("ix_backboneio_answers_at", table.c.at)
+    return table
+
+
+class Row(NamedTuple):
+    """A change as it is in the table, sequenced, and its token."""
+
+    change: Change
+    token: str | None
+
+
+def values(backend: str, draft: Draft, token: str | None) -> dict[str, Any]:
+    """Return what is inserted for a change."""
+    return {
+        "backend": backend,
+        "method": draft.method,
+        "model": draft.text,
+        "whole": draft.whole,
+        "channels": None if draft.channels is None else channels_text(draft.channels),
+        "origin": draft.origin,
+        "channel": draft.channel,
+        "token": token,
+    }
+
+
+def read(row: Any, rev: int | None = None) -> Row:
+    """Return a change from a row of the table."""
+    told = None if row.channels is None else tuple(json.loads(row.channels))
+    draft = Draft(row.method, JSONText(row.model), told, row.origin, row.channel, bool(row.whole))
+    return Row(draft.at(row.rev if rev is None else rev), row.token)
+
+
+def channels_text(channels: tuple[Channel, ...]) -> str:
+    """Return channels as they are kept."""
+    return json.dumps(list(channels))

@@ -1,0 +1,76 @@
+"""A laboratory on each kind of database."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from backboneio.model import Draft
+from backboneio.testing import SyncClient
+
+from ..support import ROOT, wait_until
+from .app import Lab
+
+
+@pytest.fixture
+def lab(database: str) -> Iterator[Lab]:
+    lab = Lab(database)
+    lab.create_tables()
+    yield lab
+    lab.journal.close()
+    assert lab.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    lab.close()
+
+
+def settle(lab: Lab, name: str, *clients: SyncClient) -> None:
+    """Wait until clients were told of all that is committed; not within a transaction of SQLite."""
+    # Another thread may be telling of it just now: what is committed comes before this one.
+    lab.journal(name).append(Draft.of("mark", None))
+    for client in clients:
+        wait_until(lambda received=client.received: received and received[-1].method == "mark")
+        del client.received[-1]
+
+
+class Heard:
+    """What a listener of the tasks has heard since it was asked last, as [method, model]."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._listener = SyncClient(lab.app, "tasks")
+
+    def __call__(self) -> list[Any]:
+        """Return what was told of all that is committed."""
+        settle(self._lab, "tasks", self._listener)
+        return self.now()
+
+    def now(self) -> list[Any]:
+        """Return what was told until now; also while a transaction keeps SQLite locked."""
+        found = [[one.method, one.model] for one in self._listener.received]
+        self._listener.received.clear()
+        return found
+
+
+@pytest.fixture
+def heard(lab: Lab) -> Heard:
+    return Heard(lab)
+
+
+@pytest.fixture
+def script(database: str) -> Callable[[str], None]:
+    """Run a statement in a process that serves nobody, and commit."""
+
+    def script(statement: str) -> None:
+        subprocess.run(
+            [sys.executable, "-m", "tests.sql.app", statement],
+            cwd=ROOT,
+            env={**os.environ, "DATABASE_URL": database},
+            check=True,
+            timeout=60,
+        )
+
+    return script

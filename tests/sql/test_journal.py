@@ -1,0 +1,143 @@
+"""SQLJournal on an application: what it is made from, and what a user sees of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flask
+import flask_sqlalchemy
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+import backboneio
+from backboneio.middleware import sqlalchemy_store
+from backboneio.testing import SyncClient
+
+from ..databases import PostgreSQL
+from ..support import Client, ServerProcess, wait_until
+from .app import Lab, Task
+
+
+def test_the_five_lines_with_flask_sqlalchemy(database: str) -> None:
+    app = flask.Flask("five")
+    app.config["SQLALCHEMY_DATABASE_URI"] = database
+    db = flask_sqlalchemy.SQLAlchemy(app)
+
+    class Note(db.Model):  # type: ignore[misc, name-defined]
+        id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+        text: orm.Mapped[str]
+
+    journal = backboneio.SQLJournal(db)
+    notes = backboneio.create_backend()
+    notes.use(sqlalchemy_store(Note, db.session))
+    app.wsgi_app = backboneio.WSGIApp(app, {"notes": notes}, journal=journal)  # type: ignore[method-assign]
+
+    @app.post("/")
+    def view() -> dict[str, Any]:
+        note = Note(text="by a view")
+        db.session.add(note)
+        db.session.commit()
+        notes.call("create", {"text": "by a call in it"})
+        return {"id": note.id}
+
+    try:
+        with app.app_context():
+            db.create_all()  # the journal's tables among them
+            client = SyncClient(app, "notes")
+            assert client.create({"text": "a"}) == {"id": 1, "text": "a"}
+            db.session.add(Note(text="in a shell"))
+            db.session.commit()
+            assert app.test_client().post("/").status_code == 200
+            wait_until(lambda: len(client.received) == 3)
+            assert [change.model["text"] for change in client.received] == [
+                "in a shell",
+                "by a view",
+                "by a call in it",
+            ]
+            assert [change.meta["rev"] for change in client.received] == [2, 3, 4]
+    finally:
+        journal.close()
+        with app.app_context():
+            assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+            db.engine.dispose()
+
+
+def test_what_it_may_be_made_from(tmp_path: Any) -> None:
+    for wrong in (None, 7, object(), orm.sessionmaker()):
+        with pytest.raises(TypeError, match="SQLJournal\\(\\) takes Flask-SQLAlchemy"):
+            backboneio.SQLJournal(wrong)
+    journal = backboneio.SQLJournal(f"sqlite:///{tmp_path}/own.db")
+    journal.create_tables()
+    log = journal("a")
+    assert log is journal("a")
+    assert log.begun == 0
+    journal.close()
+
+
+def test_a_create_takes_few_statements(lab: Lab) -> None:
+    """With the client's retry check, recording, the answer, sequencing and delivery."""
+    client = SyncClient(lab.app, "tasks", listen=False)
+    client.listen(client="c" * 20)
+    client.sync("create", {"title": "first"}, id="r0")  # compiles statements, reads the version
+    statements: list[str] = []
+
+    @sa.event.listens_for(lab.engine, "before_cursor_execute")
+    def count(connection: Any, cursor: Any, statement: str, *args: Any) -> None:
+        statements.append(statement.split("\n")[0])
+
+    lab.journal.close()  # the follower's do not count
+    statements.clear()
+    client.sync("create", {"title": "second"}, id="r1")
+    assert len(statements) == 11, statements
+
+
+def test_the_database_goes_away_and_comes_back(
+    postgresql: PostgreSQL, caplog: pytest.LogCaptureFixture
+) -> None:
+    with postgresql.database() as url:
+        lab = Lab(url)
+        lab.create_tables()
+        client, other = SyncClient(lab.app, "tasks"), SyncClient(lab.app, "tasks")
+        client.create({"title": "before"})
+        wait_until(lambda: other.received)
+        for stop in (postgresql.stop, postgresql.kill):
+            other.received.clear()
+            stop()
+            try:
+                for _ in range(3):
+                    with pytest.raises(backboneio.Unavailable):
+                        client.create({"title": "meanwhile"})
+                    with pytest.raises(backboneio.Unavailable):
+                        client.read()
+            finally:
+                postgresql.start()
+            client.create({"title": "after"})
+            wait_until(lambda: other.received)
+            assert other.received[0].model["title"] == "after"
+        away = [r for r in caplog.records if "database of the journal is not av" in r.getMessage()]
+        assert 1 <= len(away) <= 4
+        with lab.sessions() as session:
+            titles = set(session.scalars(sa.select(Task.title)))
+        assert titles == {"before", "after"}
+        lab.close()
+
+
+@pytest.mark.slow
+def test_workers_that_were_forked_from_a_loaded_application(lab: Lab, database: str) -> None:
+    command = "gunicorn --bind 127.0.0.1:0 -k gthread --threads 2 -w 2 --preload".split()
+    server = ServerProcess(*command, "tests.sql.app:create_app()", DATABASE_URL=database)
+    try:
+        clients = [Client(server.url, "tasks") for _ in range(6)]
+        for client in clients:
+            client.listen()
+        for number, client in enumerate(clients):
+            client.sync("create", {"title": str(number)})
+        for number, client in enumerate(clients):
+            titles = [client.synced()[1]["title"] for _ in range(5)]
+            assert titles == [str(other) for other in range(6) if other != number]
+        for client in clients:
+            client.close()
+    finally:
+        log = server.stop()
+    assert "Traceback" not in log

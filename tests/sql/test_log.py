@@ -1,0 +1,315 @@
+"""The journal itself: one order for everybody, in every process, and after a restart."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+import backboneio
+from backboneio.model import Change, Draft
+from backboneio.testing import SyncClient
+
+from ..support import PATIENCE, together, wait_until
+from .app import Lab, Task
+from .conftest import Heard
+
+
+def texts(changes: Any) -> list[str]:
+    return [change.text for change in changes]
+
+
+class Follower:
+    """Keeps what a journal delivers."""
+
+    def __init__(self, journal: Any) -> None:
+        self.changes: list[Change] = []
+        self.tokens: list[object] = []
+        self.begun = journal.begun
+        journal.follow(self.deliver)
+
+    def deliver(self, change: Change, token: object) -> None:
+        self.changes.append(change)
+        self.tokens.append(token)
+
+
+def draft(text: str = "a") -> Draft:
+    return Draft.of("update", text)
+
+
+def test_revs_are_dense_and_tokens_come_back(lab: Lab) -> None:
+    journal = lab.journal("plain")
+    follower = Follower(journal)
+    tokens = [object(), None, object()]
+    for number, token in enumerate(tokens):
+        journal.append(Draft("m", str(number), ("x", None), "sid"), token)  # type: ignore[arg-type]
+    wait_until(lambda: len(follower.changes) == 3)
+    assert [change.rev for change in follower.changes] == [1, 2, 3]
+    assert texts(follower.changes) == ["0", "1", "2"]
+    assert follower.changes[0].channels == ("x", None)
+    assert follower.changes[0].origin == "sid"
+    assert follower.tokens == tokens
+    assert journal.since(1, 3) == follower.changes[1:]
+    assert journal.since(3, 3) == []
+    assert journal.since(4, 4) is None
+    assert journal.stats()["rev"] == 3
+
+
+def test_another_process_hears_in_the_same_order_and_goes_on_in_the_same_epoch(
+    lab: Lab, database: str
+) -> None:
+    lab.journal("plain").append(draft("before"))
+    other = Lab(database)
+    try:
+        here, there = lab.journal("plain"), other.journal("plain")
+        assert here.epoch == there.epoch
+        followers = [Follower(here), Follower(there)]
+        assert followers[1].begun == 1
+
+        def write(journal: Any, name: str) -> None:
+            for number in range(40):
+                journal.append(draft(f"{name}{number}"))
+
+        together(lambda: write(here, "h"), lambda: write(there, "t"), lambda: write(here, "i"))
+        for follower in followers:
+            wait_until(lambda follower=follower: len(follower.changes) == 120)
+        assert followers[0].changes == followers[1].changes
+        assert [change.rev for change in followers[0].changes] == list(range(2, 122))
+        for name in "hti":
+            own = [text for text in texts(followers[0].changes) if text[1] == name]
+            assert own == [f'"{name}{number}"' for number in range(40)]
+        assert there.since(0, 121) == here.since(0, 121)
+        assert texts(there.since(0, 121))[0] == '"before"'
+    finally:
+        other.close()
+
+
+def test_a_process_that_serves_nobody_is_heard(lab: Lab, heard: Heard, script: Any) -> None:
+    script("session.add(Task(title='from elsewhere'))")
+    found: list[Any] = []
+    wait_until(lambda: found.extend(heard.now()) or found)
+    assert [(method, model["title"]) for method, model in found] == [("create", "from elsewhere")]
+
+
+def test_what_a_killed_process_has_committed_is_told(lab: Lab, heard: Heard, script: Any) -> None:
+    """It dies between its commit and everything else."""
+    script(
+        "import os; from sqlalchemy import event; session.add(Task(title='last')); "
+        "event.listen(session, 'after_commit', lambda s: os._exit(0)); "
+    )
+    found: list[Any] = []
+    wait_until(lambda: found.extend(heard.now()) or found)
+    assert [(method, model["title"]) for method, model in found] == [("create", "last")]
+
+
+def test_what_a_killed_process_has_not_committed_is_not_told(
+    lab: Lab, heard: Heard, script: Any
+) -> None:
+    script("import os; session.add(Task(title='never')); session.flush(); os._exit(0)")
+    with lab.sessions() as session:
+        session.add(Task(title="after"))
+        session.commit()
+    assert [model["title"] for _, model in heard()] == ["after"]
+
+
+def test_a_notification_that_is_lost(lab: Lab, heard: Heard, script: Any) -> None:
+    """The connection that listens is cut, and comes back by itself."""
+    if lab.engine.dialect.name == "postgresql":
+        with lab.engine.begin() as connection:
+            connection.execute(
+                sa.text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
+    script("session.add(Task(title='a'))")
+    found: list[Any] = []
+    wait_until(lambda: found.extend(heard.now()) or found)
+    script("session.add(Task(title='b'))")
+    wait_until(lambda: found.extend(heard.now()) or len(found) == 2)
+    assert [model["title"] for _, model in found] == ["a", "b"]
+
+
+def test_a_change_that_commits_late_does_not_hold_up_the_others(lab: Lab, heard: Heard) -> None:
+    """Ids are given at the insertion, revs at the commit: the gap waits for nobody."""
+    if lab.engine.dialect.name == "sqlite":
+        return  # one transaction writes at a time there
+    with lab.sessions() as slow, lab.sessions() as quick:
+        slow.add(Task(title="slow"))
+        slow.flush()
+        quick.add(Task(title="quick"))
+        quick.commit()
+        assert [model["title"] for _, model in heard()] == ["quick"]
+        slow.commit()
+        assert [model["title"] for _, model in heard()] == ["slow"]
+
+
+def test_trimming_by_count_age_and_bytes(database: str) -> None:
+    lab = Lab(database, max_changes=10)
+    lab.create_tables()
+    try:
+        journal = lab.journal("plain")
+        follower = Follower(journal)
+        for number in range(30):
+            journal.append(draft(str(number)))
+        wait_until(lambda: len(follower.changes) == 30)
+        trim = lab.journal._sequencer.database.trim
+        limits = backboneio.Limits(max_changes=10)
+        assert trim("plain", limits) == 20
+        assert trim("plain", limits) == 0
+        assert journal.since(0, 30) == follower.changes  # it has them in memory, still
+        fresh = Lab(database)
+        try:
+            other = fresh.journal("plain")
+            assert other.since(19, 30) is None
+            assert len(other.since(20, 30) or ()) == 10
+            assert other.since(0, 30) is None
+        finally:
+            fresh.close()
+        large = backboneio.Limits(max_journal_bytes=sum(len(c.text) for c in follower.changes[-5:]))
+        assert trim("plain", large) == 5
+        with lab.engine.begin() as connection:
+            connection.execute(sa.text("UPDATE backboneio_changes SET at = '2020-01-01'"))
+        assert trim("plain", backboneio.Limits(max_change_age=3600)) == 5
+        journal.append(draft("next"))
+        wait_until(lambda: len(follower.changes) == 31)
+        assert follower.changes[-1].rev == 31
+    finally:
+        lab.close()
+
+
+def test_who_falls_behind_what_is_trimmed_resets(lab: Lab, database: str) -> None:
+    slow = Lab(database)
+    try:
+        journal = slow.journal("plain")
+        follower = Follower(journal)
+        slow.journal.close()  # it does not notice anything for a while
+        told = Follower(lab.journal("plain"))
+        for number in range(20):
+            lab.journal("plain").append(draft(str(number)))
+        wait_until(lambda: len(told.changes) == 20)
+        lab.journal._sequencer.database.trim("plain", backboneio.Limits(max_changes=5))
+        journal.append(draft("own"))
+        wait_until(lambda: follower.changes and follower.changes[-1].rev == 21)
+        assert [change.method for change in follower.changes] == ["reset"] + 6 * ["update"]
+        assert [change.rev for change in follower.changes] == list(range(15, 22))
+        assert follower.changes[0].channels is None
+    finally:
+        slow.close()
+
+
+# Requests that are sent again
+
+
+def sync(client: SyncClient, method: str, model: Any, request_id: str) -> Any:
+    return client.sync(method, model, id=request_id)
+
+
+def test_a_retry_is_recognised_by_another_process(lab: Lab, database: str, heard: Heard) -> None:
+    other = Lab(database)
+    try:
+        here = SyncClient(lab.app, "tasks", listen=False)
+        here.listen(client="c" * 20)
+        task = sync(here, "create", {"title": "a"}, "r1")
+        meta = here.meta
+        changed = sync(here, "update", {**task, "title": "b"}, "r2")
+        there = SyncClient(other.app, "tasks", listen=False)
+        answer = there.listen(client="c" * 20, unanswered=["r1", "r2", "r3"])
+        assert answer["unknown"] == []
+        assert sync(there, "create", {"title": "a"}, "r1") == task
+        assert there.meta == meta
+        assert sync(there, "update", {**task, "title": "b"}, "r2") == changed
+        with pytest.raises(backboneio.Conflict, match="was used for another request"):
+            sync(there, "create", {"title": "other"}, "r2")
+        assert [method for method, _ in heard()] == ["create", "update"]
+    finally:
+        other.close()
+
+
+def test_two_tries_of_one_request_at_once_in_two_processes(lab: Lab, database: str) -> None:
+    labs = [lab, Lab(database)]
+    try:
+        clients = [SyncClient(one.app, "tasks", listen=False) for one in labs]
+        for client in clients:
+            client.listen(client="c" * 20)
+        for number in range(25):
+            model = {"title": f"t{number}"}
+            answers = together(
+                *[
+                    lambda client=client: sync(client, "create", model, f"r{number}")  # noqa: B023
+                    for client in clients
+                ]
+            )
+            assert answers[0] == answers[1]
+        with lab.sessions() as session:
+            assert session.scalar(sa.select(sa.func.count()).select_from(Task)) == 25
+    finally:
+        labs[1].close()
+
+
+def test_a_retry_that_would_be_refused_now_is_answered_as_it_was(lab: Lab, database: str) -> None:
+    """What the first try did stands in the way of the second: a unique title, a deleted row."""
+    other = Lab(database)
+    try:
+        here, there = (SyncClient(one.app, "cards", "a", listen=False) for one in (lab, other))
+        for client in (here, there):
+            client.listen("a", client="c" * 20)
+        claim = other.cards.answers.claim
+        late = threading.Event()
+
+        def claim_early(*args: Any) -> Any:  # the second try asks before the first has committed
+            found = claim(*args)
+            late.wait(PATIENCE)
+            return found
+
+        other.cards.answers.claim = claim_early  # type: ignore[method-assign]
+        found: list[Any] = []
+        thread = threading.Thread(
+            target=lambda: found.append(sync(there, "create", {"title": "x", "room": "a"}, "r1"))
+        )
+        thread.start()
+        card = sync(here, "create", {"title": "x", "room": "a"}, "r1")
+        late.set()
+        thread.join(PATIENCE)
+        assert found == [card]
+        late.clear()
+        found.clear()
+        thread = threading.Thread(
+            target=lambda: found.append(sync(there, "delete", {"id": card["id"]}, "r2"))
+        )
+        thread.start()
+        time.sleep(0.05)
+        gone = sync(here, "delete", {"id": card["id"]}, "r2")
+        late.set()
+        thread.join(PATIENCE)
+        assert found == [gone]
+    finally:
+        other.close()
+
+
+def test_a_client_resumes_at_another_process(lab: Lab, database: str, heard: Heard) -> None:
+    here = SyncClient(lab.app, "tasks")
+    here.create({"title": "a"})
+    since = {"epoch": here.meta["epoch"], "rev": here.meta["rev"]}
+    here.create({"title": "b"})
+    other = Lab(database)
+    try:
+        there = SyncClient(other.app, "tasks", listen=False)
+        answer = there.listen(since=since)
+        assert "reset" not in answer
+        assert [change.model["title"] for change in there.received] == ["b"]
+        assert answer["rev"] == since["rev"] + 1
+        there.read()
+        assert there.meta["rev"] >= since["rev"] + 1
+        # The other way round, before that process has noticed.
+        task = there.create({"title": "c"})
+        ahead = {"epoch": there.meta["epoch"], "rev": there.meta["rev"]}
+        again = SyncClient(lab.app, "tasks", listen=False)
+        assert again.listen(since=ahead)["rev"] >= ahead["rev"]
+        assert task in again.read()
+        assert again.meta["rev"] >= ahead["rev"]
+    finally:
+        other.close()

@@ -1,0 +1,53 @@
+"""The suites that every journal, memory of answers, and store has to pass."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+import backboneio
+from backboneio.limits import Limits
+from backboneio.sql import SQLLog
+from backboneio.sql.answers import SQLAnswers
+from backboneio.testing.answers_suite import AnswersSuite
+from backboneio.testing.journal_suite import SharedJournalSuite
+
+numbers = itertools.count()
+
+
+class OnDatabase:
+    """Makes journals on a database of the test's own."""
+
+    @pytest.fixture(autouse=True)
+    def on_database(self, database: str) -> Iterator[None]:
+        self.database = database
+        self.made: list[tuple[backboneio.SQLJournal, sa.Engine]] = []
+        yield
+        for journal, engine in self.made:
+            journal.close()
+            engine.dispose()
+
+    def journal(self, limits: Limits | None = None) -> backboneio.SQLJournal:
+        engine = sa.create_engine(self.database)
+        journal = backboneio.SQLJournal(engine, limits=limits)
+        journal.create_tables()
+        self.made.append((journal, engine))
+        return journal
+
+
+class TestSQLJournal(OnDatabase, SharedJournalSuite):
+    def make(self) -> SQLLog:
+        return self.journal()(f"backend-{next(numbers)}")
+
+    def share(self, journal: SQLLog) -> SQLLog:  # type: ignore[override]
+        other = self.journal()(journal.name)
+        assert other.begun >= 0  # a process begins when it is asked first
+        return other
+
+
+class TestSQLAnswers(OnDatabase, AnswersSuite):
+    def make(self, limits: Limits) -> SQLAnswers:
+        return self.journal(limits)(f"backend-{next(numbers)}").answers
