@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from backboneio.model import Change
-from backboneio.testing.journal_suite import JournalSuite
+from backboneio.journal.base import Deliver
+from backboneio.model import Change, Draft
+from backboneio.testing.journal_suite import JournalSuite, SharedJournalSuite
 
 from .awkward import AwkwardJournal
 
@@ -16,6 +17,50 @@ from .awkward import AwkwardJournal
 class TestAwkwardJournal(JournalSuite):
     def make(self) -> AwkwardJournal:
         return AwkwardJournal()
+
+
+class Process:
+    """The awkward journal as one of several processes has it: tokens stay in their process."""
+
+    def __init__(self, journal: AwkwardJournal) -> None:
+        self.journal = journal
+
+    @property
+    def epoch(self) -> str:
+        return self.journal.epoch
+
+    @property
+    def begun(self) -> int:
+        return self.journal.begun
+
+    def append(self, draft: Draft, token: object = None) -> None:
+        self.journal.append(draft, (self, token))
+
+    def follow(self, deliver: Deliver) -> None:
+        def ours(change: Change, token: Any) -> None:
+            deliver(change, self.own(token))
+
+        self.journal.follow(ours)
+
+    def own(self, token: Any) -> object:
+        return token[1] if token is not None and token[0] is self else None
+
+    def observe(self, observer: Any) -> None:
+        self.journal.observe(observer)
+
+    def since(self, rev: int, until: int) -> list[Change] | None:
+        return self.journal.since(rev, until)
+
+    def stats(self) -> dict[str, int]:
+        return self.journal.stats()
+
+
+class TestSharedAwkwardJournal(SharedJournalSuite):
+    def make(self) -> Process:
+        return Process(AwkwardJournal())
+
+    def share(self, journal: Any) -> Process:
+        return Process(journal.journal)
 
 
 class Doubling(AwkwardJournal):
@@ -100,3 +145,34 @@ def test_the_suite_finds_what_is_wrong(
     with pytest.raises(AssertionError):
         for name in TESTS:
             getattr(Suite(), name)()
+
+
+class Leaking(Process):
+    """Hands the tokens of one process to the other."""
+
+    def own(self, token: Any) -> object:
+        return None if token is None else token[1]
+
+
+class Apart(Process):
+    """Has an order of its own."""
+
+    def __init__(self, journal: AwkwardJournal) -> None:
+        super().__init__(AwkwardJournal())
+
+
+@pytest.mark.parametrize("broken", [Leaking, Apart])
+def test_the_suite_of_shared_journals_finds_what_is_wrong(
+    broken: type[Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backboneio.testing.threads.wait_until.__defaults__", (0.5,))
+
+    class Suite(SharedJournalSuite):
+        def make(self) -> Process:
+            return Process(AwkwardJournal())
+
+        def share(self, journal: Any) -> Process:
+            return broken(journal.journal)
+
+    with pytest.raises(AssertionError):
+        Suite().test_everyone_is_told_the_same_in_the_same_order()
