@@ -221,7 +221,6 @@ def test_limits_of_another_kind_are_refused(app: flask.Flask, messages: Any) -> 
 # Whom it answers
 
 
-@pytest.mark.parametrize("how", ["config", "request_class"])
 def warnings_of_the_wrapper(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return what WSGIApp warned of; a test's client is a server that the transport warns of."""
     return [
@@ -231,6 +230,7 @@ def warnings_of_the_wrapper(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize("how", ["config", "request_class"])
 def test_hosts_that_flask_does_not_trust_are_refused(
     app: flask.Flask, messages: Any, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
