@@ -24,11 +24,10 @@ export function install() {
 // in its collection any more: a fetch with `reset` makes new ones.) Telling comes first, so
 // that handlers see what is being changed as it was: those of a delete find the model.
 export function receive(subscription, change, origin) {
-  var first = subscription.oldest(), method = change.method;
-  subscription.history.record(
-    change, first ? rowKey(first.object, change.model) : null, !!first,
-    subscription.state === 'ready'
-  );
+  var first = subscription.oldest(), method = change.method, history = subscription.history;
+  var key = first ? rowKey(first.object, change.model) : null;
+  if (!origin && history.answered(key, change.rev)) return;
+  history.record(change, key, !!first, subscription.state === 'ready');
 
   react(function() {
     subscription.each(function(object) {

@@ -4,7 +4,8 @@
 // the newest one that came as an event or lies before our listening: each is heard once.
 // `upto` is the newest one before which none was missed: from there on a listen resumes. An
 // answer to a request of ours may come when we do not listen, and is newer than what we miss;
-// `own` has the revs of such changes, which are not news when they come again among that.
+// `own` has the rev of the last such change of each model: nothing that was missed and is not
+// newer is news.
 //
 // ### No old over new
 //
@@ -33,7 +34,7 @@ extend(History.prototype, {
   forget: function() {
     this.epoch = null;
     this.rev = this.heard = this.upto = 0;
-    this.own = new Set();
+    this.own = new Map();
     this.log = new Map();
   },
 
@@ -42,13 +43,18 @@ extend(History.prototype, {
     if (rev == null) return true;
     if (rev <= this.heard) return false;
     this.heard = rev;
-    return !this.own.delete(rev);
+    return true;
   },
 
   // We listen, and have heard all up to a rev.
   resume: function(rev) {
     this.rev = this.heard = this.upto = rev;
     this.own.clear();
+  },
+
+  // Whether an answer has told this, or something newer, of a model while we did not listen.
+  answered: function(key, rev) {
+    return key != null && this.own.get(key) >= rev;
   },
 
   // Takes note of a change; with `keep`, which is for while requests are under way, its
@@ -58,7 +64,7 @@ extend(History.prototype, {
     if (change.rev == null) return;
     if (change.rev > this.rev) this.rev = change.rev;
     if (listening) this.upto = this.rev;
-    else this.own.add(change.rev);
+    else if (key) this.own.set(key, change.rev);
     if (!keep) return;
     var method = change.method, log = this.log, old;
     if (method === 'reset') {

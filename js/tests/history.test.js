@@ -127,9 +127,11 @@ test('an answer that comes when we do not listen is not what a listen resumes fr
   history.record({method: 'update', model: {id: 1}, rev: 5}, ':1', false, true);
   history.record({method: 'update', model: {id: 2, own: true}, rev: 9}, ':2', true, false);
   assert.deepEqual([history.rev, history.upto], [9, 5]);
-  // What was missed comes, and our own change among it is no news.
+  // What was missed comes; of that model our own change and what is older is no news.
   history.heard = history.upto;
-  assert.deepEqual([6, 7, 9, 9, 10].map(rev => history.hears(rev)), [true, true, false, false, true]);
+  assert.deepEqual([6, 7, 9, 10].map(rev => history.answered(':2', rev)), [true, true, true, false]);
+  assert.deepEqual([6, 7, 9, 10].map(rev => history.answered(':1', rev)), [false, false, false, false]);
+  assert.equal(history.answered(null, 6), false);
   history.record({method: 'update', model: {id: 2, own: false}, rev: 7}, ':2', true, true);
   assert.equal(history.log.get(':2').rev, 9, 'older news do not replace newer ones');
   history.resume(10);
