@@ -10,6 +10,7 @@ from typing import Any
 
 from . import handover, handshake, payload
 from .connection import Connection
+from .frames import CloseCode
 from .http import CORS, Environs, Headers, Refused, bad_request, cookie_header, read_query
 from .newcomers import NoRoom
 from .poll import NOOP, Overlap, ParkedPoll, WaitingPoll
@@ -110,7 +111,7 @@ class Endpoint:
         if connection is None or connection.ending:
             raise bad_request("Invalid session")
         problem = connection.session.refusal()
-        if problem is not None:
+        if problem is not None and not (transport == "websocket" and connection.upgraded):
             raise bad_request(problem)
         if not connection.session.greeted:
             self._service.newcomers.came_back(connection)
@@ -239,11 +240,15 @@ class Endpoint:
     def _take_probe(
         self, connection: Connection, environ: Environ, sock: Any
     ) -> tuple[socket.socket | None, handover.Ended]:
-        if connection.probe is not None or connection.upgraded or connection.closing:
-            raise bad_request("Session is upgrading already")
+        late = connection.probe is not None or connection.upgraded or connection.closing
         fd, ahead, pair, ended = self._take(environ, sock)
         link = WebSocket(self._hub, fd, connection, ahead)
-        connection.begin_upgrade(link, handshake.response(environ, []))
+        head = handshake.response(environ, [])
+        if late:  # as Node's server does it: the session stays with what carries it
+            link.attach(head)
+            link.leave(CloseCode.NORMAL_CLOSURE)
+        else:
+            connection.begin_upgrade(link, head)
         return pair, ended
 
     def _socket_for_websocket(self, environ: Environ) -> Any:

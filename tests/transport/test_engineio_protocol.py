@@ -399,7 +399,8 @@ class TestUpgrade:
             assert http.get()[0] == 400
             assert http.post("4hello")[0] == 400
             with Raw(echo.url, f"EIO=4&transport=websocket&sid={sid}") as second:
-                assert second.status == 400
+                assert second.recv() == Close(1000, "")
+                assert second.recv() is None
             raw.send("4still there")
             assert raw.recv() == "4still there"
         assert echo.reason(sid) == "transport close"
@@ -426,6 +427,16 @@ class TestUpgrade:
             raw.send("5")
             raw.send("4now")
             assert raw.recv() == "4now"
+
+    def test_a_second_probe_is_turned_away(self, make_echo: Callable[..., Echo]) -> None:
+        echo = make_echo()
+        with _probed(echo) as (http, raw):
+            with Raw(echo.url, f"EIO=4&transport=websocket&sid={echo.connected[0]}") as second:
+                assert second.recv() == Close(1000, "")
+                assert second.recv() is None
+            assert http.post("4hello") == (200, "ok")
+            raw.send("5")
+            assert raw.recv() == "4hello"
 
     def test_a_probe_that_says_nothing_is_dropped(self, make_echo: Callable[..., Echo]) -> None:
         echo = make_echo(upgrade_timeout=0.1)
