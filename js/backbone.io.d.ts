@@ -9,11 +9,16 @@ declare namespace BackboneIO {
    * Where models are kept, as it is given: the name of a backend, a channel of it, or a function
    * that returns either; and what is in its place from then on, a `Channel`.
    */
-  type Backend =
-    | string
-    | { name: string; channel?: string | number | null | undefined }
-    | (() => string | { name: string; channel?: string | number | null | undefined })
-    | Channel;
+  type Backend = string | Place | (() => string | Place) | Channel;
+
+  interface Place {
+    name: string;
+    channel?: string | number | null | undefined;
+    /** False leaves reading and writing to REST (`url`) and only follows. */
+    sync?: boolean | undefined;
+    /** Makes of a row as the backend has it what the REST views send, and `parse` expects. */
+    transform?: ((row: any) => any) | undefined;
+  }
 
   /**
    * A channel as this page hears it: what `collection.backend` holds once it is resolved, which
@@ -57,6 +62,11 @@ declare namespace BackboneIO {
     };
   }
 
+  /** A collection or a model. */
+  interface Followed {
+    bindBackend(): unknown;
+  }
+
   interface IO {
     /** The same as `connect`. */
     (url: string, options?: ConnectOptions): Socket;
@@ -66,6 +76,15 @@ declare namespace BackboneIO {
     connect(options?: ConnectOptions): Socket;
     /** Milliseconds until a request without an answer fails, for every connection. */
     timeout: number;
+    /**
+     * Lets a collection or model follow a backend that reads and writes by REST with a `sync` or
+     * `fetch` of its own; it is bound.
+     */
+    follow<T extends Followed>(
+      object: T,
+      backend: string | Place,
+      options?: { transform?: ((row: any) => any) | undefined }
+    ): T;
     readonly VERSION: string;
   }
 }

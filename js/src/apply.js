@@ -1,18 +1,22 @@
 // How changes and answers get into collections and models.
 import Backbone from 'backbone';
-import {extend, guard, override} from './util.js';
+import {extend, guard, has, override} from './util.js';
 import {aside, contents, find, idOf, isCollection, keyOf, modelId, rowKey} from './identity.js';
 import {expect, forget, isEdited, made, react, revOf, stamp, watch} from './shadow.js';
+import {known} from './states.js';
 
-// The collection that sets something of the server's at present.
-var feeding = null;
+// The collection that sets something of the server's at present, and which of its models the
+// rows are that it was given.
+var feeding = null, laid = new Map();
 
 // Looks models up in collections that have a backend, and leaves the others alone.
 export function install() {
   var get = Backbone.Collection.prototype.get;
 
   Backbone.Collection.prototype.get = function(what) {
-    return 'backend' in this ? find(this, what, feeding === this) : get.apply(this, arguments);
+    if (!('backend' in this)) return get.apply(this, arguments);
+    var model = feeding === this && laid.get(what);
+    return model && this._byId[model.cid] === model ? model : find(this, what, feeding === this);
   };
 }
 
@@ -24,25 +28,75 @@ export function install() {
 // in its collection any more: a fetch with `reset` makes new ones.) Telling comes first, so
 // that handlers see what is being changed as it was: those of a delete find the model.
 export function receive(subscription, change, origin) {
-  var first = subscription.oldest(), method = change.method, history = subscription.history;
+  var first = subscription.oldest(), history = subscription.history;
   var key = first ? rowKey(first.object, change.model) : null;
   if (!origin && history.answered(key, change.rev)) return;
   history.record(change, key, !!first, subscription.state === 'ready');
 
+  var held = new Set();
   react(function() {
-    subscription.each(function(object) {
+    subscription.each(function(object, state) {
       if (origin && (object === origin.object || object === origin.collection)) return;
-      subscription.trigger(object, '', method, change.model);
-      subscription.trigger(object, ':' + method, change.model);
+      if (mayBeEcho(subscription, object, state, change)) held.add(object);
+      else tell(subscription, object, change);
     });
     subscription.each(function(object, state) {
       var own = origin && (object === origin.object || object === origin.collection);
       var twin = own && isCollection(object) && find(object, idOf(object, change.model), true);
-      if (own && (!twin || twin === origin.object)) return;
-      guard(function() {
-        if (method === 'reset') reset(subscription, object, state, change);
-        else if (state.bound) apply(subscription, object, change);
-      });
+      if (held.has(object) || own && (!twin || twin === origin.object)) return;
+      bring(subscription, object, state, change);
+    });
+  });
+}
+
+function tell(subscription, object, change) {
+  subscription.trigger(object, '', change.method, change.model);
+  subscription.trigger(object, ':' + change.method, change.model);
+}
+
+function bring(subscription, object, state, change) {
+  guard(function() {
+    var own = state.transform ? extend({}, change, {model: converted(state, change.model)}) : change;
+    if (change.method === 'reset') reset(subscription, object, state, own);
+    else if (state.bound) apply(subscription, object, own);
+  });
+}
+
+// A row as a collection or model with a `transform` expects it.
+function converted(state, row) {
+  if (!state || !state.transform || !row) return row;
+  if (!Array.isArray(row)) return state.transform(row);
+  return row.map(function(item) { return state.transform(item); });
+}
+
+// While a collection that only follows creates a model by REST, a model that somebody created
+// may be that one, which has no id yet: the change waits for the answer, in `state.held`.
+function mayBeEcho(subscription, object, state, change) {
+  if (!state.follow || !isCollection(object)) return false;
+  var key = rowKey(object, change.model), held = state.held || [];
+  var behind = held.some(function(other) { return rowKey(object, other.model) === key; });
+  var creates = change.method === 'create' && Array.from(subscription.requests).some(function(request) {
+    return request.remote && request.creates && request.collection === object;
+  });
+  if (behind || creates && !find(object, idOf(object, change.model), true)) {
+    state.held = held.concat([change]);
+    return true;
+  }
+  return false;
+}
+
+// The answer to such a create is there: what was held back comes now, its own echo untold.
+export function unhold(subscription, collection, created) {
+  var state = known(collection), held = state && state.held;
+  if (!held) return;
+  state.held = null;
+  react(function() {
+    held.forEach(function(change) {
+      var id = idOf(collection, change.model);
+      var echo = change.method === 'create' && find(collection, id, true) === created;
+      if (!echo && mayBeEcho(subscription, collection, state, change)) return;
+      if (!echo) tell(subscription, collection, change);
+      bring(subscription, collection, state, change);
     });
   });
 }
@@ -84,9 +138,9 @@ function update(model, change, options) {
 
 function add(subscription, collection, change, options) {
   var entries = [{key: rowKey(collection, change.model), row: change.model, rev: change.rev}];
-  feed(subscription, collection, function() { return entries; }, function() {
+  feed(subscription, collection, null, parsed(collection, function() { return entries; }, function() {
     collection.add([change.model], options);
-  });
+  }));
 }
 
 // The content changed as a whole: to the models given, or to what a fetch finds.
@@ -133,6 +187,15 @@ function refetch(subscription, object, state) {
   });
 }
 
+// A read by REST that came from before we listened missed what happened between: once more.
+export function mend(subscription, object, state) {
+  var history = subscription.history, label = state.label;
+  if (!state.follow || !state.fetched || label === undefined) return;
+  if (label && label.epoch === history.epoch && label.rev >= history.from) return;
+  state.label = undefined;
+  refetch(subscription, object, state);
+}
+
 // Answers
 // -------
 
@@ -141,20 +204,27 @@ function refetch(subscription, object, state) {
 // `rows` is the answer where it needs no parsing by the collection.
 export function refill(subscription, collection, arrival, rows, act) {
   var had = contents(collection);
-  feed(subscription, collection, function(parse, answer, options) {
+  feed(subscription, collection, arrival, parsed(collection, function(parse, answer, options) {
     var list = rows || parse.call(collection, answer, options);
     return Array.isArray(list) ? present(subscription, collection, list, arrival, had) : list;
-  }, act, arrival);
+  }, act));
+}
+
+// The same for rows that are not parsed at all: `act` is called with what to set.
+export function refillParsed(subscription, collection, arrival, rows, options, act) {
+  var entries = present(subscription, collection, rows, arrival, contents(collection));
+  feed(subscription, collection, arrival, function(lay) { act(lay(entries, options)); });
 }
 
 // The rows of a collection as of an answer, brought to the present. What the page itself
 // has under way counts as well: a model being created stays, one being destroyed does not
 // come back.
 function present(subscription, collection, rows, arrival, had) {
-  var history = subscription.history;
+  var history = subscription.history, state = known(collection);
+  var convert = state && state.transform ? function(row) { return converted(state, row); } : null;
   var entries = history.present(rows, arrival.rev, arrival.whole, function(row) {
     return rowKey(collection, row);
-  }, function(key) { return had.has(key); });
+  }, function(key) { return had.has(key); }, convert);
   entries.forEach(function(entry) {
     var model = entry.key && had.get(entry.key), last = model ? revOf(model, history.epoch) : null;
     entry.model = model || null;
@@ -175,29 +245,48 @@ function present(subscription, collection, rows, arrival, had) {
   return entries;
 }
 
-// Runs `act`, in which a collection sets rows of the server's, with those of `list` in place of
-// what its `parse` returns. An entry is `{key, row, rev, whole, model, old}`: `model` is the
-// collection's, and stays as it is when the row is `old`.
-function feed(subscription, collection, list, act, arrival) {
-  var parse = collection.parse, restores = [], entries = [], outer = feeding, births;
-  restores.push(override(collection, 'parse', function(answer, options) {
-    restores[0]();
-    var found = list(parse, answer, options);
-    if (!Array.isArray(found)) return found;
+// Runs a function in which a collection sets rows of the server's. It gets `lay(entries, options)`,
+// which makes of entries what Backbone is given. An entry is `{key, row, rev, whole, model, old}`:
+// `model` is the collection's, and stays as it is when the row is `old`.
+function feed(subscription, collection, arrival, run) {
+  var restores = [], entries = [], outer = [feeding, laid], births;
+  var lay = function(found, options) {
+    var ids = found.map(function(entry) { return entry.key && entry.key.slice(1); });
     entries = found;
-    var ids = entries.map(function(entry) { return entry.key && entry.key.slice(1); });
+    entries.forEach(function(entry) { if (entry.model && entry.row) laid.set(entry.row, entry.model); });
     restores.push(aside(collection, ids));
     return entries.map(function(entry) { return place(entry, options, arrival, restores); });
-  }));
+  };
   feeding = collection;
+  laid = new Map();
   try {
-    births = watch(act);
+    births = watch(function() { run(lay); });
   } finally {
-    feeding = outer;
+    feeding = outer[0];
+    laid = outer[1];
     restores.forEach(function(restore) { restore(); });
     entries.forEach(function(entry) { if (entry.model) forget(entry.model); });
   }
   settle(subscription, collection, entries, births);
+}
+
+// Lays out the entries that `list` finds in place of what the collection's `parse` returns,
+// while `act` runs.
+function parsed(collection, list, act) {
+  return function(lay) {
+    var parse = collection.parse;
+    var restore = override(collection, 'parse', function(answer, options) {
+      restore();
+      var found = list(parse, answer, options);
+      return Array.isArray(found) ? lay(found, options) : found;
+    });
+    try { act(); } finally { restore(); }
+  };
+}
+
+// Whether a collection sets rows of the server's right now.
+export function isFeeding(collection) {
+  return feeding === collection;
 }
 
 // What Backbone is given for an entry. A reset would make a new model of each row: one that
@@ -207,7 +296,7 @@ function place(entry, options, arrival, restores) {
   if (model && !entry.old) {
     expect(model, extend({}, arrival, {whole: entry.whole}));
     if (!options || !options.reset || !isEdited(model)) return what;
-    model.set(options.parse === false ? what : model.parse(what, options), extend({}, options, {xhr: true}));
+    model.set(!options.parse ? what : model.parse(what, options), extend({}, options, {xhr: true}));
   } else if (!entry.old) {
     return what;
   }
@@ -221,9 +310,13 @@ function settle(subscription, collection, entries, births) {
   var history = subscription.history, rows = new Map();
   entries.forEach(function(entry) { if (entry.key) rows.set(entry.key, entry); });
   births.forEach(function(attrs, model) {
-    var key = keyOf(modelId(collection, model.attributes, model.idAttribute)), entry = key && rows.get(key);
+    var id = modelId(collection, model.attributes, model.idAttribute), key = keyOf(id);
+    var entry = key && rows.get(key);
     if (!entry || model.collection !== collection) return;
     made(model, attrs, entry.row);
+    // Where only `parse` tells the id, Backbone adds the new model and then removes the old
+    // one, and its id with it.
+    if (!has(collection._byId, id)) collection._byId[id] = model;
     entry.model = model;
   });
   entries.forEach(function(entry) {
@@ -244,8 +337,11 @@ export function renew(subscription, model, answer, arrival, options, act) {
     restore();
     asked();
     var read = function(item) { return raw ? item : parse.call(model, item, given); };
+    var state = known(model) || known(model.collection);
     var attrs = old ? extend({}, model.attributes) : read(row);
-    renewed = history.renew({attrs: attrs, rev: rev, whole: arrival.whole && !old}, key, read);
+    renewed = history.renew({attrs: attrs, rev: rev, whole: arrival.whole && !old}, key, function(item) {
+      return read(converted(state, item));
+    });
     expect(model, extend({}, arrival, {row: renewed.attrs, whole: renewed.whole}));
     return renewed.attrs;
   });

@@ -55,7 +55,7 @@ extend(Backend.prototype, {
     var ids = [];
     this.each(function(subscription) {
       subscription.requests.forEach(function(request) {
-        if (request.sent && !request.expired) ids.push(request.message.id);
+        if (request.unanswered()) ids.push(request.message.id);
       });
     });
     return ids;

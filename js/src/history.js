@@ -2,10 +2,10 @@
 //
 // `epoch` names the server's journal, `rev` is the newest change seen in any way, `heard`
 // the newest one that came as an event or lies before our listening: each is heard once.
-// `upto` is the newest one before which none was missed: from there on a listen resumes. An
-// answer to a request of ours may come when we do not listen, and is newer than what we miss;
-// `own` has the rev of the last such change of each model: nothing that was missed and is not
-// newer is news.
+// `from` is the rev from which on nothing was missed, `upto` the newest one up to which
+// nothing was: from there on a listen resumes. An answer to a request of ours may come when
+// we do not listen, and is newer than what we miss; `own` has the rev of the last such change
+// of each model: nothing that was missed and is not newer is news.
 //
 // ### No old over new
 //
@@ -33,7 +33,7 @@ export function History() {
 extend(History.prototype, {
   forget: function() {
     this.epoch = null;
-    this.rev = this.heard = this.upto = 0;
+    this.rev = this.heard = this.from = this.upto = 0;
     this.own = new Map();
     this.log = new Map();
   },
@@ -108,9 +108,13 @@ extend(History.prototype, {
 
   // The rows of a list as of `rev`, brought to the present: `[{key, row, rev, whole}]`, in
   // order. `key(row)` tells a row's key, `had(key)` whether the list had that model before
-  // it was asked for: what was created since is added only if it was.
-  present: function(rows, rev, whole, key, had) {
-    var entries = [], at = new Map();
+  // it was asked for: what was created since is added only if it was. `convert`, if any, makes
+  // of the row of a change what the rows of the list look like; such a row is taken as whole.
+  present: function(rows, rev, whole, key, had, convert) {
+    var entries = [], at = new Map(), make = convert || function(row) { return row; };
+    var add = function(row, change) {
+      return convert ? convert(change.model) : merged(row, change);
+    };
     var fill = function(list, rev, whole) {
       at.clear();
       entries = list.map(function(row, i) {
@@ -123,17 +127,17 @@ extend(History.prototype, {
     this.later(rev).forEach(function(item) {
       var name = item[0], change = item[1], i = at.get(name), old = entries[i];
       if (change.method === 'reset') {
-        if (Array.isArray(change.model)) fill(change.model, change.rev, !!change.whole);
+        if (Array.isArray(change.model)) fill(change.model.map(make), change.rev, !!change.whole);
       } else if (change.method === 'delete') {
         if (old) entries[i] = null;
         at.delete(name);
       } else if (old) {
-        old.row = merged(old.row, change);
+        old.row = add(old.row, change);
         old.rev = change.rev;
         old.whole = old.whole || !!change.whole;
       } else if (change.method === 'create' && had(name)) {
         at.set(name, entries.length);
-        entries.push({key: name, row: change.model, rev: change.rev, whole: !!change.whole});
+        entries.push({key: name, row: make(change.model), rev: change.rev, whole: !!change.whole});
       }
     });
     return entries.filter(Boolean);

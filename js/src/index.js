@@ -2,7 +2,7 @@
 // Socket.IO, through lost connections too.
 import Backbone from 'backbone';
 import {connect} from './connection.js';
-import {born, follows, installBirth, installSync} from './registry.js';
+import {born, follow, follows, installBirth, installSync} from './registry.js';
 import {install as installLookUp} from './apply.js';
 import {install as installSave} from './request.js';
 import {install as installShadows} from './shadow.js';
@@ -18,6 +18,7 @@ function install() {
     return connect(url, options);
   };
   Backbone.io.connect = connect;
+  Backbone.io.follow = follow;
   Backbone.io.timeout = 0;
   Backbone.io.VERSION = '__VERSION__';
 

@@ -6,11 +6,12 @@ import {known, stateOf, weakly} from './states.js';
 import {isCollection} from './identity.js';
 import {Subscription} from './subscription.js';
 import {Request} from './request.js';
+import {RemoteRequest, adopt} from './remote.js';
 import {backend} from './connection.js';
 import {warn} from './warn.js';
 
 // What may stand in `backend: {...}`.
-var KEYS = ['name', 'channel'];
+var KEYS = ['name', 'channel', 'sync', 'transform'];
 
 // Resolves `object.backend`, a name, `{name, channel}` or a function that returns
 // either, to a subscription of the latest connection, and leaves that in its place.
@@ -25,6 +26,8 @@ function resolve(object) {
       check(given);
       var name = given.channel == null ? null : String(given.channel);
       subscription = backend(given.name).subscription(name);
+      if (given.sync === false) stateOf(object).follow = true;
+      if (given.transform) stateOf(object).transform = given.transform;
     }
   }
   if (subscription && subscription !== object.backend) own(object, subscription);
@@ -35,7 +38,7 @@ function check(given) {
   var odd = Object.keys(given).filter(function(key) { return KEYS.indexOf(key) < 0; });
   if (odd.length) {
     warn('"' + odd.join('", "') + '" of the backend "' + given.name + '" means nothing: `backend` has ' +
-      KEYS.join(' and ') + '. Is it misspelt?');
+      KEYS.join(', ') + '. Is it misspelt?');
   }
 }
 
@@ -46,11 +49,16 @@ function own(object, value) {
   });
 }
 
-// A model's own backend comes first, and without one that of its collection. If both
-// name the same, the collection knows the channel.
-function subscriptionOf(object) {
+// Whose backend counts: a model's own comes first, and without one that of its collection. If
+// both name the same, the collection knows the channel.
+function holderOf(object) {
   var mine = resolve(object), theirs = isCollection(object) ? null : shared(object);
-  return mine && theirs ? (mine.name === theirs.name ? theirs : mine) : mine || theirs;
+  return mine && !(theirs && theirs.name === mine.name) ? object : theirs ? object.collection : null;
+}
+
+function subscriptionOf(object) {
+  var holder = holderOf(object);
+  return holder && resolve(holder);
 }
 
 // The subscription that a model has through its collection.
@@ -101,10 +109,24 @@ export function installSync() {
   var original = Backbone.sync;
 
   Backbone.sync = function(method, object, options) {
-    var subscription = object && subscriptionOf(object);
+    var holder = object && holderOf(object), subscription = holder && resolve(holder);
     if (!subscription) return original.apply(this, arguments);
-    return new Request(subscription, method, object, options || {}).start();
+    options = options || {};
+    if (!stateOf(holder).follow) return new Request(subscription, method, object, options).start();
+    return new RemoteRequest(subscription, method, object, options).send(function() {
+      return original.call(Backbone, method, object, options);
+    });
   };
+}
+
+// Lets a collection or model that reads and writes by REST, in whatever way, follow a backend.
+// `options` may have a `transform`, which makes of a row as the backend has it what the REST
+// views send, and `parse` expects.
+export function follow(object, given, options) {
+  var spec = extend({}, typeof given === 'string' ? {name: given} : given, options, {sync: false});
+  own(object, spec);
+  adopt(object, resolve(object));
+  return object.bindBackend();
 }
 
 export var Binding = {

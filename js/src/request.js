@@ -162,15 +162,26 @@ extend(Request.prototype, {
 
   succeed: function(result, meta) {
     if (!this.settle()) return;
-    var request = this, subscription = this.subscription, object = this.object, options = this.options;
-    var epoch = subscription.history.epoch;
+    var subscription = this.subscription, options = this.options, epoch = subscription.history.epoch;
     var rev = meta.epoch === undefined || meta.epoch === epoch ? meta.rev : null;
-    // A fetch overwrites what the page changed before it asked, unless we asked ourselves.
-    var arrival = {rev: rev, whole: !!meta.whole, since: options.refetch ? 0 : this.at};
-    if (this.saves()) arrival.request = this;
-    var act = function(answer) {
+    this.take(result, rev, meta.whole, function(answer) {
       if (options.success) options.success.call(options.context, answer);
-    };
+    });
+
+    // The other collections of the page hear of it like those elsewhere, unless it
+    // was sent again and they have heard of it already.
+    var request = this, change = this.change(result, rev, meta.whole);
+    if (change && (rev == null || rev > subscription.history.rev)) receive(subscription, change, this);
+    guard(function() { request.deferred.resolve(result); });
+    this.release();
+  },
+
+  // Lets `act`, which is Backbone's, set an answer, brought up to date.
+  take: function(result, rev, whole, act) {
+    var request = this, subscription = this.subscription, object = this.object, options = this.options;
+    // A fetch overwrites what the page changed before it asked, unless we asked ourselves.
+    var arrival = {rev: rev, whole: !!whole, since: options.refetch ? 0 : this.at};
+    if (this.saves()) arrival.request = this;
 
     react(function() {
       guard(function() {
@@ -192,13 +203,6 @@ extend(Request.prototype, {
       });
       if (request.saves()) end(object, request, false);
     });
-
-    // The other collections of the page hear of it like those elsewhere, unless it
-    // was sent again and they have heard of it already.
-    var change = this.change(result, rev, meta.whole);
-    if (change && (rev == null || rev > subscription.history.rev)) receive(subscription, change, this);
-    guard(function() { request.deferred.resolve(result); });
-    this.release();
   },
 
   // Remembers how an object was fetched, to do it again after a reset. With `remove: false`
@@ -241,6 +245,11 @@ extend(Request.prototype, {
     this.release();
     // It may have held back what stands behind it.
     soon(function() { request.subscription.backend.pump(); });
+  },
+
+  // Sent, and maybe to be asked for again.
+  unanswered: function() {
+    return !!this.sent && !this.expired;
   },
 
   // A write that was sent on a connection which is gone, and not answered.

@@ -6,7 +6,7 @@ import {clean, extend, guard} from './util.js';
 import {touch} from './schedule.js';
 import {held, known} from './states.js';
 import {History} from './history.js';
-import {receive} from './apply.js';
+import {mend, receive} from './apply.js';
 
 // `state` is idle, listening, ready, refused (by the server's stack) or left (the
 // server took us out).
@@ -112,10 +112,14 @@ extend(Subscription.prototype, {
       });
       history.resume(Math.max(history.rev, answer.rev || 0));
     }
+    if (!again || answer.reset) history.from = answer.rev || 0;
     buffer.forEach(function(change) { subscription.arrived.apply(subscription, change); });
 
     this.connected = true;
-    this.each(function(object, state) { subscription.greet(object, state); });
+    this.each(function(object, state) {
+      subscription.greet(object, state);
+      if (!again || !answer.reset) mend(subscription, object, state);
+    });
   },
 
   // Gives up what the server cannot vouch for. One that does not tell remembers as long as
@@ -188,11 +192,13 @@ extend(Subscription.prototype, {
     receive(this, {method: method, model: model, rev: meta.rev, whole: !!meta.whole});
   },
 
-  // The request under way that was sent first. Requests are sent in the order in
-  // which they were made, so it is the first of all, or there is none.
+  // The request under way that had seen least when it was sent, or null.
   oldest: function() {
-    var first = this.requests.values().next().value;
-    return first && first.sent ? first : null;
+    var oldest = null;
+    this.requests.forEach(function(request) {
+      if (request.sent && (!oldest || request.since < oldest.since)) oldest = request;
+    });
+    return oldest;
   },
 
   // A request is over: what was kept for it is forgotten.

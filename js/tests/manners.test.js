@@ -413,7 +413,7 @@ describe('nothing fails in silence', () => {
     make({name: 'messages', channel: 'room'});
     await soon();
     assert.deepEqual(warnings, [
-      'Backbone.IO: "chanel" of the backend "messages" means nothing: `backend` has name and channel. Is it misspelt?'
+      'Backbone.IO: "chanel" of the backend "messages" means nothing: `backend` has name, channel, sync, transform. Is it misspelt?'
     ]);
   });
 });

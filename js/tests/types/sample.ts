@@ -43,6 +43,9 @@ const kept: io.Backend | undefined = new Backbone.Model({}, { backend: where }).
 channel.socket?.on('connect', () => prefix);
 messages.on('change', (model: Message, options: io.Synced) => options.synced);
 
+const followed: Messages = Backbone.io.follow(new Messages(), 'messages', { transform: (row) => ({ message: row }) });
+new Backbone.Collection([], { backend: { name: 'messages', sync: false } });
+
 // @ts-expect-error: a timeout is a number
 Backbone.io.timeout = 'soon';
 // @ts-expect-error: a channel has a name
@@ -51,4 +54,4 @@ const wrong: io.Backend = { name: 'messages', channel: {} };
 // @ts-expect-error: a backend has a name
 new Backbone.Model({}, { backend: { channel: 'lobby' } });
 
-export { Rooms, kept, version, connected, wrong };
+export { Rooms, followed, kept, version, connected, wrong };

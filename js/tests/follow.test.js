@@ -1,0 +1,302 @@
+// Pages that read and write by REST, and follow a backend.
+'use strict';
+
+const {test, describe, beforeEach, afterEach} = require('node:test');
+const assert = require('node:assert/strict');
+const {Mock} = require('./mock.js');
+const {page, event, until} = require('./page.js');
+
+const json = value => JSON.parse(JSON.stringify(value));
+
+// How a page asks: jQuery's ajax, or a `Backbone.ajax` that somebody made of fetch.
+const kinds = {
+  jquery: (window, rest) => {
+    window.Backbone.ajax = params => {
+      const promise = rest(params);
+      promise.then(
+        ({body, header}) => params.success(body, 'success', {getResponseHeader: name => (name === 'Backbone-Rev' ? header : null)}),
+        () => params.error({status: 400}, 'error', 'Bad Request')
+      );
+      return {then: promise.then.bind(promise)};
+    };
+  },
+  fetch: (window, rest) => {
+    window.fetch = async (url, params) => {
+      const {body, header} = await rest({url, ...params});
+      return {headers: {get: name => (name === 'Backbone-Rev' ? header : null)}, json: async () => body};
+    };
+    window.Backbone.ajax = params => window.fetch(params.url, params).then(r => r.json()).then(params.success, params.error);
+  }
+};
+
+for (const backbone of ['1.1.2', '1.6']) for (const kind of Object.keys(kinds)) describe(`Backbone ${backbone}, ${kind}`, () => {
+  let mock, backend, window, asked, held, headers;
+
+  beforeEach(async () => {
+    mock = await new Mock(['tasks']).start();
+    backend = mock.backends.tasks;
+    asked = [];
+    held = null;
+    headers = true;
+    window = page({backbone});
+    kinds[kind](window, rest);
+  });
+  afterEach(async () => {
+    window.close();
+    await mock.stop();
+  });
+
+  // The REST views of an application whose commits are announced to everybody.
+  async function rest({type, url, data}) {
+    const [, , id] = url.split('/'), label = `other=x:9, tasks=${backend.epoch}:${backend.rev}`;
+    const method = {GET: 'read', POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete'}[type];
+    const model = {...(typeof data === 'string' ? JSON.parse(data) : {}), ...(id && {id: Number(id)})};
+    asked.push([type, url]);
+    if (model.text === 'refused') throw new Error('400');
+    const body = backend.store({method, model: type === 'GET' && !id ? {} : model});
+    if (method !== 'read') backend.changed(method, body, null);
+    if (held) await new Promise(resolve => held.push(resolve));
+    return {body: json(body), header: headers ? label : null};
+  }
+  const make = (attrs, spec) => new (window.Backbone.Collection.extend({
+    backend: {name: 'tasks', sync: false, ...spec}, url: '/tasks', ...attrs
+  }))().bindBackend();
+  async function live(collection) {
+    window.connect(mock.url);
+    await event(collection, 'backend:connect');
+    return collection;
+  }
+  const content = collection => json(collection.toJSON()).sort((a, b) => a.id - b.id);
+  const store = () => json([...backend.models.values()]).sort((a, b) => a.id - b.id);
+  const settled = collection => until(() => collection.backend.requests.size === 0);
+  const release = () => { const list = held; held = null; list.forEach(open => open()); };
+
+  test('reads and writes go by REST, what others do comes live', async () => {
+    backend.emit('create', {id: 1, text: 'one'});
+    const a = await live(make());
+    await a.fetch();
+    await until(() => a.length === 1);
+    a.get(1).save({text: 'ONE'});
+    a.create({text: 'two'});
+    await until(() => a.length === 2 && a.every(m => !m.isNew()));
+    backend.emit('create', {id: 7, text: 'theirs'});
+    await until(() => a.get(7));
+    a.get(7).destroy();
+    await until(() => backend.models.size === 2);
+    await settled(a);
+    assert.deepEqual(content(a), store());
+    assert.equal(backend.requests.length, 0);
+    assert.deepEqual(asked.map(([type]) => type), ['GET', 'PUT', 'POST', 'DELETE']);
+  });
+
+  test('the echo of one\'s own create never shows twice', async () => {
+    const a = await live(make()), b = make(), lengths = [], heard = [];
+    a.on('add remove', () => lengths.push(a.length));
+    a.on('backend:create', row => heard.push(row.text));
+    held = [];
+    const model = a.create({text: 'mine'});
+    await until(() => held.length);
+    backend.emit('create', {id: 50, text: 'theirs'});
+    backend.emit('update', {id: 1, text: 'mine, changed'});
+    await until(() => b.length === 2 && b.get(1).get('text') === 'mine, changed');
+    release();
+    await until(() => a.length === 2);
+    await settled(a);
+    assert.deepEqual(lengths, [1, 2]);
+    assert.equal(a.at(0), model);
+    assert.deepEqual(heard, ['theirs']);
+    assert.deepEqual(content(a), store());
+  });
+
+  test('a create that fails: what was held back comes', async () => {
+    const a = await live(make());
+    let fail;
+    const ajax = window.Backbone.ajax;
+    window.Backbone.ajax = params => { fail = () => params.error({status: 400}); return {}; };
+    a.create({text: 'refused'});
+    window.Backbone.ajax = ajax;
+    const heard = event(a, 'backend:create');
+    backend.emit('create', {id: 50, text: 'theirs'});
+    const other = make();
+    await until(() => other.length === 1);
+    assert.equal(a.length, 1);
+    fail();
+    assert.deepEqual(json((await heard)[0]), {id: 50, text: 'theirs'});
+    assert.ok(a.get(50));
+  });
+
+  test('an old answer does not overwrite, remove or bring back', async () => {
+    for (const id of [1, 2]) backend.emit('create', {id, text: 'old'});
+    const a = await live(make());
+    a.fetch();
+    await until(() => a.length === 2);
+    held = [];
+    const events = [];
+    a.fetch();
+    a.get(1).fetch();
+    await until(() => held.length === 2);
+    backend.emit('update', {id: 1, text: 'new'});
+    backend.emit('delete', {id: 2});
+    backend.emit('create', {id: 3, text: 'created'});
+    await until(() => a.get(3));
+    a.on('add remove change', () => events.push('flicker'));
+    release();
+    await settled(a);
+    assert.deepEqual(content(a), store());
+    assert.deepEqual(events, []);
+  });
+
+  for (const header of [true, false]) {
+    test(`what changes between the first read and listening is not missed (header: ${header})`, async () => {
+      headers = header;
+      backend.emit('create', {id: 1, text: 'old'});
+      const a = make();
+      a.fetch();
+      await until(() => a.length === 1);
+      await settled(a);
+      backend.emit('update', {id: 1, text: 'new'});
+      backend.emit('create', {id: 2, text: 'two'});
+      await live(a);
+      await until(() => a.length === 2);
+      await settled(a);
+      assert.deepEqual(content(a), store());
+      // With the header we listen from there; without it, it is read once more.
+      assert.deepEqual(backend.listens[0].since, header ? {epoch: 'e1', rev: 1} : undefined);
+      assert.equal(asked.length, header ? 1 : 2);
+    });
+
+    test(`nor what changes while the first read is under way (header: ${header})`, async () => {
+      headers = header;
+      backend.emit('create', {id: 1, text: 'old'});
+      held = [];
+      const a = make();
+      a.fetch();
+      await until(() => held.length);
+      backend.emit('update', {id: 1, text: 'new'});
+      await live(a);
+      release();
+      await until(() => a.length === 1 && a.get(1).get('text') === 'new');
+      await settled(a);
+      assert.equal(asked.length, 2);
+    });
+  }
+
+  test('a reset fetches again by REST', async () => {
+    const a = await live(make());
+    a.fetch({data: {page: 1}});
+    await settled(a);
+    backend.models.set(9, {id: 9, text: 'nine'});
+    backend.changed('reset', null);
+    await until(() => a.get(9));
+    assert.deepEqual(asked, [['GET', '/tasks'], ['GET', '/tasks']]);
+  });
+
+  test('own changes stay until they are saved, and come back when refused', async () => {
+    backend.emit('create', {id: 1, text: 'one', v: 1});
+    const a = await live(make());
+    a.fetch();
+    await until(() => a.length === 1);
+    const model = a.get(1);
+    held = [];
+    model.save({text: 'mine'}, {patch: true});
+    await until(() => held.length);
+    backend.emit('update', {id: 1, text: 'theirs', v: 2});
+    await until(() => model.get('v') === 2);
+    assert.equal(model.get('text'), 'mine');
+    release();
+    await settled(a);
+    const refused = event(model, 'error');
+    model.save({text: 'refused'});
+    backend.emit('update', {id: 1, text: 'last', v: 3});
+    await refused;
+    await until(() => model.get('v') === 3);
+    assert.equal(model.get('text'), 'last');
+  });
+
+  test('transform makes of rows what parse expects', async () => {
+    const a = await live(make({
+      model: window.Backbone.Model.extend({parse: row => (row.task ? row.task : row)}), parse: answer => answer.map(task => ({task}))
+    }, {transform: task => ({task})}));
+    backend.emit('create', {id: 1, text: 'one'});
+    await until(() => a.length === 1);
+    held = [];
+    a.fetch();
+    await until(() => held.length);
+    backend.emit('update', {id: 1, text: 'two'});
+    backend.emit('create', {id: 2, text: 'new'});
+    await until(() => a.length === 2 && a.get(1).get('text') === 'two');
+    const events = [];
+    if (backbone !== '1.1.2') a.on('add remove', () => events.push('flicker'));
+    release();
+    await settled(a);
+    assert.deepEqual(content(a), store());
+    assert.deepEqual(events, []);
+    backend.emit('delete', {id: 1});
+    await until(() => a.length === 1);
+  });
+
+  test('follow: a collection with a sync of its own', async () => {
+    backend.emit('create', {id: 1, text: 'one'});
+    const C = window.Backbone.Collection.extend({
+      url: '/tasks',
+      sync(method, object, options) { return window.Backbone.ajax({type: 'GET', url: '/tasks', ...options}); }
+    });
+    const a = new C();
+    assert.equal(window.Backbone.io.follow(a, 'tasks'), a);
+    await live(a);
+    a.fetch();
+    await until(() => a.length === 1);
+    held = [];
+    a.fetch();
+    await until(() => held.length);
+    backend.emit('update', {id: 1, text: 'new'});
+    await until(() => a.get(1).get('text') === 'new');
+    release();
+    await settled(a);
+    assert.deepEqual(content(a), store());
+  });
+
+  for (const way of ['set', 'reset']) test(`follow: a collection with a fetch of its own, that uses ${way}`, async () => {
+    for (const id of [1, 2]) backend.emit('create', {id, text: 'old'});
+    const parses = [];
+    const a = new (window.Backbone.Collection.extend({
+      model: window.Backbone.Model.extend({parse(row) { parses.push(row); return row; }}),
+      async fetch() {
+        const {body} = await rest({type: 'GET', url: '/tasks'});
+        return this[way](body);
+      }
+    }))();
+    window.Backbone.io.follow(a, {name: 'tasks'});
+    await live(a);
+    a.fetch();
+    await until(() => a.length === 2);
+    assert.deepEqual(parses, []);
+    held = [];
+    a.fetch();
+    await until(() => held.length);
+    backend.emit('update', {id: 1, text: 'new'});
+    backend.emit('delete', {id: 2});
+    await until(() => a.length === 1);
+    release();
+    await settled(a);
+    assert.deepEqual(content(a), store());
+    // What the page sets on its own account is its own.
+    a.set([{id: 9}]);
+    assert.deepEqual(content(a), [{id: 9}]);
+  });
+
+  test('nothing is left behind by answers that never come', async () => {
+    const timers = [];
+    window.setTimeout = (fn, delay) => { timers.push([fn, delay]); return {unref() {}}; };
+    const a = await live(make());
+    window.Backbone.ajax = () => Promise.resolve();
+    a.fetch();
+    await until(() => timers.some(([, delay]) => delay === 10000));
+    assert.equal(a.backend.requests.size, 1);
+    timers.find(([, delay]) => delay === 10000)[0]();
+    assert.equal(a.backend.requests.size, 0);
+    window.Backbone.ajax = () => { throw new Error('offline'); };
+    assert.throws(() => a.fetch(), /offline/);
+    assert.equal(a.backend.requests.size, 0);
+  });
+});
