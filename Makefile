@@ -67,7 +67,7 @@ node:
 	@tools/system-packages node
 
 system:
-	@tools/system-packages node chromium postgresql
+	@tools/system-packages node chromium postgresql proxies
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -59,11 +59,14 @@ def start(tmp_path: pathlib.Path) -> Iterator[Callable[..., ServerProcess]]:
         yield run
 
 
-@pytest.fixture(params=SERVERS)
-def name(request: pytest.FixtureRequest) -> str:
-    """Each server, with what it is called."""
-    result: str = request.param
-    return result
+def servers(*names: str) -> Any:
+    """Run a test on each of these servers, but under other Pythons than the main one on few."""
+    few = {"werkzeug", "sync", "gthread"}
+    marked = [n if n in few else pytest.param(n, marks=pytest.mark.slow) for n in names]
+    return pytest.mark.parametrize("name", marked)
+
+
+KEEP_ALIVE = [name for name in SERVERS if SERVERS[name].keep_alive]
 
 
 class Client:
@@ -111,6 +114,7 @@ def about(url: str) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.parametrize("name", SERVERS)
 def test_serves(start: Callable[..., ServerProcess], name: str) -> None:
     kind = SERVERS[name]
     server = start(*kind.command)
@@ -145,7 +149,7 @@ def test_serves(start: Callable[..., ServerProcess], name: str) -> None:
     assert kind.logs in log
 
 
-@pytest.mark.parametrize("name", [name for name in SERVERS if SERVERS[name].keep_alive])
+@servers(*KEEP_ALIVE)
 def test_an_upgrade_on_a_connection_that_served_pages(
     start: Callable[..., ServerProcess], name: str
 ) -> None:
@@ -175,7 +179,7 @@ def test_an_upgrade_on_a_connection_that_served_pages(
     connection.close()
 
 
-@pytest.mark.parametrize("name", [name for name in SERVERS if SERVERS[name].keep_alive])
+@servers(*KEEP_ALIVE)
 def test_a_poll_on_a_connection_that_served_pages(
     start: Callable[..., ServerProcess], name: str
 ) -> None:
@@ -200,6 +204,7 @@ def test_a_poll_on_a_connection_that_served_pages(
     assert "Traceback" not in server.stop()
 
 
+@servers(*SERVERS)
 def test_long_polls_hold_no_thread(start: Callable[..., ServerProcess], name: str) -> None:
     """Many browsers beside pages and changes, on the one or the few threads that there are."""
     server = start(*SERVERS[name].command)
@@ -225,6 +230,7 @@ def test_long_polls_hold_no_thread(start: Callable[..., ServerProcess], name: st
     assert "Traceback" not in server.stop()
 
 
+@servers(*SERVERS)
 def test_websockets_hold_no_thread(start: Callable[..., ServerProcess], name: str) -> None:
     server = start(*SERVERS[name].command)
     count = 100 if name == "gthread" else 24
@@ -283,6 +289,7 @@ def seconds_for_a_page(url: str) -> float:
     return time.monotonic() - begun
 
 
+@servers(*SERVERS)
 def test_stops(start: Callable[..., ServerProcess], name: str) -> None:
     """The clients are told, and the process does not hang."""
     server = start(*SERVERS[name].command)
@@ -315,7 +322,7 @@ def test_max_requests(start: Callable[..., ServerProcess], kind: str) -> None:
     assert "Traceback" not in server.stop()
 
 
-@pytest.mark.parametrize("name", ["sync", "gthread", "uwsgi-threads"])
+@servers("sync", "gthread", "uwsgi-threads")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
 def test_graceful(start: Callable[..., ServerProcess], name: str, how: signal.Signals) -> None:
     server = start(*SERVERS[name].command)
