@@ -54,6 +54,14 @@ WSGISocketPrefix {folder}/wsgi
 </Directory>
 {block}
 """
+_CADDY = """
+{
+    admin off
+    auto_https off
+    default_bind 127.0.0.1
+    grace_period 1s
+}
+"""
 _MODULES = ["mpm_event", "authz_core", "headers", "proxy", "proxy_http", "wsgi"]
 _PAGE = """
 def application(environ, start_response):
@@ -81,10 +89,7 @@ def write(folder: pathlib.Path, kind: str, block: str, port: int) -> list[str]:
     elif kind == "haproxy":
         command = ["haproxy", "-db", "-f", str(file)]
     else:
-        text = (
-            "{\n    admin off\n    auto_https off\n    default_bind 127.0.0.1\n    grace_period 1s\n}\n"
-            + block
-        )
+        text = _CADDY + block
         command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(file)]
     file.write_text(text)
     program = shutil.which(command[0], path=os.environ["PATH"] + ":/usr/sbin:/sbin")

@@ -156,8 +156,8 @@ def test_http2_keeps_its_connection() -> None:
 def test_uwsgi_without_websockets(start: Callable[..., ServerProcess]) -> None:
     """Polls leave the server; for WebSockets its router would have to do its part."""
     server = start(
-        *(UWSGI, "--http", "127.0.0.1:0", "--socket", "{tmp}/uwsgi.sock", "--master"),
-        *("--pythonpath", ".", "--module", APP, "--die-on-term"),
+        *(UWSGI, "--http", "127.0.0.1:0", "--http-keepalive", "--socket", "{tmp}/uwsgi.sock"),
+        *("--master", "--pythonpath", ".", "--module", APP, "--die-on-term"),
     )
     with Client(server.url, "polling", "websocket") as client:
         client.check()
