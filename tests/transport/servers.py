@@ -62,7 +62,9 @@ SERVERS = {
     "gthread": _gunicorn(*_THREADS, "4"),
     "preload": _gunicorn(*_THREADS, "2", "--preload"),
     "no-keepalive": _gunicorn(*_THREADS, "2", "--keep-alive", "0", keep_alive=False),
-    "uwsgi": _uwsgi("--http-socket", "127.0.0.1:0", keep_alive=False),
+    "uwsgi": _uwsgi(
+        *("--http-socket", "127.0.0.1:0", "--add-header", "Connection: close"), keep_alive=False
+    ),
     "uwsgi-threads": _uwsgi(
         *("--http11-socket", "127.0.0.1:{port}", "--threads", "4", "--master", *_AGAIN)
     ),
