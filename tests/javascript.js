@@ -124,6 +124,21 @@ const scenarios = {
     return {created, left: messages.toJSON()};
   },
 
+  // An attribute that one page takes away, and an integer that no browser can count.
+  async whole(url) {
+    const ada = open(url).collection('messages'), eve = open(url).collection('messages');
+    await Promise.all([heard(ada), heard(eve)]);
+    let told = event(eve, 'add');
+    await outcome(o => ada.create({text: 'hi', s: 1, big: 9007199254740993n}, {wait: true, ...o}));
+    await told;
+    eve.at(0).set('own', true);
+    told = event(eve.at(0), 'change');
+    ada.at(0).unset('s');
+    await outcome(o => ada.at(0).save({text: 'ho'}, o));
+    await told;
+    return {ada: ada.toJSON(), eve: eve.toJSON()};
+  },
+
   async reconnect(url) {
     const page = open(url), messages = page.collection('messages');
     await heard(messages);

@@ -72,6 +72,11 @@ def test_changes_appear_on_the_other_page(play: Any, transport: str) -> None:
     assert found["ada"] == []
 
 
+def test_an_attribute_that_is_taken_away_goes_away_everywhere(play: Any) -> None:
+    row = {"id": 1, "text": "ho", "big": "9007199254740993"}
+    assert play("whole") == {"ada": [row], "eve": [{**row, "own": True}]}
+
+
 def test_channels_of_one_page_do_not_mix(play: Any) -> None:
     assert play("channels") == {"room": 1, "hall": 0}
 
