@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from ..limits import Limits
+from . import live
 from .tables import Row, Tables, read
 
 #: Changes that are given their revs, read or dropped in one go.
@@ -163,7 +164,7 @@ class Database:
     def _notify(self, connection: sa.Connection) -> None:
         """Wake the other processes. Commits that notify wait for each other: once a batch."""
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("NOTIFY backboneio")
+            connection.exec_driver_sql(f"NOTIFY backboneio, '{live.process.name}'")
 
     def read(self, backend: str, after: int, until: int, limit: int = BATCH) -> list[Row]:
         """Return the changes after a rev, the first *limit* of them, in order."""

@@ -31,12 +31,22 @@ class Follower:
     notification can be lost with its connection. On SQLite it watches ``PRAGMA data_version``,
     which grows with every commit of another connection. Elsewhere it looks ten times a second.
 
+    :param process: the name of this process, whose own notifications are no news.
     :param check: looks; returns False when the database is away.
+    :param hurry: does what :meth:`wake` was called for.
     """
 
-    def __init__(self, engine: sa.Engine, check: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        process: str,
+        check: Callable[[], bool],
+        hurry: Callable[[], object],
+    ) -> None:
         self._engine = engine
+        self._process = process
         self._check = check
+        self._hurry = hurry
         self._stopped = threading.Event()
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
@@ -55,7 +65,7 @@ class Follower:
         self._thread.start()
 
     def wake(self) -> None:
-        """Look at once; from any thread."""
+        """Do at once what is to be done; from any thread."""
         try:
             os.write(self._writer, b".")
         except BlockingIOError:  # it is woken already
@@ -82,15 +92,16 @@ class Follower:
             self._pause(RETRY_INTERVAL)
 
     def _pause(self, seconds: float) -> bool:
-        """Wait; return whether it was cut short by :meth:`wake`, or by another descriptor."""
-        ready = self._poll.poll(seconds * 1000)
-        for descriptor, _ in ready:
-            if descriptor == self._reader:
-                try:
-                    os.read(self._reader, 4096)
-                except BlockingIOError:
-                    pass
-        return bool(ready)
+        """Wait, and hurry when woken; return whether the time is over."""
+        ready = [descriptor for descriptor, _ in self._poll.poll(seconds * 1000)]
+        if self._reader in ready:
+            try:
+                os.read(self._reader, 4096)
+            except BlockingIOError:
+                pass
+            if not self._stopped.is_set():
+                self._hurry()
+        return not ready
 
     def _look(self) -> None:
         while not self._stopped.is_set() and self._check():
@@ -108,8 +119,7 @@ class Follower:
                     seen, checked = version, time.monotonic()
                     if not self._check():
                         return
-                if self._pause(DATA_VERSION_INTERVAL):
-                    seen = None
+                self._pause(DATA_VERSION_INTERVAL)
 
     def _listen(self) -> None:
         broken: type[Exception] = self._engine.dialect.loaded_dbapi.Error
@@ -119,11 +129,17 @@ class Follower:
             descriptor = driver.fileno()
             self._poll.register(descriptor, select.POLLIN)
             try:
-                while not self._stopped.is_set() and self._check():
+                is_due, checked = True, 0.0
+                while not self._stopped.is_set():
+                    if is_due or time.monotonic() - checked > CHECK_INTERVAL:
+                        checked = time.monotonic()
+                        if not self._check():
+                            return
                     self._pause(CHECK_INTERVAL)
                     driver.pgconn.consume_input()
-                    while driver.pgconn.notifies() is not None:
-                        pass
+                    is_due = False
+                    while (notice := driver.pgconn.notifies()) is not None:
+                        is_due = is_due or notice.extra != self._process.encode()
             except broken as err:
                 connection.invalidate()
                 logger.debug("the follower lost its connection: %s", err)

@@ -68,6 +68,12 @@ def _stored(
 ) -> dict[tuple[Any, ...], Values]:
     """Return rows as they are stored, by key."""
     found = {}
+    snapshots = connection.dialect.name in ("mysql", "mariadb")
+    if len(keys) == 1:
+        row = connection.execute(
+            rows.one_locked if snapshots else rows.one, rows.bind(keys[0])
+        ).one_or_none()
+        return {} if row is None else {keys[0]: rows.values(row)}
     columns = [getattr(rows.model, name) for name in rows.key_names]
     for start in range(0, len(keys), 500):
         some = keys[start : start + 500]
@@ -76,7 +82,7 @@ def _stored(
         else:
             criterion = sa.tuple_(*columns).in_(some)
         statement = rows.select().where(criterion)
-        if connection.dialect.name in ("mysql", "mariadb"):  # which read from a snapshot
+        if snapshots:  # what others have committed since it began is not in there
             statement = statement.with_for_update()
         for row in connection.execute(statement):
             values_ = rows.values(row)

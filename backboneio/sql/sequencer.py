@@ -15,14 +15,15 @@ from sqlalchemy import exc
 from .. import forks
 from ..errors import Unavailable
 from ..limits import Limits
+from . import live
 from .database import Database
 from .follower import Follower
 from .tables import Row, Tables
 
 logger = logging.getLogger("backboneio.journal")
 
-#: Batches that one thread sequences, before it leaves the rest to the follower.
-ROUNDS = 20
+#: Seconds between two batches when changes keep coming: what is committed meanwhile goes together.
+SPACING = 0.002
 #: Seconds between two looks at what is over the limits.
 TRIM_INTERVAL = 15.0
 
@@ -37,7 +38,7 @@ class Log(Protocol):
 class Sequencer:
     """What the journals of one database share in this process.
 
-    ``_busy`` is held by the thread that sequences, over its transactions; nobody waits for it: who
+    ``_busy`` is held by the thread that sequences, over its transaction; nobody waits for it: who
     finds it taken leaves the work to that thread, which looks again (``_wanted``). ``_starting``
     protects the start of the follower's thread.
 
@@ -54,6 +55,7 @@ class Sequencer:
         self._logs: dict[str, weakref.ref[Log]] = {}  # single dictionary operations
         self._is_away = False  # for the log alone
         self._trimmed = time.monotonic()
+        self._next = 0.0  # when the next batch is due, at the earliest
         self._closed = False
         self.after_fork()
         forks.register(self)
@@ -91,7 +93,9 @@ class Sequencer:
         self._logs[name] = weakref.ref(log)
         with self._starting:
             if self._follower is None and not self._closed:
-                self._follower = Follower(self.database.source, self.check)
+                self._follower = Follower(
+                    self.database.source, live.process.name, self.check, self._hurry
+                )
                 self._follower.start()
 
     def close(self) -> None:
@@ -105,22 +109,41 @@ class Sequencer:
     # Sequencing
 
     def sequence(self) -> None:
-        """Give revs to what is committed, now, or leave it to the thread that does so already."""
+        """Give revs to what is committed, now, or leave it to the thread that does so already.
+
+        When commits follow one another closely, the follower does it for several at a time.
+        """
         self._wanted.set()
-        for _ in range(ROUNDS):
-            if not self._wanted.is_set() or not self._busy.acquire(blocking=False):
+        while self._wanted.is_set():
+            follower = self._follower
+            if follower is not None and time.monotonic() < self._next:
+                follower.wake()
                 return
-            try:
-                self._wanted.clear()
-                sequenced = self.database.sequence()
-                for name, rows in sequenced.rows.items():
-                    self._advance(name, rows, rows[-1].change.rev)
-                if sequenced.more:
-                    self._wanted.set()
-            finally:
-                self._busy.release()
-        if self._follower is not None:  # others' changes keep coming: it goes on
-            self._follower.wake()
+            if not self._round():
+                return
+
+    def go_on(self) -> None:
+        """Give revs to what others have left to do; for the follower."""
+        while self._wanted.is_set() and not self._closed:
+            time.sleep(max(0.0, self._next - time.monotonic()))
+            if not self._round():
+                return
+
+    def _round(self) -> bool:
+        """Sequence once; return False when another thread does, which then looks again."""
+        if not self._busy.acquire(blocking=False):
+            return False
+        try:
+            self._wanted.clear()
+            sequenced = self.database.sequence()
+            for name, rows in sequenced.rows.items():
+                self._advance(name, rows, rows[-1].change.rev)
+            if sequenced.more:
+                self._wanted.set()
+        finally:
+            self._next = time.monotonic() + SPACING
+            self._busy.release()
+        return True
 
     def try_to_sequence(self) -> None:
         """Sequence; what the database refuses is logged, and done later by whoever follows it."""
@@ -135,7 +158,8 @@ class Sequencer:
         try:
             revs, waiting = self.database.state()
             if waiting:
-                self.sequence()
+                self._wanted.set()
+                self.go_on()
             for name, rev in revs.items():
                 self._advance(name, [], rev)
             self._trim()
@@ -146,6 +170,12 @@ class Sequencer:
             self._is_away = False
             logger.warning("the database of the journal is back")
         return True
+
+    def _hurry(self) -> None:
+        try:
+            self.go_on()
+        except exc.SQLAlchemyError as err:
+            self._log_away(err)
 
     def _advance(self, name: str, rows: list[Row], head: int) -> None:
         reference = self._logs.get(name)

@@ -97,8 +97,7 @@ def _locked(rows: Rows, connection: sa.Connection, key: tuple[Any, ...]) -> Valu
     if connection.dialect.name == "sqlite":
         # A read alone locks nothing there; a statement that would write begins the writing.
         connection.execute(_BEGIN_WRITING)
-    statement = rows.select().where(rows.with_key(key)).with_for_update(of=rows.model)
-    row = connection.execute(statement).one_or_none()
+    row = connection.execute(rows.one_locked, rows.bind(key)).one_or_none()
     return None if row is None else rows.values(row)
 
 

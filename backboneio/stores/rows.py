@@ -93,6 +93,14 @@ class Rows:
             needed[self._channel_name] = None
         #: The attributes that are read: those needed for the model, its key and its channel.
         self.names = tuple(self._attributes if self._channel_of is not None else needed)
+        #: The statement that reads the row of a key, and the one that locks it, too.
+        self.one = self.select().where(
+            *(
+                getattr(model, name) == sqlalchemy.bindparam(f"key_{index}")
+                for index, name in enumerate(self.key_names)
+            )
+        )
+        self.one_locked = self.one.with_for_update(of=model)
 
     @property
     def has_channels(self) -> bool:
@@ -105,14 +113,9 @@ class Rows:
         """Return the statement that reads all rows, of the columns :attr:`names`."""
         return sqlalchemy.select(*(getattr(self.model, name) for name in self.names))
 
-    def with_key(self, key: tuple[Any, ...]) -> sqlalchemy.ColumnElement[bool]:
-        """Return the criterion for the row of a key."""
-        return sqlalchemy.and_(
-            *(
-                getattr(self.model, name) == part
-                for name, part in zip(self.key_names, key, strict=True)
-            )
-        )
+    def bind(self, key: tuple[Any, ...]) -> dict[str, Any]:
+        """Return a key as the parameters of :attr:`one`."""
+        return {f"key_{index}": part for index, part in enumerate(key)}
 
     def on_channel(self, channel: Channel) -> sqlalchemy.ColumnElement[bool] | None:
         """Return a criterion that all rows of a channel pass, or None when SQL cannot say."""

@@ -179,7 +179,7 @@ class SQLAlchemyStore(Store):
 
     def _read(self, session: orm.Session, key: tuple[Any, ...]) -> Values | None:
         rows = self.rows
-        row = session.execute(rows.select().where(rows.with_key(key))).one_or_none()
+        row = session.execute(rows.one, rows.bind(key)).one_or_none()
         return None if row is None else rows.values(row)
 
     def _listed(self, req: Request) -> Select[Any]:
