@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple
 
 from ..json import JSONText, byte_length
@@ -25,11 +26,24 @@ class _Kept(NamedTuple):
     change: Change
     size: int
 
+    @property
+    def rev(self) -> int:
+        return self.change.rev
 
-@dataclass
+
+class _Lost(NamedTuple):
+    """The last change of an audience that is not kept any more, of those that may be asked for."""
+
+    time: float
+    rev: int
+    audience: Audience
+
+
+@dataclass(slots=True)
 class _Share:
     """The changes of one audience: their revs, oldest first, and what they cost in bytes."""
 
+    audience: Audience
     revs: deque[int] = field(default_factory=deque)
     weight: int = 0
 
@@ -55,13 +69,13 @@ class History:
         self._kept: OrderedDict[int, _Kept] = OrderedDict()  # by rev
         self._shares: dict[Audience, _Share] = {}
         self._weight = 0  # of all of them
-        self._greedy: Audience = None  # whose share was the largest, as far as appending shows
-        self._resets: dict[Audience, _Kept] = {}  # by what they stand for; few
-        self._due = math.inf  # when the oldest of all is too old
+        self._greedy = _Share(None)  # the largest, as far as appending shows
+        self._lost: dict[Audience, _Lost] = {}  # few
+        self._due = math.inf  # not before then is the oldest of all too old
 
     def __len__(self) -> int:
         """The number of changes that are kept, with the resets that stand for others."""
-        return len(self._kept) + len(self._resets)
+        return len(self._kept) + len(self._lost)
 
     def append(self, change: Change, now: float) -> None:
         """Keep a change, which is newer than all others."""
@@ -69,22 +83,21 @@ class History:
         if audience == ():
             return
         size = byte_length(change.text)
-        self._kept[change.rev] = _Kept(now, change, size)
+        kept, limits, weight = self._kept, self._limits, size + _OVERHEAD
+        if not kept:
+            self._due = min(self._due, now + limits.max_change_age)
+        kept[change.rev] = _Kept(now, change, size)
         self.bytes += size
+        self._weight += weight
         share = self._shares.get(audience)
         if share is None:
-            share = self._shares[audience] = _Share()
+            share = self._shares[audience] = _Share(audience)
         share.revs.append(change.rev)
-        share.weight += size + _OVERHEAD
-        self._weight += size + _OVERHEAD
-        greedy = self._shares.get(self._greedy)
-        if greedy is None or share.weight > greedy.weight:
-            self._greedy = audience
-        if len(self._kept) == 1:
-            self._due = min(self._due, now + self._limits.max_change_age)
-        limits = self._limits
+        share.weight += weight
+        if share.weight > self._greedy.weight:
+            self._greedy = share
         if (
-            len(self._kept) + len(self._resets) > limits.max_changes
+            len(kept) + len(self._lost) > limits.max_changes
             or self.bytes > limits.max_journal_bytes
             or now > self._due
         ):
@@ -99,63 +112,74 @@ class History:
             if kept.change.rev <= until:
                 found.append(kept.change)
         found.reverse()
-        if self._resets:
-            resets = (kept.change for kept in self._resets.values())
-            found += [reset for reset in resets if rev < reset.rev <= until]
+        if self._lost:
+            found += [
+                Change("reset", JSONText("null"), audience, rev=lost.rev)
+                for audience, lost in self._lost.items()
+                if rev < lost.rev <= until
+            ]
             found.sort(key=lambda change: change.rev)
         return found
 
     def trim(self, now: float) -> None:
         """Drop what is over the limits."""
         limits = self._limits
-        while self._kept or self._resets:
-            if len(self) > limits.max_changes or self.bytes > limits.max_journal_bytes:
-                self._make_room()
-            elif now > self._due:
-                self._forget(self._first())
-            else:
+        while (
+            len(self._kept) + len(self._lost) > limits.max_changes
+            or self.bytes > limits.max_journal_bytes
+        ):
+            self._make_room()
+        while now > self._due:
+            if not self._kept and not self._lost:
+                self._due = math.inf
                 return
-            self._due = math.inf
-            if self._kept or self._resets:
-                self._due = self._first().time + limits.max_change_age
+            self._due = self._first().time + limits.max_change_age
+            if now > self._due:
+                self._forget()
 
     def _make_room(self) -> None:
-        greedy = self._shares.get(self._greedy)
+        greedy = self._greedy
+        audience = greedy.audience
         if (
-            greedy is None
-            or self._greedy is None
+            audience is None
             or greedy.weight * len(self._shares) <= self._weight
-            or len(self._resets) >= _MAX_RESETS
+            or len(self._lost) >= _MAX_RESETS
         ):
-            self._forget(self._first())
+            self._forget()
         else:
             lost = self._drop(greedy.revs[0])
-            reset = Change("reset", JSONText("null"), self._greedy, rev=lost.change.rev)
-            self._resets[self._greedy] = _Kept(lost.time, reset, 0)
+            self._lost[audience] = _Lost(lost.time, lost.rev, audience)
 
-    def _first(self) -> _Kept:
+    def _first(self) -> _Kept | _Lost:
         """Return the oldest of all; there is one."""
-        firsts = list(self._resets.values())
-        if self._kept:
-            firsts.append(next(iter(self._kept.values())))
-        return firsts[0] if len(firsts) == 1 else min(firsts, key=lambda kept: kept.change.rev)
+        kept = next(iter(self._kept.values()), None)
+        if not self._lost:
+            assert kept is not None
+            return kept
+        lost = min(self._lost.values(), key=_rev)
+        return lost if kept is None or lost.rev < kept.rev else kept
 
-    def _forget(self, first: _Kept) -> None:
-        """Know nothing any more of what happened until *first*, the oldest of all."""
-        rev = self.forgotten = first.change.rev
-        if rev in self._kept:
-            self._drop(rev)
+    def _forget(self) -> None:
+        """Know nothing any more of what happened until the oldest of all, that included."""
+        first = self._first()
+        self.forgotten = first.rev
+        if isinstance(first, _Kept):
+            self._drop(first.rev)
         else:
-            del self._resets[first.change.channels]
+            del self._lost[first.audience]
 
     def _drop(self, rev: int) -> _Kept:
         kept = self._kept.pop(rev)
         audience = kept.change.channels
         share = self._shares[audience]
         share.revs.popleft()  # both are the oldest of this audience
-        share.weight -= kept.size + _OVERHEAD
-        self._weight -= kept.size + _OVERHEAD
+        weight = kept.size + _OVERHEAD
+        share.weight -= weight
+        self._weight -= weight
         self.bytes -= kept.size
         if not share.revs:
             del self._shares[audience]
         return kept
+
+
+_rev = attrgetter("rev")
