@@ -129,14 +129,15 @@ class Execution:
             return
         turn = self._resource.turns.take(key)
         if turn is not None:
-            self.go_on(turn)
+            with turn:
+                self._run()
             return
         parked = park()
         self._resource.turns.wait(key, lambda turn: parked.resume(partial(self.go_on, turn)))
         parked.wait()
 
     def go_on(self, turn: Turn | Exception) -> None:
-        """Run the request within its turn; an exception is why it has none."""
+        """Run the request that waited for its turn; an exception is why it has none."""
         if isinstance(turn, Exception):
             self.settle(Outcome(error=turn))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as standard
 import math
 from typing import Any
 
@@ -38,6 +39,16 @@ def test_the_same_values_are_encoded(value: Any) -> None:
 
     standard = outcome(there_and_back(json.standard_dumps), value)
     assert outcome(there_and_back(json.fast_dumps), value) == standard
+
+
+@given(values.map(standard.dumps) | st.text('[]{}:,"\\\\0123456789.eE+-ntu '))
+@example("[9223372036854775807, 18446744073709551616, -9223372036854775809, 1e400, -0, -0.0]")
+@example('{"a": 1, "a": 123456789012345678901234567890}')
+@example(r'["\ud800", "\ud83d\ude00"]')
+@example("[1, NaN, Infinity, -Infinity]")
+@example("[" * 2000 + "]" * 2000)
+def test_the_same_texts_are_decoded(text: str) -> None:
+    assert outcome(json.fast_loads, text) == outcome(json.standard_loads, text)
 
 
 def test_it_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:

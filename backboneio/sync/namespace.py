@@ -192,17 +192,26 @@ class Sync:
         if not socket.expelled:
             Asked(self, socket, sent, ack).begin(text or repr(args))
 
-    def request(self, socket: SyncSocket, method: str, channel: Channel, **fields: Any) -> Request:
+    def request(
+        self,
+        socket: SyncSocket,
+        method: str,
+        channel: Channel,
+        model: dict[str, Any],
+        options: dict[str, Any] | None = None,
+        id: str | None = None,
+    ) -> Request:
         """Return a request of a client's."""
         return Request(
             method,
-            fields.pop("model", {}),
+            model,
+            options,
             backend=self.name,
             channel=channel,
             socket=socket,
+            id=id,
             id_attribute=self.backend.id_attribute,
             turn=self.backend.turns.hold,
-            **fields,
         )
 
     def stats(self) -> dict[str, int]:

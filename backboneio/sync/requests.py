@@ -49,7 +49,15 @@ class Namespace(Protocol):
         :raises Unavailable: when the journal is away, which has told nothing yet.
         """
 
-    def request(self, socket: SyncSocket, method: str, channel: Channel, **fields: Any) -> Request:
+    def request(
+        self,
+        socket: SyncSocket,
+        method: str,
+        channel: Channel,
+        model: dict[str, Any],
+        options: dict[str, Any] | None = None,
+        id: str | None = None,
+    ) -> Request:
         """Return a request of a client's."""
 
     def refuse(self, ack: Ack, err: BaseException) -> None:
@@ -82,7 +90,9 @@ class Listening(Execution):
     def __init__(
         self, sync: Namespace, socket: SyncSocket, asked: ListenArguments, ack: Ack
     ) -> None:
-        super().__init__(sync.backend, sync.request(socket, "listen", asked.channel), sync.context)
+        super().__init__(
+            sync.backend, sync.request(socket, "listen", asked.channel, {}), sync.context
+        )
         self._sync = sync
         self._socket = socket
         self._asked = asked
@@ -188,9 +198,7 @@ class Asked(Execution):
         channel = sent.channel
         super().__init__(
             sync.backend,
-            sync.request(
-                socket, sent.method, channel, model=sent.model, options=sent.options, id=sent.id
-            ),
+            sync.request(socket, sent.method, channel, sent.model, sent.options, sent.id),
             sync.context,
         )
         self.sync = sync
