@@ -258,16 +258,21 @@ def _refuse_constant(name: str) -> NoReturn:
 
 standard_loads = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
-#: What orjson may make a float of: an integer beyond 64 bits has as many digits, or more.
-_LONG_NUMBER = re.compile("[0-9]{19}")
+#: Finds whatever may be an integer beyond 64 bits, which has 19 digits or more, among every sixth
+#: character of a text: three of these are within 19 characters in a row, wherever they begin.
+_HUGE = re.compile("[0-9]{3}")
 
 
 def fast_loads(text: str) -> Any:
-    """:func:`loads` with orjson, which the standard library helps out where they differ."""
-    if _LONG_NUMBER.search(text) is None:
+    """:func:`standard_loads` with orjson, where both have the same result.
+
+    orjson makes floats of integers beyond 64 bits, and refuses lone surrogates and floats that are
+    too large, which the standard library takes. What it refuses, that one has the word on.
+    """
+    if not _HUGE.search(text[::6]):
         try:
             return orjson.loads(text)
-        except ValueError:  # a lone surrogate, deep nesting, a huge exponent; or it is not JSON
+        except ValueError:
             pass
     return standard_loads(text)
 
@@ -293,7 +298,9 @@ def parse(text: str) -> Any:
     :raises RecursionError: when it is nested some thousand levels deep; :func:`check` finds what is
         less and still too deep.
     """
-    if text.count("[") + text.count("{") > MAX_CONTAINERS:  # those in strings, too
+    if len(text) > MAX_CONTAINERS and (
+        text.count("[") + text.count("{") > MAX_CONTAINERS  # those in strings, too
+    ):
         _count(text)
     return _decode(text)
 
@@ -319,6 +326,10 @@ def _count(text: str) -> None:
         within = (within + len(pieces) - 1) % 2
 
 
+#: Types of what may be, or have in it, an integer that JavaScript would round.
+_WITH_INTEGERS = frozenset((int, dict, list))
+
+
 def as_stored(sent: Any, stored: Any) -> Any:
     """Return *sent*, which came from a client, with the integers that travelled as strings.
 
@@ -331,8 +342,10 @@ def as_stored(sent: Any, stored: Any) -> Any:
         if type(stored) is int and abs(stored) > MAX_SAFE_INTEGER and sent == str(stored):
             return stored
     elif kind is dict and type(stored) is dict:
-        for key in sent.keys() & stored.keys():
-            sent[key] = as_stored(sent[key], stored[key])
+        for key, item in sent.items():
+            before = stored.get(key)
+            if type(before) in _WITH_INTEGERS:
+                sent[key] = as_stored(item, before)
     elif kind is list and type(stored) is list:
         for index, (item, before) in enumerate(zip(sent, stored, strict=False)):
             sent[index] = as_stored(item, before)

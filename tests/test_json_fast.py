@@ -51,6 +51,12 @@ def test_the_same_texts_are_decoded(text: str) -> None:
     assert outcome(json.fast_loads, text) == outcome(json.standard_loads, text)
 
 
+@given(st.integers(0, 12), st.integers(19, 40), st.sampled_from("123456789"))
+def test_a_huge_integer_is_found_wherever_it_is(before: int, digits: int, digit: str) -> None:
+    text = f'{{"{"x" * before}":{digit * digits}}}'
+    assert json.fast_loads(text) == {"x" * before: int(digit * digits)}
+
+
 def test_it_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[Any] = []
     monkeypatch.setattr(json, "fast_dumps", used.append)

@@ -204,10 +204,13 @@ class SyncSocket(Socket):
         membership = self.channels.get(channel)
         return membership is not None and membership.accepted
 
-    def accepted_channels(self) -> list[Channel]:
-        """Return the channels that it may write to, the one listened to last at the end."""
+    def newest(self) -> Membership | None:
+        """Return its place in that channel it may write to which it listened to last."""
         with self.sync.channels_lock:
-            return [channel for channel, one in self.channels.items() if one.accepted]
+            for membership in reversed(self.channels.values()):
+                if membership.accepted:
+                    return membership
+        return None
 
 
 class Audience:

@@ -268,11 +268,11 @@ class Asked(Execution):
                 f"method: the backend {self.sync.name!r} has no method {sent.method!r}"
             )
         if not sent.names_channel:
-            accepted = self.socket.accepted_channels()
-            if not accepted:
+            newest = self.socket.newest()
+            if newest is None:
                 raise Forbidden("channel: listen to one first")
-            req.channel = accepted[-1]
-        elif not self.socket.may_write(sent.channel):
+            req.channel = newest.channel
+        else:
             self._check_channel()
 
     def _check_channel(self) -> None:
@@ -286,7 +286,7 @@ class Asked(Execution):
             raise Forbidden(f"channel: listen to {name} first")
 
     def go_on(self, turn: Turn | Exception) -> None:
-        """Run the request within its turn, unless its client was thrown out while it waited."""
+        """Run the request that has waited, unless its client was thrown out meanwhile."""
         if isinstance(turn, Exception):
             super().go_on(turn)
         elif self.socket.expelled:
