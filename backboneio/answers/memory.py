@@ -215,8 +215,8 @@ class MemoryAnswers:
                 gone[one.name] = one
                 return
             del self._clients[one.name]
-            for request_id in list(one.given):
-                self._forget(one, request_id)
+            while one.given:
+                self._forget_oldest(one)
             if self._greedy is one:
                 self._greedy = None
 
@@ -224,10 +224,10 @@ class MemoryAnswers:
         """Forget the oldest answer of a client, which may still ask for it."""
         if not one.is_delivered(now - self._limits.max_answer_age):
             one.lost = now
-        self._forget(one, next(iter(one.given)))
+        self._forget_oldest(one)
 
-    def _forget(self, one: _Client, request_id: str) -> None:
-        size = one.given.pop(request_id).size
+    def _forget_oldest(self, one: _Client) -> None:
+        size = one.given.popitem(last=False)[1].size
         one.bytes -= size
         one.weight -= size + _OVERHEAD
         self._bytes -= size

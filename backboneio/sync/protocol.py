@@ -133,7 +133,8 @@ def parse_sync(args: Sequence[Any], limits: Limits, id_attribute: str) -> SyncAr
         raise BadRequest(f"options: must be an object, not {json_type(options)}")
     try:
         json.check(model, "model")
-        json.check(options, "options")
+        if options:
+            json.check(options, "options")
     except json.NotJSON as err:
         raise BadRequest(str(err)) from None
     _check_model_id(model.get(id_attribute), id_attribute, limits.max_id_length)

@@ -346,7 +346,7 @@ class Connection(Heartbeat):
         deadline = 0.0
         reader = link.reader
         while True:
-            found = reader.next()
+            found = reader.next() if reader.data else None
             if found is not None:
                 if link is self.link:
                     self._on_frame(link, found[0], found[1], worker)

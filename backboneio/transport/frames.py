@@ -116,14 +116,16 @@ class FrameReader:
     """Turns bytes into messages and control frames; sans I/O.
 
     :param max_size: bytes of a message, its fragments together.
+    :ivar data: what has arrived, of which some may have been read; when it is empty, next() has
+        nothing to return.
     """
 
-    __slots__ = ("_data", "_max_size", "_message", "_opcode", "_position")
+    __slots__ = ("_max_size", "_message", "_opcode", "_position", "data")
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        #: what has arrived, read up to _position; a bytearray while a frame's end is missing
-        self._data: bytes | bytearray = b""
+        #: read up to _position; a bytearray while a frame's end is missing
+        self.data: bytes | bytearray = b""
         self._position = 0
         #: the fragments of a message so far, and its opcode
         self._message: bytearray | None = None
@@ -133,14 +135,14 @@ class FrameReader:
     def waiting(self) -> int:
         """Bytes that wait for the rest of their message."""
         message = self._message
-        return len(self._data) - self._position + (0 if message is None else len(message))
+        return len(self.data) - self._position + (0 if message is None else len(message))
 
     def feed(self, data: bytes) -> None:
         """Add what was received. next() has returned None since the last time."""
-        if self._data:
-            self._data += data
+        if self.data:
+            self.data += data
         else:
-            self._data = data
+            self.data = data
 
     def next(self) -> tuple[int, bytes] | None:
         """Return the next (opcode, payload) of a whole message or control frame, None: need more.
@@ -148,12 +150,12 @@ class FrameReader:
         A fragment which is not the last of its message comes as an empty CONT, so that a flood of
         them can be left for later, too. Raises FrameError.
         """
-        data = self._data
+        data = self.data
         start = self._position
         available = len(data) - start
         if available <= 0:
             if start:
-                self._data = b""
+                self.data = b""
                 self._position = 0
             return None
         if available >= 6 and self._message is None:
@@ -171,7 +173,11 @@ class FrameReader:
                 begin = mask + 4
                 end = begin + size
                 if end <= len(data) and size <= self._max_size:
-                    self._position = end
+                    if end < len(data):
+                        self._position = end
+                    else:  # nothing is left, nearly always
+                        self.data = b""
+                        self._position = 0
                     return head & 15, unmask(data[begin:end], data[mask:begin])
         frame = self._read_frame()
         if frame is None:
@@ -181,13 +187,13 @@ class FrameReader:
 
     def _keep_rest(self) -> None:
         """Make what is left one growing piece, which the rest of its frame is added to."""
-        if self._position or type(self._data) is bytes:
-            self._data = bytearray(memoryview(self._data)[self._position :])
+        if self._position or type(self.data) is bytes:
+            self.data = bytearray(memoryview(self.data)[self._position :])
             self._position = 0
 
     def _read_frame(self) -> tuple[int, bool, bytes] | None:
         """Read one frame: (opcode, whether it ends its message, payload); None: more is needed."""
-        data, at = self._data, self._position
+        data, at = self.data, self._position
         if len(data) < at + 2:
             return None
         first, second = data[at], data[at + 1]
