@@ -102,15 +102,17 @@ function findModel(collection, model) {
 }
 
 // Models whose cid equals one of these ids get another for a while: Backbone 1.1 mixes up
-// ids and cids when it sets a list, too. The function returned gives the cids back.
+// ids and cids when it sets a list, too. The function returned gives the cids back. They are
+// looked for among the models: in Backbone's index such an id may have taken the cid's place.
 export function aside(collection, ids) {
-  var restores = [];
-  ids.forEach(function(id) {
-    var model = cidLike(collection, id) && entry(collection, id), index = collection._byId;
-    if (!model || model.cid !== id || modelKey(collection, model) === keyOf(id)) return;
+  var restores = [], byCid = null;
+  ids.filter(function(id) { return cidLike(collection, id); }).forEach(function(id) {
+    byCid = byCid || new Map(collection.models.map(function(model) { return [model.cid, model]; }));
+    var model = byCid.get(id), index = collection._byId;
+    if (!model || modelKey(collection, model) === keyOf(id)) return;
     model.cid = 'set aside: ' + id;
     index[model.cid] = model;
-    delete index[id];
+    if (index[id] === model) delete index[id];
     restores.push(function() {
       delete collection._byId[model.cid];
       model.cid = id;

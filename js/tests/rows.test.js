@@ -59,6 +59,20 @@ for (const backbone of VERSIONS) describe('Backbone ' + backbone, () => {
       assert.deepEqual(content(a), store());
     });
 
+    test('an id that is the cid of another fetched model stays through every fetch', async () => {
+      const a = await bound();
+      backend.emit('create', {id: 'first', text: 'the first'});
+      await until(() => a.length === 1);
+      for (const id of [a.at(0).cid, 'last']) backend.emit('create', {id, text: 'id ' + id});
+      await until(() => a.length === 3);
+      const models = [...a.models];
+      for (let i = 0; i < 3; i++) {
+        await a.fetch();
+        assert.deepEqual(content(a), store());
+        assert.ok(models.every(model => a.get(model) === model && a.get(model.id) === model));
+      }
+    });
+
     for (const how of ['event', 'fetch', 'fetch with reset', 'reset']) test(`an id that is a cid, by ${how}`, async () => {
       const a = await bound();
       a.add({text: 'the page\'s'});
