@@ -86,8 +86,8 @@ class Backend:
         self._observers: dict[str, tuple[Callable[[Any], object], ...]] = {}
         self._publisher: Callable[[Change], Iterable[str | None] | str | None] | None = None
         self._attachments: tuple[weakref.ref[Any], ...] = ()  # oldest first
-        #: Whether a client has ever connected to it in this process.
-        self.has_clients = False
+        #: Whether this process serves it: it answers requests, or a client has connected.
+        self.is_served = False
         self._limits: Limits | None = None  # those of the application that served it first
         forks.register(self)
 
@@ -392,7 +392,7 @@ class Backend:
         """
         if self.journal is not None:
             self.journal.append(draft, token)
-        if not self.has_clients:
+        if not self.is_served:
             self._warn_that_nobody_hears()
         if self._observers:
             self._observe(draft)
@@ -401,7 +401,7 @@ class Backend:
         """Say once that the clients of other processes are not told."""
         if self.journal is not None and not isinstance(self.journal, MemoryJournal):
             return  # they are
-        self.has_clients = True
+        self.is_served = True
         logger.warning(
             "a change is told to nobody: no client has ever connected to this process, and the "
             "journal is in its memory. If clients are served by another process (and this is a "

@@ -102,12 +102,15 @@ class WSGIApp:
         self.sio = make_server(transport, **socketio_options)
         self.syncs = _serve(self.sio, backends, self._application, event, debug, limits, journal)
         self._said: set[str] = set()
+        self._serves = False
         self._application.register(self)
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answer a request, or pass it to the wrapped application."""
+        if not self._serves and not environ.get("wsgi.multiprocess"):
+            self._serve()
         path = environ.get("PATH_INFO", "")
         if not path.startswith(self.prefix):
             return self.wsgi_app(environ, start_response)
@@ -120,6 +123,12 @@ class WSGIApp:
             return self._files(environ, start_response)
         response: Iterable[bytes] = self.sio.handle_request(environ, start_response)
         return response
+
+    def _serve(self) -> None:
+        """Note that clients come to this process, and not to another one."""
+        self._serves = True
+        for sync in self.syncs.values():
+            sync.backend.is_served = True
 
     def _refuse(self, problem: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Refuse a host as the application's views do: another site may have pointed it at us."""

@@ -821,6 +821,27 @@ def test_a_change_that_no_client_can_hear_is_warned_of_once(
     assert "no client has ever connected to this process" in caplog.text
 
 
+def test_a_change_in_a_process_that_answers_requests_is_not_warned_of(
+    app: flask.Flask, messages: backboneio.Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before its first client came, too. Of several processes another one may have them all."""
+
+    @app.post("/imports")
+    def import_all() -> str:
+        messages.emit("reset")
+        return "imported"
+
+    app.wsgi_app = backboneio.WSGIApp(app, {"messages": messages})  # type: ignore[method-assign]
+    several = {"wsgi.multiprocess": True}
+    assert app.test_client().post("/imports").text == "imported"
+    assert caplog.text == ""
+    other = backboneio.create_backend()
+    app.wsgi_app = backboneio.WSGIApp(app, {"other": other}, path="other")  # type: ignore[method-assign]
+    app.test_client().post("/imports", environ_overrides=several)
+    other.emit("reset")
+    assert len(caplog.records) == 1
+
+
 def test_a_change_that_clients_hear_is_not_warned_of(
     app: flask.Flask, messages: backboneio.Backend, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -109,7 +109,7 @@ class Sync:
     def connect(self, socket: SyncSocket) -> None:
         """A client has connected to the namespace."""
         self.sockets[socket.address] = socket
-        self.backend.has_clients = True
+        self.backend.is_served = True
 
     def disconnect(self, address: str) -> None:
         """A client has gone: it hears nothing more."""
