@@ -28,6 +28,9 @@ Ack = Callable[[JSONText], None]
 #: How many of the largest replays one client may have at once.
 _REPLAYS = 4
 
+#: How many clients are to spread their fetches when they are reset, as after a deploy.
+_CROWD = 100
+
 
 class Namespace(Protocol):
     """What a request needs of where it was asked: a :class:`~backboneio.sync.Sync`."""
@@ -38,6 +41,7 @@ class Namespace(Protocol):
     context: Context
     limits: Limits
     delivered: int
+    sockets: dict[str, SyncSocket]
 
     @property
     def journal(self) -> Journal:
@@ -176,6 +180,9 @@ class Listening(Execution):
         }
         if asked.since is not None and missed is None:
             accepted["reset"] = True
+            patience = len(sync.sockets)  # a thousand fetches a second
+            if patience >= _CROWD:
+                accepted["retryAfter"] = patience
         if self._unknown is not None:
             accepted["unknown"] = self._unknown
         self._ack(listening_text(accepted, missed))

@@ -390,6 +390,19 @@ def test_who_saw_another_history_is_told_to_start_anew(open_page: Any, since: An
     assert "missed" not in accepted
 
 
+def test_a_crowd_that_starts_anew_is_told_to_spread_its_fetches(open_page: Any) -> None:
+    """A millisecond for each client; a few fetch at once."""
+    few = [open_page() for _ in range(10)]
+    elsewhere = {"epoch": "another", "rev": 0}
+    assert "retryAfter" not in few[0].listen(since=elsewhere)
+    crowd = few + [open_page() for _ in range(190)]
+    assert crowd[0].listen(since=elsewhere)["retryAfter"] == 200
+    assert "retryAfter" not in crowd[1].listen()
+    assert "retryAfter" not in crowd[1].listen(
+        since={"epoch": crowd[1].listen()["epoch"], "rev": 0}
+    )
+
+
 @pytest.mark.parametrize("messages", ["memory"], indirect=True)  # whose limit it is
 def test_who_was_away_too_long_is_told_to_start_anew(app: flask.Flask, messages: Any) -> None:
     backboneio.listen(app, {"messages": messages}, limits=backboneio.Limits(max_changes=3))
