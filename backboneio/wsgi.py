@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import socketio
 
@@ -37,10 +38,13 @@ class WSGIApp:
     ``app.wsgi_app = backboneio.WSGIApp(app, {"messages": messages})``
 
     Below ``/socket.io/`` it answers itself: the Socket.IO protocol, ``socket.io.js`` and
-    ``backbone.io.js``. Everything else goes to *app*. Inside the layers of a backend, a Flask
-    application's ``current_app``, ``session``, ``g`` and ``request`` (that of the handshake) are
-    there, and its teardown functions run after each request. On a Django application they have
-    ``backboneio.django.request()``, and begin and end as views do.
+    ``backbone.io.js``. Everything else goes to *app*; its responses carry ``Backbone-Rev``, which
+    tells pages that read by REST how new they are (docs/protocol.md).
+
+    Inside the layers of a backend, a Flask application's ``current_app``, ``session``, ``g`` and
+    ``request`` (that of the handshake) are there, and its teardown functions run after each
+    request. On a Django application they have ``backboneio.django.request()``, and begin and end as
+    views do.
 
     :param app: a Flask application or any other WSGI callable (Django, Bottle, Pyramid, ...).
     :param backends: the backends by name; each is served in the namespace ``/<name>``.
@@ -101,6 +105,8 @@ class WSGIApp:
         self._files = ClientFiles()
         self.sio = make_server(transport, **socketio_options)
         self.syncs = _serve(self.sio, backends, self._application, event, debug, limits, journal)
+        # As the browser's encodeURIComponent() writes the names.
+        self._labelled = [(quote(name, safe="!'()*~"), sync) for name, sync in self.syncs.items()]
         self._said: set[str] = set()
         self._serves = False
         self._application.register(self)
@@ -113,7 +119,7 @@ class WSGIApp:
             self._serve()
         path = environ.get("PATH_INFO", "")
         if not path.startswith(self.prefix):
-            return self.wsgi_app(environ, start_response)
+            return self._pass_on(environ, start_response)
         if environ.get("wsgi.multiprocess") and "processes" not in self._said:
             self._warn_of_processes()
         problem = self._application.refusal(environ)
@@ -129,6 +135,24 @@ class WSGIApp:
         self._serves = True
         for sync in self.syncs.values():
             sync.backend.is_served = True
+
+    def _pass_on(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Let the wrapped application answer, and label its response with what came before it.
+
+        What was delivered was committed before the view reads anything: its rows are at least as
+        new as the label says.
+        """
+        labels = [(name, sync.label()) for name, sync in self._labelled]
+        value = ", ".join(f"{name}={label}" for name, label in labels if label is not None)
+        if not value:
+            return self.wsgi_app(environ, start_response)
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            return start_response(status, [*headers, ("Backbone-Rev", value)], *exc_info)
+
+        return self.wsgi_app(environ, start)
 
     def _refuse(self, problem: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Refuse a host as the application's views do: another site may have pointed it at us."""
@@ -155,6 +179,19 @@ class WSGIApp:
     def propagates(self) -> bool:
         """Whether a ``SyncClient`` raises exceptions that clients may not know."""
         return self._application.propagates()
+
+    def create_tables(self) -> list[str]:
+        """Create the tables that the journals of the backends lack, where they have any.
+
+        :returns: the names of the backends whose journals have tables.
+        """
+        found = []
+        for name, sync in self.syncs.items():
+            create = getattr(sync.journal, "create_tables", None)
+            if create is not None:
+                create()
+                found.append(name)
+        return found
 
     def stats(self) -> dict[str, Any]:
         """Return figures of this process; cheap enough to ask each second.

@@ -16,6 +16,9 @@ class Live(Protocol):
     def stats(self) -> dict[str, Any]:
         """Return figures of this process."""
 
+    def create_tables(self) -> list[str]:
+        """Create the tables of journals; return the names of the backends that have them."""
+
 
 class Extension:
     """Finds what serves an application, wherever ``app.wsgi_app`` has it.

@@ -53,7 +53,8 @@ class Database:
             if not inspector.has_table(table.name):
                 raise RuntimeError(
                     f"the table {table.name} of backboneio.SQLJournal is missing: run "
-                    "journal.create_tables(), or db.create_all() after the journal was made"
+                    "`flask backboneio create-tables` or journal.create_tables(), or "
+                    "db.create_all() after the journal was made"
                 )
             found = {column["name"] for column in inspector.get_columns(table.name)}
             missing = [column.name for column in table.columns if column.name not in found]

@@ -227,6 +227,10 @@ class SQLLog:
         """Call *observer* with what a session has committed, after that, on its thread."""
         self._observers = (*self._observers, observer)
 
+    def create_tables(self) -> None:
+        """Create the tables that are missing; inside the application's context."""
+        self._sequencer.database.create()
+
     def uses(self, engine: sa.Engine) -> bool:
         """Whether it is kept in the database of an engine."""
         return self._sequencer.uses(engine)

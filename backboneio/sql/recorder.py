@@ -231,7 +231,7 @@ def missing(err: exc.DBAPIError, connection: sa.Connection) -> Exception:
         return err
     return RuntimeError(
         "the tables of backboneio.SQLJournal are missing: run journal.create_tables(), or "
-        "db.create_all() after the journal was made"
+        "`flask backboneio create-tables`, or db.create_all() after the journal was made"
     )
 
 

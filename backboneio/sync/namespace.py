@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import forks, json
 from ..backend import Backend
-from ..errors import BadRequest, Forbidden, SyncError, client_error, error_object
+from ..errors import BadRequest, Forbidden, SyncError, Unavailable, client_error, error_object
 from ..execution import Context
 from ..journal import Journal
 from ..json import JSONText
@@ -79,6 +79,7 @@ class Sync:
         # Whose replays are being put together; single dictionary operations.
         self._joinings: dict[Joining, None] = {}
         self._has_warned = False
+        self._has_begun = False  # whether the journal delivers here; for label()
         forks.register(self)
         self.handlers = {"sync": self.sync, "listen": self.listen, "leave": self.leave}
         backend.attach(self, limits, make_journal)
@@ -96,13 +97,30 @@ class Sync:
         self.sockets.clear()
         self.audiences = Audiences()
         self._joinings.clear()
+        self._has_begun = False
 
     def seen(self) -> int:
         """Return the last rev that clients here have seen, or that came before all of them.
 
         :raises Unavailable: when the journal is away, which has told nothing yet.
         """
-        return max(self.delivered, self.journal.begun)
+        begun = self.journal.begun
+        self._has_begun = True
+        return max(self.delivered, begun)
+
+    def label(self) -> str | None:
+        """Return ``<epoch>:<rev>`` of what was delivered here, which is in the store by now.
+
+        None before the first client has listened here: a page that reads without listening is not
+        to wait for a journal to begin. None, too, when the journal is away.
+        """
+        if not self._has_begun:
+            return None
+        try:
+            rev = self.seen()
+            return f"{self.journal.epoch}:{rev}"
+        except Unavailable:
+            return None
 
     # Connections
 
