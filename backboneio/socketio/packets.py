@@ -188,14 +188,12 @@ class Event:
     :ivar text: the list of its name and arguments as it came, as JSON.
     """
 
-    __slots__ = ("_message", "_start", "id", "namespace", "text")
+    __slots__ = ("id", "namespace", "text")
 
     def __init__(self, message: str, head: re.Match[str]) -> None:
-        self._message = message
-        self._start = head.end()
-        self.text = message[self._start :]
-        self.namespace = head[1]
-        self.id = int(head[2]) if head[2] else None
+        self.text = message[head.end() :]
+        self.namespace, number = head.groups()
+        self.id = int(number) if number else None
 
     @classmethod
     def of(cls, message: str | bytes) -> Event | None:
@@ -212,7 +210,7 @@ class Event:
         try:
             data = json.parse(self.text)
         except (ValueError, RecursionError) as err:
-            name = _NAME.match(self._message, self._start)
+            name = _NAME.match(self.text)
             if self.id is None or name is None:
                 return None
             return [name[1], Malformed(name[1], err)]
