@@ -55,6 +55,9 @@ class Limits:
 
         :raises ValueError: naming the limit.
         """
+        for name, limit in vars(self).items():
+            if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit >= 0:
+                raise ValueError(f"{name}: a number from 0 is needed, not {limit!r:.100}")
         if self.max_answer_age < MIN_ANSWER_AGE:
             raise ValueError(
                 f"max_answer_age: {self.max_answer_age:g} seconds are too short: a page sends "
