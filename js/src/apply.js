@@ -330,7 +330,7 @@ function settle(subscription, collection, entries, births) {
 export function renew(subscription, model, answer, arrival, options, act) {
   var history = subscription.history, rev = arrival.rev, last = revOf(model, history.epoch);
   var key = keyOf(model.id) || rowKey(model, answer), old = last !== null && rev != null && last > rev;
-  var raw = options.parse === false, parse = model.parse, renewed = {rev: rev, gone: false};
+  var raw = options.parse === false, parse = model.parse, renewed = {rev: rev, gone: false}, answered;
   // Backbone asks `parse` unless the options say not to; here it always has to.
   var asked = override(options, 'parse', true);
   var restore = override(model, 'parse', function(row, given) {
@@ -342,7 +342,8 @@ export function renew(subscription, model, answer, arrival, options, act) {
     renewed = history.renew({attrs: attrs, rev: rev, whole: arrival.whole && !old}, key, function(item) {
       return read(converted(state, item));
     });
-    expect(model, extend({}, arrival, {row: renewed.attrs, whole: renewed.whole}));
+    answered = old ? read(row) : attrs;
+    expect(model, extend({}, arrival, {row: renewed.attrs, whole: renewed.whole, answered: answered}));
     return renewed.attrs;
   });
   try { act(answer); } finally { restore(); asked(); forget(model); }

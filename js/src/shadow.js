@@ -61,9 +61,10 @@ export function revOf(model, epoch) {
 // Setting
 // -------
 
-// Sets what came from the server. `arrival` is `{whole, since, request, row}`: whether the row
+// Sets what came from the server. `arrival` is `{whole, since, request, row, answered}`: whether the row
 // is whole, the time from which on edits are newer than it (0 for an event: all are), the
-// request that it answers, and the row alone where the page's own attributes are with it.
+// request that it answers, the row alone where the page's own attributes are with it, and the
+// answer as it came where the row is newer than that.
 export function expect(model, arrival) {
   arriving.set(model, arrival);
 }
@@ -130,7 +131,8 @@ function absorb(model, attrs, arrival, options) {
     if (!withhold(shadow, key, arrival)) kept[key] = attrs[key];
   });
   if (arrival.whole && sent) {
-    gone = Object.keys(sent).filter(function(key) {
+    // What was withheld, and what an answer had that is older than this row: `sent` has neither.
+    gone = Object.keys(extend({}, sent, shadow.withheld, arrival.answered)).filter(function(key) {
       return !has(attrs, key) && has(model.attributes, key) && key !== model.idAttribute &&
         !withhold(shadow, key, arrival);
     });
@@ -153,7 +155,7 @@ function withhold(shadow, key, arrival) {
 function isPending(shadow, key, arrival) {
   return !!shadow.requests && shadow.requests.some(function(request) {
     var other = arrival.request;
-    return request !== other && request.covers[key] && !(other && other.at > request.at);
+    return request !== other && has(request.covers, key) && !(other && other.at > request.at);
   });
 }
 
@@ -249,7 +251,7 @@ export function end(model, request, refused) {
   Object.keys(request.covers).forEach(function(key) {
     var later = shadow.edits && shadow.edits[key] > request.at;
     if (later || isPending(shadow, key, {})) return;
-    if (refused && shadow.withheld && shadow.withheld[key]) {
+    if (refused && shadow.withheld && has(shadow.withheld, key)) {
       if (has(shadow.sent, key)) back[key] = shadow.sent[key]; else gone.push(key);
     }
     settleKey(shadow, key);
