@@ -26,20 +26,34 @@ from .history import History
 #: Ids of models that every channel shows. All others belong to the channel they were made in.
 SHARED = ("all-1", "all-2", "all-3")
 FENCE = "fence"
+#: Ids that are something else to JavaScript, or to Backbone, or to a double.
+AWKWARD = ("undefined", "c1", "cid", "attributes", "length", "x destroy")
+BIG = (2**53 - 1, 2**53, 2**53 + 1)
 #: Clients that the server takes out of channels.
 UNWELCOME = ("py1", "py6", "py11", "js0", "js3")
+#: Clients that the server throws out.
+KICKED = ("py2", "py7", "py12", "js1", "js2")
 CHANNELS = (None, "side")
 SECRET = "secret"
 #: The hot models of each channel. Some ids are in both: they are different models.
 HOT: dict[str | None, list[int | str]] = {
-    None: [*range(1, 21), *SHARED],
-    "side": [*range(17, 25), *SHARED],
+    None: [*range(1, 15), *AWKWARD, *BIG, *SHARED],
+    "side": [*range(12, 17), *AWKWARD[:3], *BIG[1:], *SHARED],
 }
-ATTRIBUTES = ("n", "a", "b")
+#: Those that a whole update may leave out, which are gone then, too.
+ATTRIBUTES = ("n", "a", "b", "own", "toString", "cid", "attributes", "length")
 
 
 def shared(model_id: Any) -> bool:
     return model_id == FENCE or str(model_id).startswith("all-")
+
+
+def plain(value: Any) -> Any:
+    """Return *value* as clients see it: what JavaScript has no integer for is a string."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    big = isinstance(value, int) and abs(value) >= 2**53
+    return str(value) if big else value
 
 
 class Teapot(backboneio.SyncError):
@@ -73,9 +87,9 @@ class Store:
             rows = self.rows(req.channel, model_id)
             nap(chance, 0.25, 0.06)
             if model_id is None:
-                res.end(rows)
+                res.end(rows, whole=True)
             elif rows:
-                res.end(rows[0])
+                res.end(rows[0], whole=True)
             else:
                 raise backboneio.NotFound(f"there is no model {model_id}")
             return
@@ -92,11 +106,11 @@ class Store:
                 nap(chance, 0.3, 0.02)
             nap(chance, 0.15, 0.02)
             if shared(model_id):
-                res.end(model, notify=CHANNELS)
+                res.end(model, notify=CHANNELS, whole=True)
             elif req.socket is None:
-                res.end(model, notify=(req.channel,))
+                res.end(model, notify=(req.channel,), whole=True)
             else:
-                res.end(model)
+                res.end(model, whole=True)
 
     def rows(self, channel: str | None, model_id: Any = None) -> list[dict[str, Any]]:
         with self._lock:
@@ -126,7 +140,8 @@ class Store:
                 del self._models[key]
             else:
                 base = stored if method == "patch" and stored is not None else {}
-                model = {name: given.get(name, base.get(name)) for name in ATTRIBUTES}
+                model = {**base, **given}
+                model = {name: model[name] for name in ATTRIBUTES if name in model}
                 model = {"id": model_id, "by": token, **model}
                 self._models[key] = dict(model)
             self._seq += 1
@@ -138,7 +153,7 @@ class Store:
                 method=method,
                 id=str(model_id),
                 channels=list(CHANNELS) if everyone else [channel],
-                model=model,
+                model=plain(model),
             )
         return model
 
@@ -194,7 +209,9 @@ class Writers:
         with self._backend.turn(model_id):
             existed = bool(self._store.rows(channel, model_id))
             try:
-                model = self._store.commit(channel, method, {"id": model_id, "n": 0}, token)
+                # All attributes: who hears what emit tells does not take it for the whole row.
+                given = {"id": model_id, **dict.fromkeys(ATTRIBUTES), "n": 0}
+                model = self._store.commit(channel, method, given, token)
             except backboneio.NotFound:
                 return
             event = "deleted" if method == "delete" else "updated" if existed else "created"
@@ -206,10 +223,11 @@ class Writers:
         count = 0
         while not self._stop.wait(chance.uniform(0.02, 0.3)):
             count += 1
+            token = f"{name}-{count}"
             channel = chance.choice(CHANNELS)
             method = chance.choice(("create", "update", "patch", "patch", "delete"))
-            model = {"id": chance.choice(HOT[channel]), "a": count}
-            self.request(name, f"{name}-{count}", method, model, channel)
+            model = {"id": chance.choice(HOT[channel]), "a": 2**53 + count, "own": token}
+            self.request(name, token, method, model, channel)
 
     def guess(self) -> None:
         """Change models whose ids nobody can know yet."""
@@ -277,7 +295,8 @@ def create() -> flask.Flask:
     def record(req: Any, res: Any, next: Any) -> None:
         token = req.options.get("token")
         if token is not None:
-            history.add("server", "handled", token=token)
+            conn = req.socket and req.socket.auth["conn"]
+            history.add("server", "handled", token=token, conn=conn)
         next()
 
     @backend.use
@@ -298,6 +317,12 @@ def create() -> flask.Flask:
         if client in UNWELCOME and req.socket is not None and chance.random() < 0.06:
             history.add("server", "taking-out", client=client, channel=req.channel)
             req.socket.leave(req.channel)  # the client listens again when it is told
+            conn = req.socket.auth["conn"]
+            history.add("server", "left", client=client, channel=req.channel, conn=conn)
+        if client in KICKED and req.socket is not None and chance.random() < 0.06:
+            conn = req.socket.auth["conn"]
+            backend.disconnect(lambda socket: socket.auth == {"name": client, "conn": conn})
+            history.add("server", "kicked", client=client, conn=conn)
         nap(chance, 0.05, 0.02)
 
     @backend.listen
@@ -340,7 +365,7 @@ def create() -> flask.Flask:
         writers.put(None, "put", FENCE, token)
         assert fenced.wait(30)
         for channel in CHANNELS:
-            rows = {str(row["id"]): row for row in store.rows(channel)}
+            rows = {str(row["id"]): plain(row) for row in store.rows(channel)}
             rev = wrapped.stats()["backends"]["items"]["rev"]
             history.add("server", "store", channel=channel, models=rows, rev=rev)
         return token

@@ -13,8 +13,12 @@ What it checks, by the name that a violation carries:
 ``resume``         what was missed lies between the rev resumed from and the rev of the answer
 ``delivery``       everybody was told every change of the channels he hears
 ``isolation``      nobody was told of a channel he did not ask for or was taken out of
+``kicked``         who was thrown out heard nothing that came later, and nothing it asked was done
+``identity``       no two models became one: everybody knows a change as one of the same model
 ``stale-read``     a read shows everything up to its rev
 ``old-over-new``   no collection showed an older version after a newer one was known
+``whole``          an attribute that a whole update left out is gone
+``own-edit``       nothing overwrote an attribute that the page had changed and had no answer to
 ``converged``      in the end every collection equals the store
 ``server``         no thread died and nothing failed in the server but what was made to fail
 """
@@ -73,6 +77,7 @@ class Hearing:
     # The times of such spans.
     lapses: list[tuple[int, int]] = field(default_factory=list)
     heard_at: int = 0
+    left: int = 0  # when the server had taken it out, until it asks to be let in again
 
     def is_out(self) -> bool:
         """Whether the server took the client out and nobody has asked to let it in again."""
@@ -93,6 +98,14 @@ class Client:
     # What a listen's answer told: known once it was applied.
     replayed: list[tuple[str | None, str, int]] = field(default_factory=list)
     handled: int = -1
+    # Own edits without an answer, as (token, value), by (channel, id, attribute).
+    edits: dict[tuple[str | None, str, str], list[tuple[str, object]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    # Models that its own writes, not answered or refused, may make look otherwise.
+    writing: dict[tuple[str | None, str], set[str]] = field(
+        default_factory=lambda: defaultdict(set)
+    )
 
 
 class Checker:
@@ -109,6 +122,10 @@ class Checker:
         self.stores: dict[str | None, Line] = {}
         self.finals: set[tuple[str, str | None]] = set()
         self.handled: set[str] = set()
+        # When each connection was thrown out, by (client, number).
+        self.kicked: dict[tuple[str, int], int] = {}
+        # Every model that ever was.
+        self.ids: set[str] = set()
         # Clients that were ever taken out of a channel.
         self.unwelcome: set[str] = set()
         # The place of every request among those of its client.
@@ -152,6 +169,7 @@ class Checker:
             elif kind == "commit":
                 write = self.write(line["token"])
                 write.commits.append(line)
+                self.ids.add(line["id"])
                 for channel in line["channels"]:
                     self.changes[channel, line["id"]].append(write)
             elif kind == "store":
@@ -189,12 +207,27 @@ class Checker:
     def on_invoke(self, line: Line) -> None:
         client = self.client(line["c"])
         client.invoked[line["token"]] = line
+        if line["method"] != "read":
+            client.writing[line["channel"], str(line["model"].get("id"))].add(line["token"])
+
+    def on_edit(self, line: Line) -> None:
+        client = self.client(line["c"])
+        edits = client.edits[line["channel"], line["id"], line["name"]]
+        edits.append((line["token"], line["value"]))
+
+    def settle_edits(self, client: Client, token: str) -> None:
+        """An answer has come: it is one to what the page changed before, too."""
+        for edits in client.edits.values():
+            tokens = [edit[0] for edit in edits]
+            if token in tokens:
+                del edits[: tokens.index(token) + 1]
 
     def on_sent(self, line: Line) -> None:
         self.client(line["c"]).sent.setdefault(line["token"], []).append(line["conn"])
 
     def on_handled(self, line: Line) -> None:
         # The server may be quicker than the client's own note, so this goes by the whole history.
+        self.check_admitted(line)
         order = self.order.get(line["token"])
         if order is None or line["token"] in self.handled:
             return
@@ -210,9 +243,34 @@ class Checker:
             )
         client.handled = max(client.handled, order)
 
+    def check_admitted(self, line: Line) -> None:
+        """Look for a request that was done after its client was thrown out, or taken out."""
+        invoked, token, conn = self.invoked.get(line["token"]), line["token"], line.get("conn")
+        if invoked is None or conn is None:
+            return
+        client, channel = self.client(invoked["c"]), invoked["channel"]
+        if (client.name, conn) in self.kicked:
+            self.fail(
+                "kicked",
+                line,
+                f"{token} was done for connection {conn} of {client.name}, "
+                f"which had been thrown out",
+            )
+        hearing = client.channels.get(channel)
+        left = hearing is not None and hearing.left and conn == client.conn
+        if left and invoked["method"] != "read":
+            self.fail(
+                "isolation",
+                line,
+                f"{token} was done on channel {channel}, which {client.name} was taken out of",
+            )
+
     def on_ok(self, line: Line) -> None:
         client, token = self.client(line["c"]), line["token"]
         self.settle(client)
+        self.settle_edits(client, token)
+        for tokens in client.writing.values():
+            tokens.discard(token)
         client.answered.add(token)
         if "rows" in line:
             self.check_rows(client, line)
@@ -246,6 +304,7 @@ class Checker:
     def on_fail(self, line: Line) -> None:
         client, token, error = self.client(line["c"]), line["token"], line["error"]
         self.settle(client)
+        self.settle_edits(client, token)
         client.answered.add(token)
         name = error.get("name") if isinstance(error, dict) else None
         message = error.get("message") if isinstance(error, dict) else None
@@ -276,6 +335,7 @@ class Checker:
         client.conn = line["conn"]
         for hearing in client.channels.values():
             hearing.joined = hearing.out = False
+            hearing.left = 0
             hearing.asked.clear()
 
     def on_leave(self, line: Line) -> None:
@@ -287,10 +347,20 @@ class Checker:
         hearing = client.channels[line["channel"]]
         hearing.joined, hearing.out = False, True
 
+    def on_left(self, line: Line) -> None:
+        client = self.client(line["client"])
+        hearing = client.channels.setdefault(line["channel"], Hearing())
+        # A listen that is under way may let it in again already.
+        if line["conn"] == client.conn and not hearing.asked:
+            hearing.left = line["t"]
+
+    def on_kicked(self, line: Line) -> None:
+        self.kicked.setdefault((line["client"], line["conn"]), line["t"])
+
     def on_listen(self, line: Line) -> None:
         client = self.client(line["c"])
         hearing = client.channels.setdefault(line["channel"], Hearing())
-        hearing.joined = False
+        hearing.joined, hearing.left = False, 0
         hearing.asked.append(None if line["since"] is None else line["since"]["rev"])
 
     def on_listened(self, line: Line) -> None:
@@ -335,6 +405,8 @@ class Checker:
     def on_event(self, line: Line) -> None:
         client, rev, channel = self.client(line["c"]), line["rev"], line["channel"]
         self.settle(client)
+        self.check_id(client, line, line["id"])
+        self.check_heard(client, line)
         if channel != "*" and (channel not in client.channels or client.channels[channel].out):
             self.fail("isolation", line, f"{client.name} was told rev {rev} of channel {channel!r}")
             return
@@ -349,6 +421,42 @@ class Checker:
                     f"{client.name} was told rev {rev} on channel {name} after rev {hearing.last}",
                 )
             self.told(client, name, line["id"], rev, True)
+
+    def check_id(self, client: Client, line: Line, model_id: str) -> None:
+        """Look for an id, or a change, that somebody takes for another model's."""
+        if model_id not in self.ids:
+            self.fail("identity", line, f"{client.name} has a model {model_id}, which never was")
+            return
+        commits = self.write(line["by"]).commits if line["by"] else []
+        if commits and commits[0]["id"] != model_id:
+            self.fail(
+                "identity",
+                line,
+                f"{client.name} has {line['by']} as a version of model {model_id}; "
+                f"it was one of model {commits[0]['id']}",
+            )
+
+    def check_heard(self, client: Client, line: Line) -> None:
+        """Look for a change that was made after who hears it was thrown out, or taken out."""
+        commits = self.write(line["by"]).commits if line["by"] else []
+        if not commits:
+            return
+        made, channel = commits[0]["t"], line["channel"]
+        if made > self.kicked.get((client.name, client.conn), made):
+            self.fail(
+                "kicked",
+                line,
+                f"{client.name} was told rev {line['rev']} ({line['by']}) on connection "
+                f"{client.conn}, which had been thrown out before it was made",
+            )
+        hearing = client.channels.get(channel)
+        if hearing is not None and hearing.left and made > hearing.left:
+            self.fail(
+                "isolation",
+                line,
+                f"{client.name} was told rev {line['rev']} of channel {channel}, "
+                f"which it had been taken out of before that was made",
+            )
 
     def told(
         self, client: Client, channel: str | None, model_id: str, rev: int, in_order: bool
@@ -401,6 +509,10 @@ class Checker:
 
     def on_view(self, line: Line) -> None:
         client, by = self.client(line["c"]), line["by"]
+        if line["id"] is not None:
+            self.check_id(client, line, line["id"])
+            self.check_edits(client, line)
+            self.check_whole(client, line)
         write = self.writes.get(by) if by is not None else None
         if write is None or not write.rev:
             return  # set in advance and then refused, or told to nobody
@@ -416,6 +528,40 @@ class Checker:
                 f"{client.name} on channel {line['channel']} shows model {line['id']} by {by} "
                 f"(rev {write.rev}), and knew rev {known} ({self.meaning[known][1]})",
             )
+
+    def check_edits(self, client: Client, line: Line) -> None:
+        """Look for an attribute that is not what the page itself has made of it last."""
+        for (channel, model_id, name), edits in client.edits.items():
+            if (channel, model_id) != (line["channel"], line["id"]) or not edits:
+                continue
+            token, value = edits[-1]
+            if line["by"] is None:
+                edits.clear()  # the model is gone
+            elif line["model"].get(name) != value:
+                self.fail(
+                    "own-edit",
+                    line,
+                    f"{client.name} on channel {channel} shows {name} of model {model_id} as "
+                    f"{line['model'].get(name)!r}; it had set {value!r} itself ({token}), "
+                    f"and has no answer yet",
+                )
+
+    def check_whole(self, client: Client, line: Line) -> None:
+        """Look for attributes that the version shown had not, or had otherwise."""
+        commits = self.write(line["by"]).commits if line["by"] else []
+        if not commits or client.writing[line["channel"], line["id"]]:
+            return
+        shown, right = line["model"], commits[0]["model"]
+        for name in sorted({*shown, *right}):
+            if shown.get(name, "nothing") != right.get(name, "nothing"):
+                self.fail(
+                    "whole",
+                    line,
+                    f"{client.name} on channel {line['channel']} shows attribute {name} of model "
+                    f"{line['id']} as {shown.get(name, 'nothing')!r}; in {line['by']} it is "
+                    f"{right.get(name, 'nothing')!r}",
+                )
+                return
 
     def on_final(self, line: Line) -> None:
         self.finals.add((line["c"], line["channel"]))

@@ -96,6 +96,8 @@ function Client(given) {
   });
   main.io.chaos = this;
   const socket = this.socket = main.io.socket('/items');
+  // The server notes which connection it is that it throws out.
+  socket.auth = answer => answer({name: client.name, conn: client.conn + 1});
   socket.onAny((event, method, model, meta) => {
     if (event === 'leave') add(client.name, 'taken-out', {channel: method});
     if (event === 'synced') add(client.name, 'event', {
@@ -106,9 +108,11 @@ function Client(given) {
   this.collections = given.channels.map(channel => {
     const collection = new (Backbone.Collection.extend({backend: {name: 'items', channel}}))();
     collection.channel = channel;
-    collection.on('add change', model => {
-      add(client.name, 'view', {channel, id: String(model.id), by: model.get('by') || null});
+    const view = model => add(client.name, 'view', {
+      channel, id: model.isNew() ? null : String(model.id), by: model.get('by') || null,
+      model: model.attributes
     });
+    collection.on('add change', view);
     collection.on('backend:leave', () => collection.bindBackend());
     collection.on('error', (object, answer) => {
       const name = answer && answer.error && answer.error.name;
@@ -117,9 +121,7 @@ function Client(given) {
     collection.on('remove', model => {
       add(client.name, 'view', {channel, id: String(model.id), by: null});
     });
-    collection.on('reset', () => collection.each(model => {
-      add(client.name, 'view', {channel, id: String(model.id), by: model.get('by') || null});
-    }));
+    collection.on('reset', () => collection.each(view));
     return collection;
   });
   this.collections.forEach(collection => {
@@ -132,7 +134,9 @@ Client.prototype = {
   pick(list) { return list[Math.floor(this.chance() * list.length)]; },
 
   // The options of a request, and its lines in the history.
-  options(method, collection, model, more) {
+  // `sets`: what the page sets of `object` in advance.
+  options(method, collection, model, more, object, sets) {
+    const added = Object.keys(sets || {}).filter(key => object && !Object.hasOwn(object.attributes, key));
     const client = this, token = this.name + '-' + ++this.count;
     this.pending.add(token);
     add(this.name, 'invoke', {token, method, channel: collection.channel, model});
@@ -145,9 +149,12 @@ Client.prototype = {
       token,
       success() { done(null); },
       // Backbone leaves the page with what it set in advance, when the server refuses it.
-      error(object, answer) {
+      error(model, answer) {
         done(answer && answer.error && answer.error.name);
-        if (!(more && more.wait)) collection.fetch();
+        if (more && more.wait) return;
+        // What the page alone has set stays, so it takes that back itself.
+        added.filter(key => object.get(key) === sets[key]).forEach(key => object.unset(key));
+        collection.fetch();
       }
     }, more);
   },
@@ -161,11 +168,26 @@ Client.prototype = {
     if (what < 0.05 || !model) {
       const attrs = {by, n: number, a: value, b: null};
       collection.create(attrs, this.options('create', collection, attrs, {wait}));
+    } else if (what < 0.15) {
+      // As when somebody types: the newest is what the page shows, whatever comes in between.
+      for (let i = 0; i < 3; i++) {
+        const token = this.name + '-' + (this.count + 1), edit = {own: token};
+        add(this.name, 'edit', {token, channel: collection.channel, id: String(model.id),
+          name: 'own', value: token});
+        model.save(edit, this.options('patch', collection, Object.assign({id: model.id}, edit),
+          {patch: true}, model, edit));
+      }
+    } else if (what < 0.2) {
+      model.unset(value < 0.5 ? 'a' : 'cid', {silent: true});
+      const attrs = {by, n: number};
+      model.save(attrs, this.options('update', collection, {id: model.id}, {}, model, attrs));
     } else if (what < 0.4) {
-      model.save({by, n: number}, this.options('update', collection, {id: model.id}, {wait}));
+      const attrs = {by, n: number};
+      model.save(attrs, this.options('update', collection, {id: model.id}, {wait}, model, attrs));
     } else if (what < 0.7) {
       const attrs = {by, [value < 0.5 ? 'a' : 'b']: number};
-      model.save(attrs, this.options('patch', collection, {id: model.id}, {wait, patch: true}));
+      model.save(attrs, this.options('patch', collection, {id: model.id}, {wait, patch: true},
+        model, attrs));
     } else if (what < 0.78) {
       model.destroy(this.options('delete', collection, {id: model.id}, {wait}));
     } else if (what < 0.9) {
@@ -233,7 +255,7 @@ async function main() {
   await lines.next(); // fence
   await Promise.all(clients.map(client => client.fenced()));
   clients.forEach(client => client.collections.forEach(collection => {
-    const models = {};
+    const models = Object.create(null);
     collection.each(model => { models[String(model.id)] = model.attributes; });
     add(client.name, 'final', {channel: collection.channel, models});
   }));

@@ -216,7 +216,11 @@ class Client:
             socket.on("leave", lambda *a, s=socket: self._taken_out(s, *a), namespace=NAMESPACE)
             try:
                 socket.connect(
-                    self.url, transports=self.transports, namespaces=[NAMESPACE], wait_timeout=4
+                    self.url,
+                    auth={"name": self.name, "conn": self._conn + 1},
+                    transports=self.transports,
+                    namespaces=[NAMESPACE],
+                    wait_timeout=4,
                 )
                 # No event tells when a connection ends that has only just begun; this does.
                 socket.eio.wait()
@@ -350,7 +354,8 @@ class Client:
             method = "update"
         if channel.apply(method, model, rev):
             by = None if method == "delete" else model.get("by")
-            self._log("view", channel=channel.name, id=str(model["id"]), by=by)
+            shown = None if by is None else model
+            self._log("view", channel=channel.name, id=str(model["id"]), by=by, model=shown)
 
     # Requests
 
@@ -387,7 +392,8 @@ class Client:
         if whole:
             channel.stale = False
             for key, model in channel.fill(rows, rev):
-                self._log("view", channel=channel.name, id=key, by=model and model.get("by"))
+                by = model and model.get("by")
+                self._log("view", channel=channel.name, id=key, by=by, model=model)
         else:
             self._apply(channel, "update", rows[0], rev)
 

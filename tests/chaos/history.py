@@ -14,10 +14,14 @@ Every line has ``t`` (nanoseconds of the machine's monotonic clock), ``c`` (who:
 ``listened``    the answer: epoch, rev, ``missed`` as ``[[method, id, by, rev], ...]`` or ``reset``
 ``taken-out``   the server took the client out of a channel
 ``event``       a change came: method, id, by, rev, channel (``"*"``: none was named)
-``view``        the client's collection now shows the version ``by`` of a model; null: it is gone
+``edit``        a page is about to set the attribute ``name`` of a model to ``value``, at once
+``view``        the client's collection now shows the version ``by`` of a model, with the attributes
+                in ``model``; null: it is gone
 ``final``       a channel's collection when all was calm
-``handled``     the server's stack began with the request ``token``
+``handled``     the server's stack began with the request ``token`` of connection ``conn``
 ``taking-out``  the application takes ``client`` out of a channel
+``left``        the client is out of the channel: from here on it hears nothing of it
+``kicked``      the application has thrown out connection ``conn`` of ``client``
 ``commit``      the store changed: seq, token, method, id, channels (who should hear), model
 ``store``       what a channel's collection should be, when all was calm
 ``log``         the server logged an error or a warning

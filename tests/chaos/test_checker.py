@@ -66,8 +66,9 @@ class Story:
         line = {"method": "update", "id": "1", "by": by, "rev": rev, "channel": None}
         self.add(who, "event", **{**line, **fields})
 
-    def view(self, by: str | None, who: str = "b", model_id: str = "1") -> None:
-        self.add(who, "view", channel=None, id=model_id, by=by)
+    def view(self, by: str | None, who: str = "b", model_id: str = "1", **more: Any) -> None:
+        model = None if by is None else {"id": model_id, "by": by, **more}
+        self.add(who, "view", channel=None, id=model_id, by=by, model=model)
 
     def write(self, token: str, rev: int, method: str = "update", model_id: str = "1") -> None:
         """Do all that belongs to one write."""
@@ -280,6 +281,63 @@ def left_over_in_the_end(story: Story) -> None:
     story.end(**{"1": {"id": "1", "by": "a-0"}})
 
 
+def attribute_stays(story: Story) -> None:
+    story.write("a-1", 1)
+    story.view("a-1", toString="left out by a-1")
+
+
+def two_models_become_one(story: Story) -> None:
+    story.write("a-1", 1, "create", str(2**53))
+    story.write("a-2", 2, "create", str(2**53 + 1))
+    story.event(2, "a-2", "a", id=str(2**53))
+
+
+def id_that_never_was(story: Story) -> None:
+    story.write("a-1", 1, "create", str(2**53 + 1))
+    story.view("a-1", model_id="9007199254740994")
+
+
+def done_after_the_kick(story: Story) -> None:
+    story.add("server", "kicked", client="a", conn=1)
+    story.invoke("a-1")
+    story.add("server", "handled", token="a-1", conn=1)
+
+
+def heard_after_the_kick(story: Story) -> None:
+    story.add("server", "kicked", client="b", conn=1)
+    story.write("a-1", 1)
+
+
+def heard_after_leaving(story: Story) -> None:
+    story.add("server", "left", client="b", channel=None, conn=1)
+    story.write("a-1", 1)
+
+
+def done_after_leaving(story: Story) -> None:
+    story.add("server", "left", client="a", channel=None, conn=1)
+    story.invoke("a-1")
+    story.add("server", "handled", token="a-1", conn=1)
+
+
+def edit(story: Story, token: str) -> None:
+    story.add("a", "edit", token=token, channel=None, id="1", name="own", value=token)
+    story.invoke(token, "patch")
+    story.view("x-0", "a", own=token)
+
+
+def own_edit_overwritten_by_another(story: Story) -> None:
+    edit(story, "a-1")
+    story.view("x-1", "a", own="x-1")
+
+
+def own_edit_overwritten_by_an_older_answer(story: Story) -> None:
+    edit(story, "a-1")
+    edit(story, "a-2")
+    story.commit("a-1")
+    story.ok("a-1", 1)
+    story.view("a-1", "a", own="a-1")
+
+
 def server_fails(story: Story) -> None:
     message, stack = "x failed", "Traceback ...\nKeyError: 1"
     log = {"logger": "backboneio.sync", "level": "ERROR", "message": message, "traceback": stack}
@@ -320,6 +378,15 @@ def client_fails(story: Story) -> None:
         ("old-over-new", deleted_model_comes_back),
         ("converged", different_in_the_end),
         ("converged", left_over_in_the_end),
+        ("whole", attribute_stays),
+        ("identity", two_models_become_one),
+        ("identity", id_that_never_was),
+        ("kicked", done_after_the_kick),
+        ("kicked", heard_after_the_kick),
+        ("isolation", heard_after_leaving),
+        ("isolation", done_after_leaving),
+        ("own-edit", own_edit_overwritten_by_another),
+        ("own-edit", own_edit_overwritten_by_an_older_answer),
         ("server", server_fails),
         ("server", client_fails),
     ],

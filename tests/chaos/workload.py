@@ -10,7 +10,7 @@ import time
 from random import Random
 from typing import Any
 
-from .app import FENCE, HOT
+from .app import ATTRIBUTES, FENCE, HOT, plain
 from .client import Client, Request
 from .history import History
 
@@ -37,7 +37,7 @@ def work(client: Client, seed: str, requests: int) -> None:
     for number in range(1, requests + 1):
         method = chance.choices(names, weights)[0]
         channel = chance.choice(list(client.channels))
-        model_id: Any = chance.choice(HOT[channel])
+        model_id: Any = plain(chance.choice(HOT[channel]))
         pause = chance.uniform(0, 0.06)
         token = f"{client.name}-{number}"
         if method == "rejoin":
@@ -45,9 +45,10 @@ def work(client: Client, seed: str, requests: int) -> None:
             continue
         model: dict[str, Any] = {"id": model_id}
         if method in ("update", "create", "new"):
-            model |= {"n": number, "a": chance.random(), "b": None}
+            some = chance.sample(ATTRIBUTES, 5)  # the others are gone
+            model |= {name: chance.choice((number, str(number), None)) for name in some}
         elif method == "patch":
-            model[chance.choice("ab")] = number
+            model[chance.choice(ATTRIBUTES[1:])] = number
         if method in ("read-all", "new"):
             del model["id"]
         method = {"read-all": "read", "new": "create"}.get(method, method)
