@@ -1,0 +1,1 @@
+"""An application over REST, as it was, and live."""
