@@ -39,7 +39,7 @@ class Strand:
         self._begin()
 
     def _begin(self) -> None:
-        self._jobs: deque[Callable[[], object]] = deque()  # append and popleft are atomic
+        self._jobs: deque[Callable[[], object]] = deque()  # its steps are atomic, without a GIL too
         self._running = threading.Lock()  # held by the thread that runs jobs
         self._runner = 0  # its ident
         self._waiting: deque[None] = deque()  # one for every thread that waits to take over
