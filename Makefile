@@ -56,6 +56,7 @@ bench: $(VENV)/.dev js/dist/.complete
 	$(BIN)/python benchmarks/run.py
 
 chaos: $(VENV)/.dev js/dist/.complete
+	FUZZ_SECONDS=20 FUZZ_SEED=$$(date +%s) $(BIN)/pytest -q tests/socketio/test_fuzz.py -k nothing_is_left
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
 
 clean:

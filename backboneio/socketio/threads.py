@@ -247,6 +247,11 @@ class Guard:
             with suppress(OSError, KeyError):
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise
+        except KeyError:
+            # So it finds out that the session has ended in this moment.
+            if self._sid(environ) in self._eio.sockets:
+                raise
+            return self._refuse(environ, start_response)
 
     def _read(self, environ: Environ) -> bytes | None:
         """Read what was posted; None when it is too much, or not all that was announced."""
@@ -261,10 +266,14 @@ class Guard:
 
     def _refuse(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         """End the session: what got lost is sent again in the next one."""
-        sid = parse_qs(environ.get("QUERY_STRING", "")).get("sid", [""])[0]
-        end(self._eio, sid, self._eio.reason.TRANSPORT_ERROR)
+        end(self._eio, self._sid(environ), self._eio.reason.TRANSPORT_ERROR)
         start_response("400 BAD REQUEST", [("Content-Type", "text/plain")])
-        return [b"not a whole Engine.IO payload"]
+        return [b"not a whole Engine.IO payload, or of no session"]
+
+    def _sid(self, environ: Environ) -> str:
+        """Return the session that a request is of."""
+        sid: str = parse_qs(environ.get("QUERY_STRING", "")).get("sid", [""])[0]
+        return sid
 
 
 class Engine(engineio.Server):  # type: ignore[misc]

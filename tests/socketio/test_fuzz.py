@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import socket
+import threading
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -91,7 +94,10 @@ def _characters(text: str, kind: int, chance: random.Random) -> str:
 def echo(served: Any, caplog: pytest.LogCaptureFixture) -> Any:
     """A server with a handler that takes anything."""
     caplog.set_level(logging.INFO)
-    url, sio = served()
+    return echoing(*served())
+
+
+def echoing(url: str, sio: Any) -> Any:
     for namespace in ("/", "/messages"):
         sio.on("echo", lambda sid, *args: list(args), namespace=namespace)
     return url, sio
@@ -104,6 +110,27 @@ def no_traceback(caplog: pytest.LogCaptureFixture) -> None:
     caplog.clear()
 
 
+def send_by_websocket(url: str, frames: list[Frame]) -> None:
+    """Send frames, whatever becomes of them, and read until the server has ended it."""
+    with Raw(url, path="/socket.io/") as raw, suppress(OSError):
+        raw.open()
+        for frame in frames:
+            raw.send(frame)
+        raw.socket.shutdown(socket.SHUT_WR)
+        while raw.recv() is not None:
+            pass
+
+
+def send_by_polling(url: str, frames: list[Frame]) -> None:
+    """Post frames as one body, and close."""
+    http = Http(url, path="/socket.io/")
+    http.open()
+    body = "\x1e".join(frame if isinstance(frame, str) else f"b{frame.hex()}" for frame in frames)
+    status, _ = http.post(body.encode("utf-8", "surrogatepass"))
+    assert status in (200, 400)
+    http.post("1")
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_mutated_transcripts_by_websocket(
     echo: Any, wire: Any, caplog: pytest.LogCaptureFixture, seed: int
@@ -112,14 +139,7 @@ def test_mutated_transcripts_by_websocket(
     honest = wire(url)
     chance = random.Random(seed)
     for _ in range(30):
-        frames = mutated(chance.choice(TRANSCRIPTS), chance)
-        with Raw(url, path="/socket.io/") as raw, suppress(OSError):
-            raw.open()
-            for frame in frames:
-                raw.send(frame)
-            raw.socket.shutdown(socket.SHUT_WR)
-            while raw.recv() is not None:
-                pass
+        send_by_websocket(url, mutated(chance.choice(TRANSCRIPTS), chance))
         no_traceback(caplog)
     assert honest.ask('["echo",1]') == [[1]]
     wait_until(lambda: len(sio.environ) == 1)
@@ -136,18 +156,64 @@ def test_mutated_transcripts_by_polling(
     honest = wire(url)
     chance = random.Random(seed)
     for _ in range(15):
-        frames = mutated(chance.choice(TRANSCRIPTS), chance)
-        http = Http(url, path="/socket.io/")
-        http.open()
-        body = "\x1e".join(
-            frame if isinstance(frame, str) else f"b{frame.hex()}" for frame in frames
-        )
-        status, _ = http.post(body.encode("utf-8", "surrogatepass"))
-        assert status in (200, 400)
-        http.post("1")
+        send_by_polling(url, mutated(chance.choice(TRANSCRIPTS), chance))
         no_traceback(caplog)
     assert honest.ask('["echo",1]') == [[1]]
     wait_until(lambda: len(sio.environ) == 1)
+    no_traceback(caplog)
+
+
+def resident() -> int:
+    """The memory of this process, in bytes."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_nothing_is_left_of_mutated_transcripts(
+    served: Any, wire: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``FUZZ_SECONDS`` and ``FUZZ_SEED`` make it longer, and another one."""
+    caplog.set_level(logging.INFO)
+    # A thread of python-engineio that is to ping a client notices only then that it has gone.
+    url, sio = echoing(*served(ping_interval=1, ping_timeout=600))
+    honest = wire(url)
+    seed = os.environ.get("FUZZ_SEED", "1")
+    chance = random.Random(seed)
+    ways = (send_by_websocket, send_by_websocket, send_by_polling)
+
+    def play(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            frames = mutated(chance.choice(TRANSCRIPTS), chance)
+            chance.choice(ways)(url, frames)
+            no_traceback(caplog)
+        wait_until(lambda: len(sio.environ) == 1)
+        assert honest.ask('["echo",1]') == [[1]], seed
+
+    seconds = float(os.environ.get("FUZZ_SECONDS", "1"))
+    play(seconds / 2)  # what is made once, and kept, is made here
+    threads, memory = threading.active_count(), resident()
+    descriptors = len(os.listdir("/proc/self/fd"))
+    play(seconds / 2)
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors + 2)
+    wait_until(lambda: threading.active_count() <= threads + 2)
+    assert resident() - memory < 64 * 2**20, seed
+    assert not sio._binary_packet
+    no_traceback(caplog)
+
+
+def test_a_request_of_a_session_that_has_just_ended(
+    kind: str, echo: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    url, sio = echo
+    http = Http(url, path="/socket.io/")
+    http.open()
+    (sid,) = sio.eio.sockets
+    if kind == "hub":
+        sio.eio.disconnect(sid)
+    else:
+        sio.eio.sockets[sid].closed = True  # by another thread, say
+    assert http.post("40")[0] == 400
     no_traceback(caplog)
 
 

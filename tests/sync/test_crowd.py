@@ -69,7 +69,6 @@ def test_a_crowd_that_updates_one_model_holds_nobody_up(
     sent = {"method": "update", "model": {"id": 1, "by": "all"}, "channel": None}
     for client in clients:
         client.raw(f"2/messages,1000{json.dumps(['sync', sent])}")
-    waiting = wsgi.stats()["backends"]["messages"]
     wait_until(lambda: wsgi.stats()["backends"]["messages"]["waiting"] + len(ran) >= CLIENTS)
     beside = quickness(wire, url)
     stats = wsgi.stats()
