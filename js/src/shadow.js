@@ -16,7 +16,10 @@
 import Backbone from 'backbone';
 import {extend, guard, has, isObject, override} from './util.js';
 
-var time = 0, reacting = 0, births = null, arriving = new Map();
+var time = 0, reacting = 0, births = null, prepared = null, arriving = new Map();
+
+// What every object has. Before Backbone 1.3 a model's constructor loses attributes of that name.
+var INHERITED = Object.getOwnPropertyNames(Object.prototype);
 
 // What `Backbone.Model.prototype.set` was before it was ours.
 var plainSet;
@@ -85,6 +88,12 @@ export function watch(fn) {
 export function install(born, follows) {
   plainSet = Backbone.Model.prototype.set;
 
+  var prepare = Backbone.Collection.prototype._prepareModel;
+  Backbone.Collection.prototype._prepareModel = function(row) {
+    prepared = isObject(row) && !(row instanceof Backbone.Model) ? row : null;
+    try { return prepare.apply(this, arguments); } finally { prepared = null; }
+  };
+
   Backbone.Model.prototype.set = function(key, value, options) {
     var attrs = key, many = key == null || typeof key === 'object', arrival;
     if (many) options = value; else (attrs = {})[key] = value;
@@ -92,6 +101,11 @@ export function install(born, follows) {
 
     // A model's constructor sets its first attributes before it has previous ones.
     if (this._previousAttributes === undefined) {
+      var row = prepared;
+      prepared = null; // `born` may make other models
+      if (row && this.parse === Backbone.Model.prototype.parse) {
+        INHERITED.forEach(function(name) { if (has(row, name)) attrs[name] = row[name]; });
+      }
       born(this, options);
       if (births) births.set(this, attrs);
       return plainSet.apply(this, arguments);

@@ -59,6 +59,18 @@ for (const backbone of VERSIONS) describe('Backbone ' + backbone, () => {
       assert.deepEqual(content(a), store());
     });
 
+    test('attributes that every object has are there when a model is added', async () => {
+      const a = await bound(), added = [];
+      a.on('add', model => added.push(json(model.attributes)));
+      const row = {id: 1, toString: 'x', valueOf: 1, constructor: 'c', hasOwnProperty: null, text: 't'};
+      backend.emit('create', row);
+      await until(() => a.length === 1);
+      const plain = new (window.Backbone.Collection.extend({backend: 'messages'}))();
+      plain.on('add', model => added.push(json(model.attributes)));
+      await plain.fetch();
+      assert.deepEqual(added, [json(row), json(row)]);
+    });
+
     test('an id that is the cid of another fetched model stays through every fetch', async () => {
       const a = await bound();
       backend.emit('create', {id: 'first', text: 'the first'});
