@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--server", choices=("werkzeug", "gthread"), action="append")
     parser.add_argument("--transport", choices=("hub", "threads"), action="append")
     parser.add_argument("--journal", choices=("memory", "awkward"), default=Settings.journal)
+    parser.add_argument("--edits", action="store_true", help="pages edit what others change")
     parser.add_argument("--requests", type=int, default=Settings.requests, help="of each client")
     parser.add_argument("--faults", type=float, default=Settings.faults_per_second, metavar="RATE")
     parser.add_argument("--keep", help="leave the history in this directory; for one run")
@@ -40,6 +41,7 @@ def main() -> int:
             server=servers[count % len(servers)],
             transport=transports[count // len(servers) % len(transports)],
             journal=args.journal,
+            edits=args.edits,
             requests=args.requests,
             faults_per_second=args.faults,
             library=args.library,

@@ -168,7 +168,7 @@ Client.prototype = {
     if (what < 0.05 || !model) {
       const attrs = {by, n: number, a: value, b: null};
       collection.create(attrs, this.options('create', collection, attrs, {wait}));
-    } else if (what < 0.15) {
+    } else if (config.edits && what < 0.15) {
       // As when somebody types: the newest is what the page shows, whatever comes in between.
       for (let i = 0; i < 3; i++) {
         const token = this.name + '-' + (this.count + 1), edit = {own: token};
@@ -177,7 +177,7 @@ Client.prototype = {
         model.save(edit, this.options('patch', collection, Object.assign({id: model.id}, edit),
           {patch: true}, model, edit));
       }
-    } else if (what < 0.2) {
+    } else if (config.edits && what < 0.2) {
       model.unset(value < 0.5 ? 'a' : 'cid', {silent: true});
       const attrs = {by, n: number};
       model.save(attrs, this.options('update', collection, {id: model.id}, {}, model, attrs));

@@ -37,6 +37,9 @@ class Settings:
     transport: str = "hub"
     #: "memory", or "awkward": late, from another thread, in batches, with others' changes between.
     journal: str = "memory"
+    #: Whether pages also change one attribute in quick succession, and take some away, while others
+    #: change the same model.
+    edits: bool = False
     python_clients: int = 16
     node_clients: int = 4
     #: Requests that each client makes.
@@ -205,6 +208,7 @@ class Run:
                 **config,
                 "clients": given[total:],
                 "history": self.history("node"),
+                "edits": settings.edits,
                 "library": settings.library,
                 "modules": settings.modules,
             }
