@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from . import middleware, testing
+from . import extras, middleware, testing
 from .backend import Backend, create_backend
 from .errors import (
     BadRequest,
@@ -59,12 +59,6 @@ def __getattr__(name: str) -> Any:
     """Import what needs an optional library when somebody asks for it."""
     if name != "SQLJournal":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
+    with extras.sqlalchemy_needed(name):
         from .sql import SQLJournal
-    except ModuleNotFoundError as err:
-        if err.name != "sqlalchemy":
-            raise
-        raise ModuleNotFoundError(
-            "SQLJournal needs SQLAlchemy: pip install 'backboneio[sqlalchemy]'"
-        ) from err
     return SQLJournal

@@ -18,7 +18,7 @@ PACKAGE = pathlib.Path(backboneio.__file__).parent
 
 #: backboneio/: modules and packages, a package standing for all that is in it.
 HOUSE = [
-    ["json", "forks", "limits"],
+    ["json", "forks", "limits", "extras"],
     ["errors", "strand", "deadlines", "client_files"],
     ["model"],
     ["journal", "turns", "answers"],

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .. import extras
 from ..stores.memory import MemoryStore, memory_store
 from .before_request import before_request
 from .cookie_parser import cookie_parser
@@ -26,12 +27,6 @@ def __getattr__(name: str) -> Any:
     """Import what needs an optional library when somebody asks for it."""
     if name != "sqlalchemy_store":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
+    with extras.sqlalchemy_needed(name):
         from ..stores.sqlalchemy import sqlalchemy_store
-    except ModuleNotFoundError as err:
-        if err.name != "sqlalchemy":
-            raise
-        raise ModuleNotFoundError(
-            "sqlalchemy_store needs SQLAlchemy: pip install 'backboneio[sqlalchemy]'"
-        ) from err
     return sqlalchemy_store
