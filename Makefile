@@ -54,6 +54,7 @@ build: $(VENV)/.dev
 
 bench: $(VENV)/.dev js/dist/.complete
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/journal.py
 
 chaos: $(VENV)/.dev js/dist/.complete
 	FUZZ_SECONDS=20 FUZZ_SEED=$$(date +%s) $(BIN)/pytest -q tests/socketio/test_fuzz.py -k nothing_is_left

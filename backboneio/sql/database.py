@@ -17,6 +17,28 @@ from .tables import Row, Tables, read
 #: Changes that are given their revs, read or dropped in one go.
 BATCH = 500
 
+#: On PostgreSQL all that follows the lock is one statement: revs, heads, ``NOTIFY``. Commits that
+#: notify wait for each other: one a batch (equal notifications of a transaction are one).
+_GIVE = sa.text(f"""
+WITH unsequenced AS (
+    SELECT c.id, c.backend FROM backboneio_changes c JOIN backboneio_heads h USING (backend)
+    WHERE c.rev IS NULL ORDER BY c.id LIMIT {BATCH}
+), given AS (
+    SELECT u.id, u.backend,
+        h.rev + row_number() OVER (PARTITION BY u.backend ORDER BY u.id) AS rev
+    FROM unsequenced u JOIN backboneio_heads h USING (backend)
+), heads AS (
+    UPDATE backboneio_heads h SET rev = last.rev
+    FROM (SELECT backend, max(rev) AS rev FROM given GROUP BY backend) AS last
+    WHERE h.backend = last.backend
+), changes AS (
+    UPDATE backboneio_changes c SET rev = given.rev FROM given WHERE c.id = given.id
+    RETURNING c.id, c.backend, c.rev, c.method, c.model, c.whole, c.channels, c.origin,
+        c.channel, c.token
+)
+SELECT *, pg_notify('backboneio', :process) FROM changes ORDER BY id
+""")
+
 
 class Head(NamedTuple):
     """How far a backend is: the name of its order, and the last rev that was given."""
@@ -106,30 +128,17 @@ class Database:
         Two transactions that change one row cannot overlap between their insertion of the change
         and their commit, so the ids of a model's changes have the order of its commits.
         """
-        changes, heads = self.tables.changes, self.tables.heads
         sequenced: dict[str, list[Row]] = {}
         with self.engine.begin() as connection:
             revs = self._lock_heads(connection)
-            rows = connection.execute(
-                sa.select(changes)
-                .where(changes.c.rev.is_(None), changes.c.backend.in_(revs))
-                .order_by(changes.c.id)
-                .limit(BATCH)
-            ).all()
-            given = []
-            for row in rows:
-                revs[row.backend] += 1
-                given.append({"change_id": row.id, "given": revs[row.backend]})
-                sequenced.setdefault(row.backend, []).append(read(row, revs[row.backend]))
-            if given:
-                self._give(connection, given)
-                connection.execute(
-                    sa.update(heads)
-                    .where(heads.c.backend == sa.bindparam("of"))
-                    .values(rev=sa.bindparam("to")),
-                    [{"of": backend, "to": revs[backend]} for backend in sequenced],
-                )
-                self._notify(connection)
+            if connection.dialect.name == "postgresql":
+                # A statement of its own: what it sees begins when the lock is there.
+                found = connection.execute(_GIVE, {"process": live.process.name})
+                rows = [(row.backend, read(row)) for row in found]
+            else:
+                rows = self._give(connection, revs)
+        for backend, row in rows:
+            sequenced.setdefault(backend, []).append(row)
         return Sequenced(sequenced, len(rows) == BATCH)
 
     def _lock_heads(self, connection: sa.Connection) -> dict[str, int]:
@@ -140,32 +149,34 @@ class Database:
         statement = sa.select(heads.c.backend, heads.c.rev).order_by(heads.c.backend)
         return {row.backend: row.rev for row in connection.execute(statement.with_for_update())}
 
-    def _give(self, connection: sa.Connection, given: list[dict[str, int]]) -> None:
-        if connection.dialect.name == "postgresql":  # in one statement
+    def _give(self, connection: sa.Connection, revs: dict[str, int]) -> list[tuple[str, Row]]:
+        """Give the next revs after *revs*; return the changes, by backend."""
+        changes, heads = self.tables.changes, self.tables.heads
+        found = connection.execute(
+            sa.select(changes)
+            .where(changes.c.rev.is_(None), changes.c.backend.in_(revs))
+            .order_by(changes.c.id)
+            .limit(BATCH)
+        ).all()
+        given, rows = [], []
+        for row in found:
+            revs[row.backend] += 1
+            given.append({"change_id": row.id, "given": revs[row.backend]})
+            rows.append((row.backend, read(row, revs[row.backend])))
+        if given:
             connection.execute(
-                sa.text(
-                    "UPDATE backboneio_changes c SET rev = v.rev FROM unnest("
-                    "CAST(:ids AS bigint[]), CAST(:revs AS bigint[])) AS v(id, rev) "
-                    "WHERE c.id = v.id"
-                ),
-                {
-                    "ids": [one["change_id"] for one in given],
-                    "revs": [one["given"] for one in given],
-                },
+                sa.update(changes)
+                .where(changes.c.id == sa.bindparam("change_id"))
+                .values(rev=sa.bindparam("given")),
+                given,
             )
-            return
-        changes = self.tables.changes
-        connection.execute(
-            sa.update(changes)
-            .where(changes.c.id == sa.bindparam("change_id"))
-            .values(rev=sa.bindparam("given")),
-            given,
-        )
-
-    def _notify(self, connection: sa.Connection) -> None:
-        """Wake the other processes. Commits that notify wait for each other: once a batch."""
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql(f"NOTIFY backboneio, '{live.process.name}'")
+            connection.execute(
+                sa.update(heads)
+                .where(heads.c.backend == sa.bindparam("of"))
+                .values(rev=sa.bindparam("to")),
+                [{"of": backend, "to": revs[backend]} for backend in {of for of, _ in rows}],
+            )
+        return rows
 
     def read(self, backend: str, after: int, until: int, limit: int = BATCH) -> list[Row]:
         """Return the changes after a rev, the first *limit* of them, in order."""

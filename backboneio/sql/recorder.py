@@ -19,6 +19,7 @@ belongs to one thread.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -214,11 +215,20 @@ def _insert_returning(
     if len(rows) > 1 and connection.dialect.insert_executemany_returning_sort_by_parameter_order:
         statement = sa.insert(table).returning(table.c.id, sort_by_parameter_order=True)
         return list(connection.scalars(statement, rows))
+    if connection.dialect.insert_returning:
+        statement = _insert_one(table)
+        return [connection.execute(statement, row).scalar_one() for row in rows]
     ids = []
     for row in rows:
         (key,) = connection.execute(sa.insert(table), row).inserted_primary_key or (0,)
         ids.append(key)
     return ids
+
+
+@functools.cache
+def _insert_one(table: sa.Table) -> Any:
+    """Return the statement that inserts a row: made once, so compiled and looked up once."""
+    return sa.insert(table).returning(table.c.id)
 
 
 def missing(err: exc.DBAPIError, connection: sa.Connection) -> Exception:

@@ -22,8 +22,12 @@ from .tables import Row, Tables
 
 logger = logging.getLogger("backboneio.journal")
 
-#: Seconds between two batches when changes keep coming: what is committed meanwhile goes together.
+#: Seconds between two batches when changes keep coming, and how many times as long as the batch
+#: took: what is committed meanwhile goes together, and most of the time is left to who commits.
 SPACING = 0.002
+REST = 3
+#: Longer than that nobody waits.
+MAX_SPACING = 0.02
 #: Seconds between two looks at what is over the limits.
 TRIM_INTERVAL = 15.0
 
@@ -133,6 +137,7 @@ class Sequencer:
         """Sequence once; return False when another thread does, which then looks again."""
         if not self._busy.acquire(blocking=False):
             return False
+        begun = time.monotonic()
         try:
             self._wanted.clear()
             sequenced = self.database.sequence()
@@ -141,7 +146,8 @@ class Sequencer:
             if sequenced.more:
                 self._wanted.set()
         finally:
-            self._next = time.monotonic() + SPACING
+            now = time.monotonic()
+            self._next = now + min(MAX_SPACING, max(SPACING, REST * (now - begun)))
             self._busy.release()
         return True
 

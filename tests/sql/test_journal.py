@@ -89,7 +89,8 @@ def test_a_create_takes_few_statements(lab: Lab) -> None:
     lab.journal.close()  # the follower's do not count
     statements.clear()
     client.sync("create", {"title": "second"}, id="r1")
-    assert len(statements) == 11, statements
+    most = 8 if lab.engine.dialect.name == "postgresql" else 11
+    assert len(statements) == most, statements
 
 
 def test_the_database_goes_away_and_comes_back(

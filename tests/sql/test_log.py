@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 import backboneio
 from backboneio.model import Change, Draft
+from backboneio.sql import follower
 from backboneio.testing import SyncClient
 
 from ..support import PATIENCE, together, wait_until
@@ -133,6 +134,34 @@ def test_a_notification_that_is_lost(lab: Lab, heard: Heard, script: Any) -> Non
     assert [model["title"] for _, model in found] == ["a", "b"]
 
 
+def test_a_notification_is_enough(
+    lab: Lab, heard: Heard, script: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to wait for the next look at the database, which does not come here."""
+    if lab.engine.dialect.name == "postgresql":
+        monkeypatch.setattr(follower, "CHECK_INTERVAL", 10 * PATIENCE)
+    heard()
+    script("session.add(Task(title='a'))")
+    found: list[Any] = []
+    wait_until(lambda: found.extend(heard.now()) or found)
+    assert [model["title"] for _, model in found] == ["a"]
+
+
+def test_what_comes_without_a_notification(lab: Lab, heard: Heard) -> None:
+    """A program that knows nothing of us inserts its change; the connection that listens lives."""
+    heard()
+    with lab.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO backboneio_changes (backend, method, model, whole, channels) "
+                "VALUES ('tasks', 'update', '{\"id\": 7}', true, '[null]')"
+            )
+        )
+    found: list[Any] = []
+    wait_until(lambda: found.extend(heard.now()) or found)
+    assert found == [["update", {"id": 7}]]
+
+
 def test_a_change_that_commits_late_does_not_hold_up_the_others(lab: Lab, heard: Heard) -> None:
     """Ids are given at the insertion, revs at the commit: the gap waits for nobody."""
     if lab.engine.dialect.name == "sqlite":
@@ -228,6 +257,26 @@ def test_a_retry_is_recognised_by_another_process(lab: Lab, database: str, heard
         assert [method for method, _ in heard()] == ["create", "update"]
     finally:
         other.close()
+
+
+def test_the_answer_is_committed_with_the_row(lab: Lab) -> None:
+    """A process that dies right after the commit leaves both."""
+    client = SyncClient(lab.app, "tasks", listen=False)
+    client.listen(client="c" * 20)
+    found: list[Any] = []
+
+    @sa.event.listens_for(lab.sessions, "after_commit")
+    def look(session: Any) -> None:
+        with lab.engine.connect() as connection:
+            found.append(
+                [
+                    connection.scalar(sa.text(f"SELECT count(*) FROM {table}"))
+                    for table in ("task", "backboneio_changes", "backboneio_answers")
+                ]
+            )
+
+    sync(client, "create", {"title": "a"}, "r1")
+    assert found[0] == [1, 1, 1]
 
 
 def test_two_tries_of_one_request_at_once_in_two_processes(lab: Lab, database: str) -> None:
