@@ -141,13 +141,17 @@ function edited(model, attrs, before) {
 
 function absorb(model, attrs, arrival, options) {
   var shadow = shadowOf(model), row = arrival.row || attrs, sent = shadow.sent, kept = {}, gone = [];
-  Object.keys(attrs).forEach(function(key) {
+  // With `wait` Backbone adds what was saved. Of what the server has answered, a newer row decides.
+  var given = Object.keys(attrs).filter(function(key) {
+    return has(row, key) || !(arrival.answered && has(arrival.answered, key));
+  });
+  given.forEach(function(key) {
     if (!withhold(shadow, key, arrival)) kept[key] = attrs[key];
   });
   if (arrival.whole && sent) {
     // What was withheld, and what an answer had that is older than this row: `sent` has neither.
     gone = Object.keys(extend({}, sent, shadow.withheld, arrival.answered)).filter(function(key) {
-      return !has(attrs, key) && has(model.attributes, key) && key !== model.idAttribute &&
+      return given.indexOf(key) < 0 && has(model.attributes, key) && key !== model.idAttribute &&
         !withhold(shadow, key, arrival);
     });
   }

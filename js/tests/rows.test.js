@@ -260,6 +260,42 @@ for (const backbone of VERSIONS) describe('Backbone ' + backbone, () => {
       await Promise.all([fetched, single]);
       assert.deepEqual(content(a), store());
     });
+
+    for (const wait of [false, true]) for (const had of [false, true]) {
+      test(`an answer that is late brings nothing back (wait: ${wait}, had: ${had})`, async () => {
+        const a = await bound(), saved = {by: 'me', n: 13, toString: 13};
+        put({id: 1, by: 'first', ...(had && {n: 1, toString: 1})}, 'create');
+        await until(() => a.length === 1);
+        const model = a.get(1);
+        model.set({mine: 'the page\'s'});
+        // Handled, and the answer lost; what was saved is gone again before the answer is repeated.
+        let cut = true;
+        backend.after = async request => {
+          if (request.method !== 'update' || !cut) return;
+          cut = false;
+          mock.cut();
+          put({id: 1, by: 'newer'});
+        };
+        backend.handler = ({method, model: {id, by, n, toString}}) => backend.store({method, model: {id, by, n, toString}});
+        await model.save(saved, {wait});
+        assert.equal(backend.requests.length, 2);
+        assert.deepEqual(json(model.attributes), {id: 1, by: 'newer', mine: 'the page\'s'});
+      });
+    }
+
+    for (const wait of [false, true]) {
+      test(`what the server does not keep of a save stays the page's (wait: ${wait})`, async () => {
+        const a = await bound();
+        put({id: 1, n: 1}, 'create');
+        await until(() => a.length === 1);
+        backend.handler = ({method, model: {id, n}}) => backend.store({method, model: {id, n}});
+        await a.get(1).save({n: 2, open: true}, {wait});
+        assert.deepEqual(json(a.get(1).attributes), {id: 1, n: 2, open: true});
+        put({id: 1, n: 3});
+        await until(() => a.get(1).get('n') === 3);
+        assert.deepEqual(json(a.get(1).attributes), {id: 1, n: 3, open: true});
+      });
+    }
   });
 
   describe('own newer changes', () => {
