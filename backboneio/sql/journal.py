@@ -12,6 +12,7 @@ from ..limits import Limits
 from ..model import Channel
 from . import recorder
 from .database import Database
+from .live import lives
 from .log import SQLLog
 from .sequencer import Sequencer
 from .tables import Tables
@@ -73,7 +74,11 @@ class SQLJournal:
         :raises ValueError: for a class that no store with a SQLJournal serves.
         """
         inner = session() if isinstance(session, orm.scoped_session) else session
-        recorder.record_reset(inner, model, channels)
+        found = list(lives(sa.inspect(model)))
+        if not found:
+            raise ValueError(f"{model.__name__} is not live: no store of its has a SQLJournal")
+        for one in found:
+            recorder.record_reset(inner, one, channels)
 
     def close(self) -> None:
         """End the thread that follows the database."""

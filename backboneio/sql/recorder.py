@@ -32,7 +32,7 @@ from .. import json
 from ..execution import Execution, running
 from ..model import Channel, Draft, id_key
 from ..stores.rows import Rows, Values
-from .live import Keeper, Live, keepers_of, lives, process
+from .live import Keeper, Live, keepers_of, process
 from .remembered import State, Touched, Work, state_of
 from .tables import values
 
@@ -47,7 +47,7 @@ def record(session: orm.Session, state: State, live: Live, group: list[Touched])
         None if one.instance is None else tuple(rows.mapper.primary_key_from_instance(one.instance))
         for one in group
     ]
-    stored = _stored(rows, connection, [key for key in keys if key is not None])
+    stored = stored_rows(rows, connection, [key for key in keys if key is not None])
     recording = _Recording(state, live, connection)
     for one, key in zip(group, keys, strict=True):
         after = None if key is None else stored.get(key)
@@ -64,7 +64,7 @@ def record(session: orm.Session, state: State, live: Live, group: list[Touched])
     _insert(recording)
 
 
-def _stored(
+def stored_rows(
     rows: Rows, connection: sa.Connection, keys: Sequence[tuple[Any, ...]]
 ) -> dict[tuple[Any, ...], Values]:
     """Return rows as they are stored, by key."""
@@ -75,14 +75,8 @@ def _stored(
             rows.one_locked if snapshots else rows.one, rows.bind(keys[0])
         ).one_or_none()
         return {} if row is None else {keys[0]: rows.values(row)}
-    columns = [getattr(rows.model, name) for name in rows.key_names]
     for start in range(0, len(keys), 500):
-        some = keys[start : start + 500]
-        if len(columns) == 1:
-            criterion = columns[0].in_([key[0] for key in some])
-        else:
-            criterion = sa.tuple_(*columns).in_(some)
-        statement = rows.select().where(criterion)
+        statement = rows.select().where(rows.keyed(keys[start : start + 500]))
         if snapshots:  # what others have committed since it began is not in there
             statement = statement.with_for_update()
         for row in connection.execute(statement):
@@ -245,26 +239,38 @@ def missing(err: exc.DBAPIError, connection: sa.Connection) -> Exception:
     )
 
 
-def record_reset(
-    session: orm.Session, model: type[Any], channels: tuple[Channel, ...] | None = None
-) -> None:
-    """Record that any row of a class may have changed: collections fetch anew.
+def begin_writing(connection: sa.Connection) -> None:
+    """See that nobody else changes what is read next, where reading it cannot lock it: in SQLite.
 
-    :raises ValueError: for a class that is not live.
+    A statement that would write begins the writing.
     """
-    mapper = sa.inspect(model)
-    found = list(lives(mapper))
-    if not found:
-        raise ValueError(f"{model.__name__} is not live: no store of its has a SQLJournal")
-    connection = session.connection(bind_arguments={"mapper": mapper})
-    state = state_of(session)
-    for live in found:
-        draft = Draft("reset", json.dumps(None), channels)
-        row = values(live.keeper.name, draft, process.token())
+    if connection.dialect.name == "sqlite":
         try:
-            (change_id,) = _insert_returning(connection, live.keeper.tables.changes, [row])
-        except (exc.ProgrammingError, exc.OperationalError) as err:
+            connection.execute(_BEGIN_WRITING)
+        except exc.OperationalError as err:
             raise missing(err, connection) from err
-        state.drafts[change_id] = (live, draft)
-        state.keepers[live.keeper.name] = live.keeper
-        state.connection = connection
+
+
+_BEGIN_WRITING = sa.text("UPDATE backboneio_heads SET rev = rev WHERE backend = ''")
+
+
+def record_reset(
+    session: orm.Session, live: Live, channels: tuple[Channel, ...] | None = None
+) -> None:
+    """Record that any row on these channels may have changed: collections fetch anew.
+
+    :param channels: None for all of them.
+    """
+    if channels == ():
+        return
+    connection = session.connection(bind_arguments={"mapper": live.rows.mapper})
+    state = state_of(session)
+    draft = Draft("reset", json.dumps(None), channels)
+    row = values(live.keeper.name, draft, process.token())
+    try:
+        (change_id,) = _insert_returning(connection, live.keeper.tables.changes, [row])
+    except (exc.ProgrammingError, exc.OperationalError) as err:
+        raise missing(err, connection) from err
+    state.drafts[change_id] = (live, draft)
+    state.keepers[live.keeper.name] = live.keeper
+    state.connection = connection

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy import event, orm
 
 from ..stores.rows import Rows, Values
+from . import bulk
 from . import live as registry
 from .live import Keeper, Live, keepers_of, lives
-from .recorder import record, record_reset
+from .recorder import begin_writing, record
 from .remembered import State, Touched, Work, known_state, state_of
 
 logger = logging.getLogger("backboneio.journal")
@@ -94,14 +95,9 @@ _ROW_EVENTS: dict[str, Callable[..., None]] = {
 
 def _locked(rows: Rows, connection: sa.Connection, key: tuple[Any, ...]) -> Values | None:
     """Return a row as it is before a change, which nobody else makes meanwhile."""
-    if connection.dialect.name == "sqlite":
-        # A read alone locks nothing there; a statement that would write begins the writing.
-        connection.execute(_BEGIN_WRITING)
+    begin_writing(connection)
     row = connection.execute(rows.one_locked, rows.bind(key)).one_or_none()
     return None if row is None else rows.values(row)
-
-
-_BEGIN_WRITING = sa.text("UPDATE backboneio_heads SET rev = rev WHERE backend = ''")
 
 
 # The session
@@ -117,18 +113,6 @@ def _after_flush(session: orm.Session, context: Any) -> None:
         by_live.setdefault(id(one.live), []).append(one)
     for group in by_live.values():
         record(session, state, group[0].live, group)
-
-
-def _do_orm_execute(execution: orm.ORMExecuteState) -> Any:
-    """Record a reset with a bulk statement, after it: its rows are locked by then."""
-    if not (execution.is_update or execution.is_delete or execution.is_insert):
-        return None
-    mapper = execution.bind_mapper
-    if mapper is None or not any(True for _ in lives(mapper)):
-        return None
-    result = execution.invoke_statement()
-    record_reset(execution.session, mapper.class_)
-    return result
 
 
 # The end of the transaction
@@ -188,7 +172,7 @@ def _after_transaction_end(session: orm.Session, transaction: orm.SessionTransac
 
 _SESSION_EVENTS: dict[str, Callable[..., Any]] = {
     "after_flush": _after_flush,
-    "do_orm_execute": _do_orm_execute,
+    "do_orm_execute": bulk.execute,
     "before_commit": _before_commit,
     "after_commit": _after_commit,
     "after_soft_rollback": _after_soft_rollback,

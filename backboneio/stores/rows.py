@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy
@@ -112,6 +112,13 @@ class Rows:
     def select(self) -> sqlalchemy.Select[Any]:
         """Return the statement that reads all rows, of the columns :attr:`names`."""
         return sqlalchemy.select(*(getattr(self.model, name) for name in self.names))
+
+    def keyed(self, keys: Sequence[tuple[Any, ...]]) -> sqlalchemy.ColumnElement[bool]:
+        """Return the criterion for the rows that have one of these keys."""
+        columns = [getattr(self.model, name) for name in self.key_names]
+        if len(columns) == 1:
+            return columns[0].in_([key[0] for key in keys])  # type: ignore[no-any-return]
+        return sqlalchemy.tuple_(*columns).in_(keys)
 
     def bind(self, key: tuple[Any, ...]) -> dict[str, Any]:
         """Return a key as the parameters of :attr:`one`."""

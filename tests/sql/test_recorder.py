@@ -215,6 +215,48 @@ def test_bulk_statements_are_a_reset(lab: Lab, heard: Heard, statement: Any) -> 
         assert heard() == []
 
 
+@pytest.mark.parametrize(
+    ("statement", "parameters", "told"),
+    [
+        (sa.update(Card).where(Card.room == "a").values(title="z"), None, ["a"]),
+        (sa.update(Card).where(Card.id == sa.bindparam("one")), {"one": 2, "title": "z"}, ["b"]),
+        (sa.update(Card).where(Card.id < 3).values(room="c"), None, ["a", "b", "c"]),
+        (sa.update(Card).values(room=None), None, [None, "a", "b", "c"]),
+        (sa.update(Card), [{"id": 1, "title": "y"}, {"id": 3, "room": "b"}], ["a", "b", "c"]),
+        (sa.update(Card).where(Card.title == "nobody's").values(room="a"), None, []),
+        (sa.delete(Card).where(Card.id == 3), None, ["c"]),
+        (sa.delete(Card), None, ["a", "b", "c"]),
+        (sa.insert(Card), [{"id": 4, "title": "4", "room": "a"}], [None, "a", "b", "c"]),
+    ],
+    ids=["where", "bound", "moved", "all", "by key", "none", "delete", "delete all", "insert"],
+)
+def test_bulk_statements_reset_the_channels_of_their_rows(
+    lab: Lab, statement: Any, parameters: Any, told: list[Any]
+) -> None:
+    rooms = {room: SyncClient(lab.app, "cards", room) for room in (None, "a", "b", "c")}
+    with lab.sessions() as session:
+        session.add_all(Card(id=n, title=str(n), room=room) for n, room in enumerate("abc", 1))
+        session.commit()
+        settle(lab, "cards", *rooms.values())
+        for client in rooms.values():
+            client.received.clear()
+        session.execute(statement, parameters)
+        session.commit()
+    settle(lab, "cards", *rooms.values())
+    heard = {room: [change.method for change in one.received] for room, one in rooms.items()}
+    assert heard == {room: ["reset"] if room in told else [] for room in rooms}
+
+
+def test_a_bulk_statement_for_many_rows_resets_everyone(lab: Lab) -> None:
+    listener = SyncClient(lab.app, "cards", "elsewhere")
+    with lab.sessions() as session:
+        session.add_all(Card(title=str(n), room="a") for n in range(1001))
+        session.execute(sa.update(Card).values(room="b"))
+        session.commit()
+    settle(lab, "cards", listener)
+    assert [change.method for change in listener.received] == ["reset"]
+
+
 def test_what_goes_around_sqlalchemy_is_told_by_hand(lab: Lab, heard: Heard) -> None:
     with lab.sessions() as session:
         session.execute(sa.text("INSERT INTO task (title, n) VALUES ('a', 0)"))
