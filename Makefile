@@ -11,12 +11,13 @@ DEMO_NEEDS := $(wildcard example_flask/requirements.txt)
 ROLLUP := node_modules/.bin/rollup -c --silent
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-js test-pythons lint format build bench chaos clean node system
+.PHONY: help demo docs test test-js test-pythons lint format build bench chaos clean node system
 
 help:
 	@echo "make demo    run the example on http://127.0.0.1:$(PORT)/ (PORT=... for another port)"
 	@echo "make test    install everything, lint, and run all tests"
 	@echo "make lint    ruff and mypy alone; make format applies ruff's format"
+	@echo "make docs    the documentation's site, in docs/_build/"
 	@echo "make build   the sdist and the wheel, in dist/"
 	@echo "make chaos   try to break the guarantees for MINUTES=$(MINUTES), with random seeds"
 	@echo "make bench   measure this project beside its peers"
@@ -36,7 +37,7 @@ test: system $(VENV)/.dev js/dist/.complete lint test-js test-pythons
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict backboneio example_flask
+	$(BIN)/mypy --strict backboneio example_flask docs/conf.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -48,6 +49,10 @@ test-js: js/node_modules/.complete
 # The tests that need no browser, under every other supported Python that the machine has.
 test-pythons: $(VENV)/.dev
 	tools/test-pythons $(BIN)/python
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m sphinx -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 build: $(VENV)/.dev
 	$(BIN)/python -m build
@@ -61,7 +66,7 @@ chaos: $(VENV)/.dev js/dist/.complete
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
 
 clean:
-	rm -rf .venv .venv-3.* build dist *.egg-info backboneio/client js/node_modules js/dist
+	rm -rf .venv .venv-3.* build dist docs/_build *.egg-info backboneio/client js/node_modules js/dist
 	rm -rf .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

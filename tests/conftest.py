@@ -17,6 +17,7 @@ from backboneio.sync import SyncSocket
 from backboneio.testing import threads
 
 from .databases import database, postgresql  # noqa: F401
+from .docs.site import site  # noqa: F401
 from .support import Client, LiveServer, ServerProcess, Wire
 
 

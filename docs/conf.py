@@ -1,0 +1,75 @@
+"""How Sphinx makes the documentation's site: ``make docs``.
+
+The pages are Markdown that a forge shows as well: links to what stands beside docs/ work there. On
+the site they lead to a page where there is one (``BESIDE``), and are plain text otherwise.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from typing import Any
+
+from pygments.lexers.special import TextLexer  # type: ignore[import-untyped]
+from sphinx.application import Sphinx
+
+import backboneio
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+project = "Backbone.IO for Python"
+author = "Backbone.IO for Python contributors"
+copyright = f"{author}, MIT licence"
+version = release = backboneio.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build", "tutorial/step*"]
+
+myst_heading_anchors = 4
+
+autodoc_member_order = "bysource"
+python_use_unqualified_type_names = True
+add_module_names = False
+
+html_theme = "furo"
+html_title = f"Backbone.IO for Python {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+
+#: The site's pages that are files beside docs/; in docs/ they are one link to the file.
+BESIDE = {"changes": "CHANGES.md", "contributing": "CONTRIBUTING.md", "reporting": "SECURITY.md"}
+_PAGES = {file: page for page, file in BESIDE.items()} | {"README.md": "index"}
+_LINK = re.compile(r"\[([^\]]+)\]\(([^):#\s]+)(#[^)\s]*)?\)")
+
+
+def point_links(app: Sphinx, name: str, source: list[str]) -> None:
+    """Bring in the files beside docs/, and point links to them and out of docs/."""
+    folder = (HERE / name).parent
+    if name in BESIDE:
+        file = HERE.parent / BESIDE[name]
+        app.env.note_dependency(str(file))
+        source[0], folder = file.read_text(), file.parent
+    up = "../" * name.count("/")
+
+    def pointed(match: re.Match[str]) -> str:
+        text, target, anchor = match[1], match[2], match[3] or ""
+        path = (folder / target).resolve()
+        if path.is_relative_to(HERE):
+            target = path.relative_to(HERE).as_posix()
+        else:
+            page = _PAGES.get(path.relative_to(HERE.parent).as_posix())
+            if page is None:
+                return text
+            target = f"{page}.md"
+        return f"[{text}]({up}{target}{anchor})"
+
+    source[0] = _LINK.sub(pointed, source[0])
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register what is ours."""
+    app.connect("source-read", point_links)
+    app.add_lexer("haproxy", TextLexer)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
