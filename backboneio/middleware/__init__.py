@@ -6,6 +6,7 @@ from .. import extras
 from ..stores.memory import MemoryStore, memory_store
 from .before_request import before_request
 from .cookie_parser import cookie_parser
+from .follow_only import follow_only
 from .logger import logger
 from .session import session
 
@@ -16,6 +17,7 @@ __all__ = [
     "MemoryStore",
     "before_request",
     "cookie_parser",
+    "follow_only",
     "logger",
     "memory_store",
     "session",

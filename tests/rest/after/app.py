@@ -47,6 +47,6 @@ def update(id):
 
 
 tasks = backboneio.create_backend()
-tasks.use("write", lambda req, res, next: res.error(backboneio.Forbidden("write by REST")))
+tasks.use(backboneio.middleware.follow_only)
 tasks.use(backboneio.middleware.sqlalchemy_store(Task, db.session))
 app.wsgi_app = backboneio.WSGIApp(app, {"tasks": tasks}, journal=backboneio.SQLJournal(db))
