@@ -1,8 +1,9 @@
 """Makes the files for the browser in backboneio/client; setup.cfg says everything else.
 
-From a checkout: Rollup bundles ours from js/src/, and Socket.IO's own client comes from npm, both
-in the versions of js/package-lock.json. Ours are links to js/dist/, so that what is built anew is
-what is served. An sdist has them all inside, so that nothing but Python is needed to install it.
+From a checkout: Rollup bundles ours from js/src/. Socket.IO's own client, and what a page needs
+besides (Backbone, Underscore, jQuery), come from npm, in the versions of js/package-lock.json, with
+which the tests run. Ours are links to js/dist/, so that what is built anew is what is
+served. An sdist has them all inside, so that nothing but Python is needed to install it.
 """
 
 import json
@@ -28,28 +29,46 @@ BUNDLES = (
     "backbone.io.min.js.map",
 )
 OURS = (*BUNDLES, "backbone.io.d.ts")
-SOCKET_IO = (
-    "socket.io.js",
-    "socket.io.js.map",
-    "socket.io.min.js",
-    "socket.io.min.js.map",
-    "socket.io.esm.min.js",
-    "socket.io.esm.min.js.map",
-)
+#: From npm, by the names that they are served under.
+FETCHED = {
+    "socket.io.js": "socket.io-client/dist/socket.io.js",
+    "socket.io.js.map": "socket.io-client/dist/socket.io.js.map",
+    "socket.io.min.js": "socket.io-client/dist/socket.io.min.js",
+    "socket.io.min.js.map": "socket.io-client/dist/socket.io.min.js.map",
+    "socket.io.esm.min.js": "socket.io-client/dist/socket.io.esm.min.js",
+    "socket.io.esm.min.js.map": "socket.io-client/dist/socket.io.esm.min.js.map",
+    "vendor/backbone.js": "backbone/backbone.js",
+    "vendor/backbone.min.js": "backbone/backbone-min.js",
+    "vendor/backbone-min.js.map": "backbone/backbone-min.js.map",
+    "vendor/jquery.js": "jquery/dist/jquery.js",
+    "vendor/jquery.min.js": "jquery/dist/jquery.min.js",
+    "vendor/underscore.js": "underscore/underscore-umd.js",
+    "vendor/underscore.min.js": "underscore/underscore-umd-min.js",
+}
+#: Whose files these are, and the terms that they come under.
+LICENCES = {
+    "backbone": "LICENSE",
+    "jquery": "LICENSE.txt",
+    "socket.io-client": "LICENSE",
+    "underscore": "LICENSE",
+}
+LICENCES_FILE = "vendor/LICENSES.txt"
+ALL = (*OURS, *FETCHED, LICENCES_FILE)
 
 
 def build_client() -> None:
     """Bring backboneio/client up to date, or say what is missing for it."""
-    CLIENT.mkdir(exist_ok=True)
+    (CLIENT / "vendor").mkdir(parents=True, exist_ok=True)
     if JS.is_dir() and _install():
         _bundle()
         for name in OURS:
             source = (DIST if name in BUNDLES else JS) / name
             _replace(CLIENT / name, lambda new, source=source: _link(source, new))
-        package = JS / "node_modules" / "socket.io-client" / "dist"
-        for name in SOCKET_IO:
-            _replace(CLIENT / name, lambda new, name=name: shutil.copyfile(package / name, new))
-    missing = [name for name in OURS + SOCKET_IO if not (CLIENT / name).exists()]
+        for name, path in FETCHED.items():
+            source = JS / "node_modules" / path
+            _replace(CLIENT / name, lambda new, source=source: shutil.copyfile(source, new))
+        _replace(CLIENT / LICENCES_FILE, lambda new: new.write_text(_licences(), "utf-8"))
+    missing = [name for name in ALL if not (CLIENT / name).exists()]
     if missing:
         raise SetupError(f"files for the browser are missing: {', '.join(missing)}")
 
@@ -57,13 +76,13 @@ def build_client() -> None:
 def _install() -> bool:
     """Install what the build needs; return False to keep what was built where there is no npm."""
     lock = json.loads((JS / "package-lock.json").read_text("utf-8"))
-    names = ("rollup", "@rollup/plugin-terser", "socket.io-client")
+    names = ("rollup", "@rollup/plugin-terser", *LICENCES)
     wanted = {name: lock["packages"][f"node_modules/{name}"]["version"] for name in names}
     if all(_installed_version(name) == version for name, version in wanted.items()):
         return True
     npm = shutil.which("npm")
     if npm is None:
-        if all((CLIENT / name).exists() for name in OURS + SOCKET_IO):
+        if all((CLIENT / name).exists() for name in ALL):
             print(f"npm is not found: keeping {CLIENT} as it is, though it may be out of date")
             return False
         raise SetupError(
@@ -103,6 +122,15 @@ def _installed_version(name: str) -> str | None:
         return str(json.loads(package.read_text("utf-8"))["version"])
     except FileNotFoundError:
         return None
+
+
+def _licences() -> str:
+    """Return the terms of what comes from npm, one after the other."""
+    texts = []
+    for name, file in LICENCES.items():
+        terms = (JS / "node_modules" / name / file).read_text("utf-8")
+        texts.append(f"{name} {_installed_version(name)}\n\n{terms.strip()}\n")
+    return "\n----\n\n".join(texts)
 
 
 def _link(source: Path, link: Path) -> None:

@@ -1,7 +1,8 @@
-"""The files that a browser needs (Socket.IO's client, ours, source maps), served over WSGI."""
+"""The files that a browser needs, served over WSGI: ours, Socket.IO's client, and Backbone."""
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import logging
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
 from werkzeug.http import http_date
 from werkzeug.wrappers import Request, Response
 
@@ -35,7 +37,17 @@ _CONTENT_TYPES = {
     "socket.io.min.js.map": "application/json",
     "socket.io.esm.min.js": _SCRIPT,
     "socket.io.esm.min.js.map": "application/json",
+    "vendor/backbone.js": _SCRIPT,
+    "vendor/backbone.min.js": _SCRIPT,
+    "vendor/backbone-min.js.map": "application/json",
+    "vendor/jquery.js": _SCRIPT,
+    "vendor/jquery.min.js": _SCRIPT,
+    "vendor/underscore.js": _SCRIPT,
+    "vendor/underscore.min.js": _SCRIPT,
+    "vendor/LICENSES.txt": "text/plain; charset=utf-8",
 }
+#: How long a browser keeps what is asked for by its version: a year, the most that is usual.
+_FOR_EVER = "public, max-age=31536000, immutable"  # RFC 8246
 
 
 @dataclass(frozen=True)
@@ -47,16 +59,23 @@ class _File:
     body: bytes
     gzipped: bytes
     etag: str
+    integrity: str
+
+    @property
+    def version(self) -> str:
+        """What a URL says, so that what it leads to need not be asked for again."""
+        return self.etag[:12]
 
 
 class ClientFiles:
     """A WSGI application that serves the files for the browser, and nothing else.
 
-    It goes by the last segment of the path, so it can be mounted anywhere. That segment is looked
-    up among the fixed :attr:`names` and never becomes part of a file name: there is no path to
-    traverse. Answers carry ETag and Last-Modified, and ``Cache-Control: no-cache``: since names
-    hold no version, a browser asks every time, and mostly hears 304. They are compressed for
-    whoever prefers gzip.
+    It goes by the end of the path, so it can be mounted anywhere. That end is looked up among the
+    fixed :attr:`names` and never becomes part of a file name: there is no path to traverse. Answers
+    carry ETag and Last-Modified, and ``Cache-Control: no-cache``: since names hold no version, a
+    browser asks every time, and mostly hears 304. Where the query has the version of what is sent,
+    as in the URLs of :meth:`scripts`, it may be kept for ever. They are compressed for whoever
+    prefers gzip.
 
     Files are kept in memory, and read again when they change on disk. Instances may be shared by
     any number of threads: one lock is held while a file is looked up, and read if need be, but
@@ -83,8 +102,50 @@ class ClientFiles:
 
         A path counts whatever it begins with; a caller with a prefix of its own checks that first.
         """
-        name = path.rpartition("/")[2]
+        *_, folder, name = ["", *path.split("/")]
+        if f"{folder}/{name}" in self.names:
+            return f"{folder}/{name}"
         return name if name in self.names else None
+
+    def url(self, name: str) -> str:
+        """Return the name of a file with its version, to be put behind a prefix.
+
+        :raises KeyError: when there is no such file.
+        :raises OSError: when it was never built.
+        """
+        return f"{name}?v={self._known(name).version}"
+
+    def integrity(self, name: str) -> str:
+        """Return what a script tag's ``integrity`` says of a file (W3C, Subresource Integrity).
+
+        :raises KeyError: when there is no such file.
+        :raises OSError: when it was never built.
+        """
+        return self._known(name).integrity
+
+    def scripts(
+        self, prefix: str, *, jquery: bool = False, minified: bool = True, **attributes: object
+    ) -> Markup:
+        """Return the script tags of all that a page needs, in their order; see ``WSGIApp``."""
+        names = ["vendor/underscore", "vendor/backbone", "socket.io", "backbone.io"]
+        if jquery:
+            names.insert(0, "vendor/jquery")
+        more = Markup("").join(
+            Markup(" {}").format(name) if value is True else Markup(' {}="{}"').format(name, value)
+            for name, value in attributes.items()
+            if value is not None and value is not False
+        )
+        tags = []
+        for name in names:
+            name += ".min.js" if minified else ".js"
+            tag = '<script src="{}{}" integrity="{}"{}></script>'
+            tags.append(Markup(tag).format(prefix, self.url(name), self.integrity(name), more))
+        return Markup("\n").join(tags)
+
+    def _known(self, name: str) -> _File:
+        if name not in self.names:
+            raise KeyError(f"there is no file {name!r} for browsers")
+        return self._read(name)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a WSGI request: 200, 304, 404, 405, or 500 when the file was never built."""
@@ -117,7 +178,8 @@ class ClientFiles:
         # Other bytes need another tag (RFC 9110, 8.8.3.3).
         response.set_etag(f"{file.etag}-gzip" if gzipped else file.etag)
         response.headers["Last-Modified"] = file.last_modified
-        response.headers["Cache-Control"] = "no-cache"
+        is_versioned = request.args.get("v") == file.version
+        response.headers["Cache-Control"] = _FOR_EVER if is_versioned else "no-cache"
         response.headers["Vary"] = "Accept-Encoding"
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.make_conditional(request)
@@ -143,6 +205,7 @@ def _load(path: Path) -> _File:
         body=body,
         gzipped=gzip.compress(body, mtime=0),
         etag=hashlib.sha256(body).hexdigest()[:32],
+        integrity=f"sha384-{base64.b64encode(hashlib.sha384(body).digest()).decode()}",
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import socketio
+from markupsafe import Markup
 
 from .application import Application, layers_of
 from .backend import Backend
@@ -37,8 +38,9 @@ class WSGIApp:
 
     ``app.wsgi_app = backboneio.WSGIApp(app, {"messages": messages})``
 
-    Below ``/socket.io/`` it answers itself: the Socket.IO protocol, ``socket.io.js`` and
-    ``backbone.io.js``. Everything else goes to *app*; its responses carry ``Backbone-Rev``, which
+    Below ``/socket.io/`` it answers itself: the Socket.IO protocol, ``socket.io.js``,
+    ``backbone.io.js``, and the Backbone that they have been tested with (:meth:`scripts`).
+    Everything else goes to *app*; its responses carry ``Backbone-Rev``, which
     tells pages that read by REST how new they are (docs/protocol.md).
 
     Inside the layers of a backend, a Flask application's ``current_app``, ``session``, ``g`` and
@@ -175,6 +177,24 @@ class WSGIApp:
                 "8), or give them a journal that processes share: WSGIApp(..., journal=...).",
                 ", ".join(map(repr, alone)),
             )
+
+    def scripts(
+        self, root: str = "", *, jquery: bool = False, minified: bool = True, **attributes: object
+    ) -> Markup:
+        """Return the script tags of all that a page needs: Underscore, Backbone and ours.
+
+        They have the files' integrity, and their versions in the URLs, so that a browser asks for
+        each once. In a template of a Flask application: ``{{ backboneio.scripts() }}``.
+
+        :param root: the path that the application is mounted below; in the context of a Flask
+            request, ``backboneio.scripts()`` knows it.
+        :param jquery: whether jQuery comes first, which Backbone's views and ``ajax`` want.
+        :param minified: whether the small files, or those to read.
+        :param attributes: more for each tag: ``defer=True``, ``nonce=...``.
+        """
+        return self._files.scripts(
+            root + self.prefix, jquery=jquery, minified=minified, **attributes
+        )
 
     def propagates(self) -> bool:
         """Whether a ``SyncClient`` raises exceptions that clients may not know."""

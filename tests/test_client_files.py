@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 import http.client
+import json
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +27,7 @@ SOCKET_IO = "/socket.io/socket.io.js"
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
+    (tmp_path / "vendor").mkdir()
     for name in ClientFiles.names:
         (tmp_path / name).write_bytes(SCRIPT + name.encode())
     return tmp_path
@@ -50,6 +55,10 @@ def test_match_tells_the_name() -> None:
     files = ClientFiles()
     assert files.match("/socket.io/backbone.io.js") == "backbone.io.js"
     assert files.match("socket.io.js") == "socket.io.js"
+    assert files.match("/socket.io/vendor/backbone.js") == "vendor/backbone.js"
+    assert files.match("vendor/backbone.js") == "vendor/backbone.js"
+    assert files.match("/socket.io/backbone.js") is None
+    assert files.match("/socket.io/vendor") is None
     assert files.match("/socket.io/") is None
     assert files.match("") is None
     assert files.match("/socket.io.js/") is None
@@ -120,6 +129,53 @@ def test_not_modified_by_date(client: Client) -> None:
     # A tag outranks a date (RFC 9110, 13.1.3).
     both = {"If-Modified-Since": modified, "If-None-Match": '"other"'}
     assert client.get(SOCKET_IO, headers=both).status_code == 200
+
+
+def test_what_is_asked_for_by_its_version_is_kept_for_ever(directory: Path) -> None:
+    files = ClientFiles(directory)
+    client = Client(files)
+    for name in sorted(ClientFiles.names):
+        url = files.url(name)
+        for accepted in ("gzip", "identity"):
+            response = client.get(f"/socket.io/{url}", headers={"Accept-Encoding": accepted})
+            assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    before = files.url("vendor/backbone.js")
+    (directory / "vendor" / "backbone.js").write_bytes(b"another version")
+    assert files.url("vendor/backbone.js") != before
+    # A page of the old version gets what there is, and may not keep it under that name.
+    response = client.get(f"/socket.io/{before}")
+    assert response.data == b"another version"
+    assert response.headers["Cache-Control"] == "no-cache"
+
+
+def test_script_tags(directory: Path) -> None:
+    files = ClientFiles(directory)
+    tags = str(files.scripts("/live/", jquery=True, defer=True, nonce='"<&', id=None))
+    found = re.findall(
+        r'<script src="/live/([^"?]+)[?]v=([0-9a-f]+)" integrity="sha384-([^"]+)" defer '
+        r'nonce="&#34;&lt;&amp;"></script>',
+        tags,
+    )
+    names = ["jquery", "underscore", "backbone"]
+    assert [name for name, _, _ in found] == [
+        *(f"vendor/{name}.min.js" for name in names),
+        "socket.io.min.js",
+        "backbone.io.min.js",
+    ]
+    assert tags.count("<script") == 5
+    for name, _, digest in found:
+        body = (directory / name).read_bytes()
+        assert base64.b64decode(digest) == hashlib.sha384(body).digest()
+    readable = files.scripts("/socket.io/", minified=False)
+    assert re.findall(r'src="/socket.io/([^?]+)', readable) == [
+        "vendor/underscore.js",
+        "vendor/backbone.js",
+        "socket.io.js",
+        "backbone.io.js",
+    ]
+    for function in (files.url, files.integrity):
+        with pytest.raises(KeyError, match="there is no file"):
+            function("secret.js")
 
 
 @pytest.mark.parametrize(
@@ -261,6 +317,24 @@ def test_the_built_files_over_a_real_server(port: int) -> None:
         if name.startswith("socket.io.") and name.endswith(".js"):
             assert b"Socket.IO v4" in body[:100]
             assert body.rstrip().endswith(f"sourceMappingURL={name}.map".encode())
+
+
+def test_the_libraries_are_those_that_the_tests_run_with(port: int) -> None:
+    node_modules = Path(__file__).parents[1] / "js" / "node_modules"
+    _, licences = fetch(port, "/socket.io/vendor/LICENSES.txt")
+    lock = json.loads((node_modules.parent / "package-lock.json").read_text())
+    for package, served, path in [
+        ("backbone", "vendor/backbone.js", "backbone.js"),
+        ("underscore", "vendor/underscore.js", "underscore-umd.js"),
+        ("jquery", "vendor/jquery.js", "dist/jquery.js"),
+        ("socket.io-client", "socket.io.js", "dist/socket.io.js"),
+    ]:
+        _, body = fetch(port, f"/socket.io/{served}")
+        assert body == (node_modules / package / path).read_bytes()
+        version = lock["packages"][f"node_modules/{package}"]["version"]
+        assert f"{package} {version}\n\n".encode() in licences
+        assert version.encode() in body
+    assert licences.count(b"Permission is hereby granted, free of charge") == 4
 
 
 def test_a_checkout_serves_the_script_that_is_being_edited(port: int) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    import flask
+import flask
+from markupsafe import Markup
 
 
 class Live(Protocol):
@@ -18,6 +18,9 @@ class Live(Protocol):
 
     def create_tables(self) -> list[str]:
         """Create the tables of journals; return the names of the backends that have them."""
+
+    def scripts(self, root: str = "", **options: Any) -> Markup:
+        """Return the script tags of all that a page needs."""
 
 
 class Extension:
@@ -49,8 +52,31 @@ class Extension:
                 mine[f"{prefix}{name}" if name in mine else name] = value
         return total
 
+    def scripts(self, path: str | None = None, **options: Any) -> Markup:
+        """Return the script tags of all that a page needs, see ``WSGIApp.scripts``.
+
+        In templates, ``{{ backboneio.scripts() }}``. The URLs begin with the path below which the
+        application is mounted, as those of ``url_for`` do.
+
+        :param path: of several that serve the application, the one with this ``path``.
+        :raises LookupError: when there is none.
+        """
+        prefix = next(iter(self.apps), None) if path is None else f"/{path.strip('/')}/"
+        if prefix not in self.apps:
+            raise LookupError(f"nothing serves backends below {prefix or '/socket.io/'} here")
+        root = flask.request.script_root if flask.has_request_context() else ""
+        return self.apps[prefix].scripts(root, **options)
+
+    def in_templates(self) -> dict[str, Any]:
+        """Return what templates know of us."""
+        return {"backboneio": self}
+
 
 def of(app: flask.Flask) -> Extension:
     """Return the extension of an application."""
-    extension: Extension = app.extensions.setdefault("backboneio", Extension())
+    extension: Extension | None = app.extensions.get("backboneio")
+    if extension is None:
+        extension = app.extensions["backboneio"] = Extension()
+        # Not by app.context_processor(), which may come too late: backends are added at any time.
+        app.template_context_processors[None].append(extension.in_templates)
     return extension

@@ -1,7 +1,8 @@
-"""What a Flask application keeps of us: the figures."""
+"""What a Flask application keeps of us: the figures, and script tags for its templates."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import flask
@@ -45,3 +46,27 @@ def test_the_figures_of_several_add_up(
         "/live/messages": 1,
     }
     assert list(app.extensions["backboneio"].apps) == ["/socket.io/", "/live/"]
+
+
+def test_templates_have_the_script_tags(app: flask.Flask, messages: Any) -> None:
+    @app.get("/page")
+    def page() -> str:
+        return flask.render_template_string("{{ backboneio.scripts(defer=True) }}")
+
+    backboneio.listen(app, {"messages": messages})
+    backboneio.listen(app, {"messages": messages}, path="live")
+    client = app.test_client()
+    tags = client.get("/page").text
+    sources = re.findall(r'<script src="([^"]+)" integrity="sha384-[^"]+" defer></script>', tags)
+    assert len(sources) == 4
+    for source in sources:
+        response = client.get(source)
+        assert response.status_code == 200
+        assert "immutable" in response.headers["Cache-Control"]
+    # As url_for() does, where a server or a proxy mounts the application below a path.
+    below = client.get("/page", environ_overrides={"SCRIPT_NAME": "/shop"}).text
+    assert below.count('<script src="/shop/socket.io/') == 4
+    extension = app.extensions["backboneio"]
+    assert str(extension.scripts("live")).count('src="/live/') == 4
+    with pytest.raises(LookupError, match="nothing serves backends below /other/"):
+        extension.scripts("other")
