@@ -84,6 +84,7 @@ class SyncClient:
         self._sync = sync
         self.channel = channel
         self.received: list[Synced] = []
+        self._told = threading.Condition()  # guards nothing: only tells who waits of ``received``
         self.events: list[list[Any]] = []
         self.meta: dict[str, Any] = {}
         self.connected = True
@@ -114,6 +115,23 @@ class SyncClient:
         self.channel = channel
         self.received.extend(Synced(*change) for change in accepted.get("missed", ()))
         return accepted
+
+    def wait(self, count: int = 1, timeout: float = 5.0) -> list[Synced]:
+        """Wait until *count* changes or more are in :attr:`received`, and return all.
+
+        With the journal in memory, changes are there when what made them returns. With one in a
+        database, what another thread or process has committed comes by a thread of the journal.
+
+        :param timeout: in seconds.
+        :raises TimeoutError: with what was received by then.
+        """
+        with self._told:
+            if not self._told.wait_for(lambda: len(self.received) >= count, timeout):
+                raise TimeoutError(
+                    f"{len(self.received)} changes instead of {count} were received in "
+                    f"{timeout:g} s: {self.received!r:.500}"
+                )
+        return self.received
 
     def leave(self, channel: str | None = None) -> None:
         """Cease to hear *channel*."""
@@ -170,6 +188,11 @@ class SyncClient:
         self._sync.disconnect(self.socket.address)
         self._acked.put(None)  # whoever waits for an answer gets none
 
+    def _hear(self, change: Synced) -> None:
+        with self._told:
+            self.received.append(change)
+            self._told.notify_all()
+
     def _ask(self, event: str, argument: Any) -> list[Any]:
         acked: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._acked = acked  # before the look at connected, which disconnect() changes first
@@ -223,7 +246,7 @@ class _Wire:
     def send(self, addresses: Collection[str], text: str) -> None:
         name, *args = json.loads(text)
         if name == "synced":
-            self._client.received.append(Synced(*args))
+            self._client._hear(Synced(*args))
         else:
             self._client.events.append([name, *args])
 

@@ -170,3 +170,15 @@ def test_else_it_is_what_a_client_is_told(broken: flask.Flask) -> None:
     broken.config.update(TESTING=True, PROPAGATE_EXCEPTIONS=False)
     with pytest.raises(backboneio.SyncError):
         client.create({})
+
+
+def test_it_waits_for_what_other_threads_do(app: flask.Flask, messages: Any) -> None:
+    client = SyncClient(app, "messages")
+    emitting = threading.Thread(
+        target=lambda: [messages.emit("created", {"id": number}) for number in range(3)]
+    )
+    emitting.start()
+    assert [change.model["id"] for change in client.wait(3)] == [0, 1, 2]
+    emitting.join()
+    with pytest.raises(TimeoutError, match="3 changes instead of 4 were received in 0.01 s"):
+        client.wait(4, timeout=0.01)
