@@ -173,6 +173,7 @@ def test_else_it_is_what_a_client_is_told(broken: flask.Flask) -> None:
 
 
 def test_it_waits_for_what_other_threads_do(app: flask.Flask, messages: Any) -> None:
+    backboneio.listen(app, {"messages": messages})
     client = SyncClient(app, "messages")
     emitting = threading.Thread(
         target=lambda: [messages.emit("created", {"id": number}) for number in range(3)]
@@ -180,5 +181,5 @@ def test_it_waits_for_what_other_threads_do(app: flask.Flask, messages: Any) -> 
     emitting.start()
     assert [change.model["id"] for change in client.wait(3)] == [0, 1, 2]
     emitting.join()
-    with pytest.raises(TimeoutError, match="3 changes instead of 4 were received in 0.01 s"):
+    with pytest.raises(TimeoutError, match=r"3 changes instead of 4 were received in 0.01 s"):
         client.wait(4, timeout=0.01)
