@@ -58,8 +58,8 @@ class Journal(Protocol):
         """Return the changes after *rev* up to and including *until*, oldest first.
 
         Where changes were dropped that only some channels heard, a ``reset`` of these channels,
-        with the rev of the last one that was dropped, may stand for them. What nobody was told of
-        (``channels`` is empty) may be missing.
+        with the rev of the last one that was dropped, or *until* if that is less, may stand for
+        them. What nobody was told of (``channels`` is empty) may be missing.
 
         :returns: None when not all are known any more, or *rev* never was.
         """

@@ -114,9 +114,10 @@ class History:
         found.reverse()
         if self._lost:
             found += [
-                Change("reset", JSONText("null"), audience, rev=lost.rev)
+                # Of those before the last one lost, some may have been after *rev*, too.
+                Change("reset", JSONText("null"), audience, rev=min(lost.rev, until))
                 for audience, lost in self._lost.items()
-                if rev < lost.rev <= until
+                if rev < min(lost.rev, until)
             ]
             found.sort(key=lambda change: change.rev)
         return found

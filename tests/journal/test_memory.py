@@ -158,9 +158,11 @@ def tell(journal: MemoryJournal, *channels: Any, times: int = 1, text: str = "")
         journal.append(Draft.of("update", text, channels=channels))
 
 
-def told(journal: MemoryJournal, seen: int, channel: Any) -> list[tuple[int, str]] | None:
+def told(
+    journal: MemoryJournal, seen: int, channel: Any, until: int | None = None
+) -> list[tuple[int, str]] | None:
     """What somebody who listens to *channel* and has seen *seen* is told that he missed."""
-    changes = journal.since(seen, journal.stats()["rev"])
+    changes = journal.since(seen, journal.stats()["rev"] if until is None else until)
     if changes is None:
         return None
     return [(change.rev, change.method) for change in changes if change.told(channel)]
@@ -180,6 +182,15 @@ def test_a_channel_of_ones_own_pushes_out_nobody_elses_history() -> None:
     assert mine[0][1] == "reset"
     assert [method for _, method in mine[1:]] == ["update"] * (len(mine) - 1)
     assert [rev for rev, _ in mine] == list(range(mine[0][0], 1012))
+
+
+def test_what_is_lost_is_told_as_of_before_it_was_lost() -> None:
+    """Who comes back reads up to what was delivered, while newer changes push more out."""
+    journal = MemoryJournal(Limits(max_changes=10))
+    tell(journal, "room", times=2)
+    tell(journal, "mine", times=20)
+    assert told(journal, 2, "mine", 5) == [(5, "reset")]
+    assert told(journal, 5, "mine", 5) == []
 
 
 def test_large_changes_on_a_channel_of_ones_own_push_out_nobody_elses_history() -> None:
@@ -239,13 +250,15 @@ def test_all_that_is_told_makes_the_same_state_as_all_that_happened() -> None:
         journal.append(Draft.of("update", number, channels=channels))
         happened.append((number + 1, channels))
         seen, channel = dice.randrange(number + 2), dice.choice(["a", "b", None])
-        missed = told(journal, seen, channel)
+        until = dice.randrange(seen, number + 2)  # what came later is told in another way
+        missed = told(journal, seen, channel, until)
         if missed is None:
             continue
+        assert all(seen < rev <= until for rev, _ in missed)
         resets = [rev for rev, method in missed if method == "reset"]
         since = max(resets, default=seen)
         assert [rev for rev, method in missed if method == "update" and rev > since] == [
             rev
             for rev, told_to in happened
-            if rev > since and (told_to is None or channel in told_to)
+            if since < rev <= until and (told_to is None or channel in told_to)
         ]
