@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+from .options import KnownLimits
+
 #: Seconds after which the browser's code of version 0.1 still sends a request again.
 MIN_ANSWER_AGE = 240.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Limits:
+class Limits(KnownLimits):
     """What one backend on one application holds at most (guarantee G7: bounded).
 
     ``backboneio.WSGIApp(app, backends, limits=backboneio.Limits(max_changes=1000))``

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import logging
 from collections.abc import Callable, Sequence
@@ -20,6 +21,10 @@ WRITE = "write"
 
 #: What people register layers for that never run, and what Backbone calls it when it asks a server.
 _MISNAMED = {"save": "create, update and patch", "destroy": "delete", "fetch": "read"}
+
+#: What layers are registered for, and what people write when they mean it: the names of events.
+_METHODS = (*CRUD, "listen", WRITE)
+_EVENTS = {"created": "create", "updated": "update", "deleted": "delete"}
 
 
 class Registered(NamedTuple):
@@ -89,6 +94,12 @@ class Stack:
                 f"{method}() are {meant}"
                 for method, meant in _MISNAMED.items()
                 if layer.names(method)
+            ]
+            doubts += [
+                f"the layer {name} is for {method!r}, a method of your own by that name, which no "
+                f"page asks for by itself: did you mean {meant!r}?"
+                for method in sorted(layer.methods or ())
+                if (meant := _meant(method)) is not None
             ]
             if layer.takes_next and layer.serves("update") and not layer.serves("patch"):
                 doubts.append(
@@ -166,6 +177,22 @@ class _Next:
                 raise RuntimeError("next() was called twice by one layer")
             self.called = True
         self.descent.go(self.index, err)
+
+
+def _meant(method: str) -> str | None:
+    """Return the method that is misspelt as *method*, or None when it is probably none.
+
+    Not ``ready`` for ``read`` or ``undelete`` for ``delete``: such names are people's own.
+    """
+    if method in _METHODS:
+        return None
+    written = method.strip().lower()
+    if written in _METHODS:
+        return written
+    near = difflib.get_close_matches(written, _METHODS, n=1, cutoff=0.8)
+    if near and written[0] == near[0][0] and not written.startswith(near[0]):
+        return near[0]
+    return _EVENTS.get(written)
 
 
 def _parameters(layer: Layer) -> tuple[bool, bool]:

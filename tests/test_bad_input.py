@@ -104,6 +104,10 @@ BAD_SYNCS = {
         '["sync",{"method":"create","model":{"a":%s}}]' % ("9" * 5000),
         "BadRequest: sync: not the JSON it should be",
     ),
+    "a number of 1001 digits": (
+        '["sync",{"method":"create","model":{"a":[1,-%s]}}]' % ("9" * 1001),
+        "BadRequest: sync: .*an integer of more than 1000 digits",
+    ),
     "__proto__ in the model": (
         '["sync",{"method":"create","model":{"a":[{"__proto__":{"admin":true}}]}}]',
         r"BadRequest: model\.a\[0\]\.__proto__: this key is not allowed",
@@ -141,6 +145,22 @@ def test_too_many_lists_are_answered_clearly(page: Wire, monkeypatch: pytest.Mon
     monkeypatch.setattr(backboneio.json, "MAX_CONTAINERS", 10_000)
     text = sync(model={"a": [[]] * 15_000})
     assert re.match("BadRequest: sync: .*more than 10000 lists and objects", refused(page, text))
+    assert alive(page)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [[1.5] * 7_000, ["a"] * 7_000, {f"k{n}": 1 for n in range(7_000)}, [[1, 2]] * 3_000],
+    ids=["floats", "strings", "keys", "pairs"],
+)
+def test_too_many_values_are_answered_clearly(
+    page: Wire, monkeypatch: pytest.MonkeyPatch, shape: Any
+) -> None:
+    monkeypatch.setattr(backboneio.json, "MAX_CONTAINERS", 4_000)
+    monkeypatch.setattr(backboneio.json, "MAX_VALUES", 6_000)
+    assert re.match(
+        "BadRequest: sync: .*more than 6000 values", refused(page, sync(model={"a": shape}))
+    )
     assert alive(page)
 
 

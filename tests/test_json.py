@@ -261,17 +261,56 @@ def test_too_much_is_refused_before_it_is_parsed(
         json.parse(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" + "1," * 100_000 + "1]",
+        f"[{NOISE}" + ',"a,b"' * 100_000 + "]",
+        _lists(1, 40_000)[:-1] + ",1.5" * 60_000 + "]",
+        "{" + ",".join(f'"{n}":{n}' for n in range(100_001)) + "}",
+    ],
+)
+def test_too_many_values_are_refused_before_they_are_parsed(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json, "_decode", None)
+    with pytest.raises(json.NotJSON, match="more than 100000 values in one message"):
+        json.parse(text)
+
+
+@pytest.mark.parametrize("text", ["[" + "1," * 99_998 + "1]", '"' + "," * 200_000 + '"'])
+def test_as_many_values_as_there_may_be_are_parsed(text: str) -> None:
+    assert json.parse(text) == json.loads(text)
+
+
+@pytest.mark.parametrize("before", ["[", "[" + "1,2," * 60])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_an_integer_may_have_a_thousand_digits(before: str, sign: str) -> None:
+    text = f'[{before[1:]}{sign}{"9" * 1_000},"{"8" * 5_000}",{"7" * 5_000}.5e-4990]'
+    assert json.parse(text) == json.loads(text)
+
+
+@pytest.mark.parametrize("before", ["", "[1,2," * 60])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_an_integer_of_too_many_digits_is_refused(before: str, sign: str) -> None:
+    for digits in (1_001, 4_000, 100_000):
+        with pytest.raises(json.NotJSON, match="an integer of more than 1000 digits"):
+            json.parse(before + sign + "9" * digits)
+
+
 @given(st.text(alphabet='[]{}"\\,:a0\n ', max_size=300), st.integers(1, 7), st.integers(1, 9))
 def test_no_text_hides_how_much_it_holds(text: str, chunk: int, most: int) -> None:
     """Whatever the parser would make of it, also when it is looked at in pieces."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json, "_CHUNK", chunk)
         patch.setattr(json, "MAX_CONTAINERS", most)
+        patch.setattr(json, "MAX_VALUES", 2 * most)
         try:
             value = json.parse(text)
         except ValueError:
             return
     assert _containers(value) <= most
+    assert _values(value) <= 2 * most + 1
 
 
 @given(values, st.integers(1, 7))
@@ -280,7 +319,15 @@ def test_what_is_not_too_much_passes(value: Any, chunk: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json, "_CHUNK", chunk)
         patch.setattr(json, "MAX_CONTAINERS", _containers(value))
+        patch.setattr(json, "MAX_VALUES", _values(value))
         assert json.parse(text) == value
+
+
+def _values(value: Any) -> int:
+    """What is empty counts twice."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + (sum(map(_values, value)) or 1) if isinstance(value, list) else 1
 
 
 def _containers(value: Any) -> int:

@@ -10,7 +10,8 @@ import engineio
 import socketio
 
 from .. import transport
-from ..transport.limits import LIMIT_OPTIONS, refuse_unknown
+from ..options import refuse_unknown
+from ..transport.limits import LIMIT_OPTIONS
 from . import threads
 from .hooks import Hooks
 from .manager import Manager

@@ -183,11 +183,11 @@ class MemoryStore(Store):
         """Return a copy that is what clients will read: server code may bring a date, say.
 
         :raises TypeError: for what is not JSON, naming the field, before anything is stored.
-        :raises ValueError: the same, for NaN and infinities.
+        :raises ValueError: the same, for NaN, infinities, and a model that contains itself.
         """
         try:
             return json.plain_copy(model)  # type: ignore[no-any-return]
-        except json.NotPlain:
+        except (json.NotPlain, RecursionError):
             return json.loads(json.dumps(model, "model"))  # type: ignore[no-any-return]
 
     def _checked(self, model: Model) -> Model:

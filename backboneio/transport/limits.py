@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Collection, Iterable
+
+from ..options import KnownLimits
 
 
 def default_max_connections() -> int:
@@ -18,7 +18,7 @@ def default_max_connections() -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class TransportLimits:
+class TransportLimits(KnownLimits):
     """What one client, and all of them together, may cost."""
 
     #: Bytes of one message, and of the body of one polling request. A WebSocket message is refused
@@ -96,15 +96,3 @@ class TransportLimits:
 
 #: What a server takes as options of its own; ``max_message`` is its ``max_http_buffer_size``.
 LIMIT_OPTIONS = {field.name for field in dataclasses.fields(TransportLimits)} - {"max_message"}
-
-
-def refuse_unknown(options: Iterable[str], known: Collection[str]) -> None:
-    """Refuse options that nobody knows.
-
-    :raises ValueError: which names one, and the nearest that there is.
-    """
-    for name in options:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise ValueError(f"unknown option {name}{hint}")

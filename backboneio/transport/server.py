@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from .. import forks
+from ..options import refuse_unknown
 from .connection import Connection
 from .endpoint import Endpoint, Options
 from .frames import TEXT, CloseCode, server_frame
 from .http import CORS, Headers, Origins
 from .hub import Hub, why_not
-from .limits import LIMIT_OPTIONS, TransportLimits, refuse_unknown
+from .limits import LIMIT_OPTIONS, TransportLimits
 from .parking import Parked
 from .service import Service
 from .session import Reason, State, frame_of

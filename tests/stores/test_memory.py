@@ -347,3 +347,18 @@ def test_creating_announces_before_anyone_can_change_it(
         first.setdefault(change.model["id"], change.method)
     assert set(first.values()) == {"create"}
     assert len(first) == 100
+
+
+@pytest.mark.parametrize("method", ["create", "update", "patch"])
+def test_a_model_that_contains_itself_is_named(backend: backboneio.Backend, method: str) -> None:
+    backend.call("create", {"id": 1})
+    model: Any = {"id": 1 if method != "create" else 2, "parts": []}
+    model["parts"].append(model)
+    with pytest.raises(ValueError, match=r"model\.parts\[0\].*: contains itself"):
+        backend.call(method, model)
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ValueError, match="model: is nested too deeply"):
+        backend.call(method, {**model, "parts": deep})
+    assert backend.call("read") == [{"id": 1}]
