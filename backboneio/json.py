@@ -34,9 +34,9 @@ MAX_DEPTH = 64
 MAX_CONTAINERS = 50_000
 
 #: How many values one message of a client may hold: strings, numbers and all else, lists and
-#: objects included (empty ones twice), a pair of an object as one. The parser does not let other
-#: threads run until it has made all of them: 25 ms for the 240,000 numbers that fit into 1 MB, 10 ms
-#: for so many.
+#: objects included (empty ones twice), a pair of an object as one. The parser lets no other thread
+#: run until it has made all of them: 25 ms for the 240,000 numbers that fit into 1 MB, 10 ms for so
+#: many.
 MAX_VALUES = 100_000
 
 #: How many digits an integer of a client may have. Writing it takes time by the square of them: the
