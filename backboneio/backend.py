@@ -7,7 +7,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from types import EllipsisType
 from typing import Any, Protocol, TypeVar, overload
 
@@ -435,10 +434,10 @@ class Backend:
             return draft
         try:
             told = self._publisher(draft.at(0))
-            return draft if told is None else replace(draft, channels=channels(told))
+            return draft if told is None else draft._replace(channels=channels(told))
         except Exception:
             logger.exception("publish failed: %s is told to nobody", draft.method)
-            return replace(draft, channels=())
+            return draft._replace(channels=())
 
     def _observe(self, draft: Draft) -> None:
         for function in self._observers.get(_EVENT_OF.get(draft.method, ""), ()):

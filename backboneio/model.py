@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import json
 from .json import JSONText
@@ -30,8 +30,7 @@ def id_key(model_id: ModelId) -> str:
     return repr(model_id).replace("e-0", "e-")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """Something that happened to a model, before the journal has given it its place.
 
     :ivar method: how it is announced: ``create``, ``update``, ``delete``, ``reset`` or a custom
@@ -41,6 +40,7 @@ class Draft:
     :ivar origin: the sid of the socket that made it, which gets the ack instead; or None.
     :ivar channel: the channel of the request that made it, or None.
     :ivar whole: whether the model is the whole row, so that what it lacks is gone.
+    :ivar rev: 0, since it has no place yet.
     """
 
     method: str
@@ -49,6 +49,7 @@ class Draft:
     origin: str | None = None
     channel: Channel = None
     whole: bool = False
+    rev: int = 0
 
     @classmethod
     def of(cls, method: str, model: Any, **fields: Any) -> Draft:
@@ -66,23 +67,20 @@ class Draft:
 
     def at(self, rev: int) -> Change:
         """Return the change that this becomes at *rev*."""
-        return Change(
-            self.method, self.text, self.channels, self.origin, self.channel, self.whole, rev
-        )
+        return Change(*self[:-1], rev)
 
     def told(self, channel: Channel) -> bool:
         """Whether the listeners of *channel* are told of it."""
         return self.channels is None or channel in self.channels
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Change(Draft):
     """Something that happened to a model, at its place in the order of all changes of a backend.
 
     :ivar rev: that place: 1 for the first change; 0 while it has none yet (in ``@publish``, say).
     """
 
-    rev: int = 0
+    __slots__ = ()
 
     def __repr__(self) -> str:
         return f"<Change {self.rev} {self.method} {self.text:.60} to {self.channels}>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -31,7 +30,7 @@ def test_nobody_can_change_what_others_are_told() -> None:
     model["list"].append(2)
     change.model["list"].append(3)
     assert change.model == {"list": [1]}
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         change.rev = 2  # type: ignore[misc]
 
 
@@ -39,8 +38,8 @@ def test_a_change_is_its_draft_at_a_place() -> None:
     draft = Draft.of("create", {"id": 1}, channels=("a",), origin="sid", channel="a", whole=True)
     change = draft.at(7)
     assert change.rev == 7
-    for field in dataclasses.fields(draft):
-        assert getattr(change, field.name) == getattr(draft, field.name)
+    for field in Draft._fields[:-1]:
+        assert getattr(change, field) == getattr(draft, field)
 
 
 @pytest.mark.parametrize(

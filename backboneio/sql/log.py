@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -376,7 +375,7 @@ class SQLLog:
         if slot.rev:  # it was delivered, as anybody's: nobody is told again, but it is answered
             with self._lock:
                 self._slots = {text: one for text, one in self._slots.items() if one is not slot}
-            self._deliver(replace(draft, channels=()).at(slot.rev), slot.token)
+            self._deliver(draft._replace(channels=()).at(slot.rev), slot.token)
         self._pump()
 
     def _deliver(self, change: Change, token: object) -> None:

@@ -22,7 +22,6 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -152,7 +151,7 @@ def _insert(recording: _Recording) -> None:
     rows = [
         values(
             keeper.name,
-            replace(draft, origin=None if socket is None else socket.sid, channel=channel),
+            draft._replace(origin=None if socket is None else socket.sid, channel=channel),
             token,
         )
         for token, (_, draft) in zip(tokens, recording.drafts, strict=True)
