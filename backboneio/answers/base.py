@@ -39,6 +39,7 @@ class Answers(Protocol):
 
         :param content: a digest of the request, the same in every process.
         :raises Conflict: when the id was used for another request.
+        :raises Unavailable: when the answer was forgotten, as far as that is known.
         """
 
     def wait(self, client: str, request_id: str, ready: Ready) -> None:

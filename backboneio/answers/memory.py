@@ -14,6 +14,7 @@ from ..errors import Conflict, Timeout, Unavailable
 from ..json import JSONText, byte_length
 from ..limits import Limits
 from .base import Claim, Ready
+from .forgotten import Forgotten
 
 #: Bytes that an answer costs beside its text.
 _OVERHEAD = 512
@@ -27,9 +28,9 @@ class MemoryAnswers:
     after it has gone for as long again. A client has a share of its own, ``max_client_answers`` and
     ``max_client_answer_bytes``; beyond it, it loses its own oldest. Beyond ``max_answers`` and
     ``max_answer_bytes`` of all clients, who holds most loses its oldest, or where all hold the same
-    whoever got none for the longest. A client that has lost what it may still ask
-    for is told so when it comes back: :meth:`unknown`. What is running is bounded by the clients,
-    each of which runs, or waits for, one request.
+    whoever got none for the longest. A client that has lost what it may still ask for is told so
+    when it comes back (:meth:`unknown`), and when it asks. What is running is bounded by the
+    clients, each of which runs, or waits for, one request.
 
     ``_lock`` protects everything here; nobody is told or waited for under it.
     """
@@ -40,6 +41,7 @@ class MemoryAnswers:
         self._clients: dict[str, _Client] = {}
         self._gone: OrderedDict[str, _Client] = OrderedDict()  # of them; who went first, first
         self._holders: OrderedDict[str, _Client] = OrderedDict()  # whose last answer is the oldest
+        self._forgotten = Forgotten(self._limits)
         self._greedy: _Client | None = None  # who held most, as far as answers that came show
         self._count = 0
         self._bytes = 0
@@ -49,8 +51,14 @@ class MemoryAnswers:
         """Make the lock anew. The answers stay: they are this child's past, too."""
         self._lock = threading.Lock()
 
-    def claim(self, client: str, request_id: str, content: bytes) -> JSONText | Claim:
-        """Return the answer of a request, or what to do where there is none."""
+    def claim(
+        self, client: str, request_id: str, content: bytes, *, even_forgotten: bool = False
+    ) -> JSONText | Claim:
+        """Return the answer of a request, or what to do where there is none.
+
+        :param even_forgotten: for whoever knows otherwise that a request whose answer was forgotten
+            was not carried out.
+        """
         with self._lock:
             one = self._clients.get(client)
             if one is not None and not one.connections:
@@ -60,6 +68,8 @@ class MemoryAnswers:
                 one = self._clients[client] = self._gone[client] = _Client(client)
             answer = one.given.get(request_id) or one.running.get(request_id)
             if answer is None:
+                if not even_forgotten and self._forgotten.has(client, request_id):
+                    raise _forgotten()
                 one.running[request_id] = _Answer(content)
                 return Claim.NEW
             if answer.content == content:
@@ -154,6 +164,7 @@ class MemoryAnswers:
                 one.left = time.monotonic()
                 if one.lost is not None and one.left - one.lost > self._limits.max_answer_age:
                     one.lost = None  # it must have got that
+                    self._forgotten.remove(client)
                 self._gone[client] = one
                 self._forget_gone(one.left)
 
@@ -217,23 +228,28 @@ class MemoryAnswers:
             del self._clients[one.name]
             while one.given:
                 self._forget_oldest(one)
+            self._forgotten.remove(one.name)
             if self._greedy is one:
                 self._greedy = None
 
     def _lose(self, one: _Client, now: float) -> None:
         """Forget the oldest answer of a client, which may still ask for it."""
-        if not one.is_delivered(now - self._limits.max_answer_age):
+        is_delivered = one.is_delivered(now - self._limits.max_answer_age)
+        request_id = self._forget_oldest(one)
+        if not is_delivered:
             one.lost = now
-        self._forget_oldest(one)
+            self._forgotten.add(one.name, request_id)
 
-    def _forget_oldest(self, one: _Client) -> None:
-        size = one.given.popitem(last=False)[1].size
+    def _forget_oldest(self, one: _Client) -> str:
+        request_id, answer = one.given.popitem(last=False)
+        size = answer.size
         one.bytes -= size
         one.weight -= size + _OVERHEAD
         self._bytes -= size
         self._count -= 1
         if not one.given:
             del self._holders[one.name]
+        return request_id
 
 
 class _Client:

@@ -52,7 +52,9 @@ class SQLAnswers:
 
     def claim(self, client: str, request_id: str, content: bytes) -> JSONText | Claim:
         """Return the answer of a request, or what to do where there is none."""
-        known = self._memory.claim(client, request_id, content)
+        # Where a store records its changes, the database knows what memory has forgotten.
+        live = self._is_live()
+        known = self._memory.claim(client, request_id, content, even_forgotten=live)
         if known is not Claim.NEW:
             return known
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..answers import Answers, Claim
-from ..errors import Conflict, Timeout
+from ..errors import Conflict, Timeout, Unavailable
 from ..json import JSONText
 from ..limits import Limits
 from .threads import restless, together, wait_until
@@ -177,6 +177,20 @@ class AnswersSuite:
         for request_id in ids:
             if request_id not in unknown:
                 assert answers.claim("client", request_id, b"") == f"[{request_id}]"
+
+    def test_nothing_is_done_twice_by_who_does_not_say_what_is_unanswered(self) -> None:
+        """The answer, or that it was forgotten; not that it is new."""
+        answers = self.make(Limits(max_client_answers=2, max_answers=2))
+        answers.arrived("client")
+        ids = [str(number) for number in range(6)]
+        for request_id in ids:
+            assert answers.claim("client", request_id, b"") is Claim.NEW
+            answers.give("client", request_id, JSONText(f"[{request_id}]"))
+        for request_id in ids:
+            try:
+                assert answers.claim("client", request_id, b"") == f"[{request_id}]"
+            except Unavailable:
+                assert request_id not in ids[-2:]
 
     def test_it_says_what_it_keeps(self) -> None:
         answers = self.make(Limits())

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from backboneio import Conflict, Limits, Timeout
+from backboneio import Conflict, Limits, Timeout, Unavailable
 from backboneio.answers import Claim, MemoryAnswers
+from backboneio.answers.forgotten import Forgotten
 from backboneio.json import JSONText
 from backboneio.testing.answers_suite import AnswersSuite
 
@@ -26,10 +27,13 @@ def known(answers: MemoryAnswers, client: str, *ids: str) -> list[str]:
     """Which of the requests have an answer that can be had."""
     found = []
     for request_id in ids:
-        if answers.claim(client, request_id, b"") is Claim.NEW:
-            answers.drop(client, request_id)
-        else:
-            found.append(request_id)
+        try:
+            if answers.claim(client, request_id, b"") is Claim.NEW:
+                answers.drop(client, request_id)
+            else:
+                found.append(request_id)
+        except Unavailable:
+            pass
     return found
 
 
@@ -243,3 +247,79 @@ def test_any_number_of_threads_may_come_and_go() -> None:
 def test_a_limit_that_would_break_the_promise_is_refused() -> None:
     with pytest.raises(ValueError, match="max_answer_age: 239 seconds are too short"):
         Limits(max_answer_age=239)
+
+
+# What is forgotten
+
+
+def is_forgotten(answers: MemoryAnswers, client: str, request_id: str) -> bool:
+    try:
+        assert answers.claim(client, request_id, b"") is Claim.NEW
+    except Unavailable as err:
+        assert "whether the change was made is not known" in str(err)
+        return True
+    answers.drop(client, request_id)
+    return False
+
+
+def test_who_asks_for_what_was_forgotten_is_told_so() -> None:
+    answers = MemoryAnswers(Limits(max_client_answers=2))
+    answers.arrived("client")
+    give(answers, "client", "a", "b", "c")
+    assert is_forgotten(answers, "client", "a")
+    assert not is_forgotten(answers, "client", "d"), "what was never asked is new"
+    assert not is_forgotten(answers, "other", "a"), "and so is what another client has asked"
+    answers.left("client")
+    answers.arrived("client")
+    assert is_forgotten(answers, "client", "a"), "also when it has come back"
+
+
+def test_who_was_pushed_out_by_others_is_told_so() -> None:
+    answers = MemoryAnswers(Limits(max_answers=3))
+    for client in "victim", "one", "two", "three":
+        answers.arrived(client)
+        give(answers, client, "id")
+    assert is_forgotten(answers, "victim", "id")
+
+
+def test_what_must_have_been_got_is_not_remembered(now: list[float]) -> None:
+    answers = MemoryAnswers(Limits(max_client_answers=2))
+    answers.arrived("client")
+    give(answers, "client", "a", "b")
+    now[0] += 400
+    give(answers, "client", "c")
+    assert not is_forgotten(answers, "client", "a")
+
+
+def test_what_was_forgotten_is_remembered_as_long_as_answers(now: list[float]) -> None:
+    answers = MemoryAnswers(Limits(max_client_answers=1))
+    answers.arrived("client")
+    give(answers, "client", "a", "b")
+    answers.left("client")
+    now[0] += 400
+    assert not is_forgotten(answers, "client", "a")
+
+
+def test_only_so_much_is_remembered_of_what_was_forgotten() -> None:
+    limits = Limits(max_client_answers=5, max_answers=10)
+    forgotten = Forgotten(limits)
+    for number in range(100):
+        forgotten.add("greedy", str(number))
+    assert len(forgotten) == 20
+    assert [n for n in range(100) if forgotten.has("greedy", str(n))] == list(range(80, 100))
+    for client in "abcd":
+        for number in range(8):
+            forgotten.add(client, str(number))
+    assert len(forgotten) == 32
+    assert not forgotten.has("greedy", "99"), "who has lost none for the longest"
+    assert all(forgotten.has(client, "0") for client in "abcd")
+    for client in "abcd":
+        forgotten.remove(client)
+    assert len(forgotten) == 0
+
+
+def test_what_others_know_was_not_done_may_be_claimed() -> None:
+    answers = MemoryAnswers(Limits(max_client_answers=1))
+    answers.arrived("client")
+    give(answers, "client", "a", "b")
+    assert answers.claim("client", "a", b"", even_forgotten=True) is Claim.NEW

@@ -57,6 +57,21 @@ def test_what_a_client_has_pushed_out_itself_it_is_told_not_to_send_again(open_p
     assert accepted["unknown"] == ids[:5]
 
 
+@pytest.mark.parametrize("options", [{"client": SECRET}, {}], ids=["secret", "no secret"])
+def test_what_is_sent_again_on_the_same_connection_is_not_done_twice(
+    open_page: Any, messages: backboneio.Backend, options: Any
+) -> None:
+    """A plain client, which says nothing of what is unanswered."""
+    page = open_page(**options)
+    for number in range(15):
+        page.sync("create", {"number": number}, id=f"request-{number}")
+    with pytest.raises(backboneio.Unavailable, match="was forgotten; whether the change was made"):
+        page.sync("create", {"number": 0}, id="request-0")
+    assert page.sync("create", {"number": 14}, id="request-14")["id"] == 15
+    assert page.sync("create", {"number": 15}, id="request-15")["id"] == 16
+    assert len(messages.call("read")) == 16
+
+
 def test_a_server_that_has_started_anew_vouches_for_nothing(open_page: Any) -> None:
     accepted = open_page(listen=False).listen("room", client=SECRET, unanswered=["request-1"])
     assert accepted["unknown"] == ["request-1"]

@@ -1,0 +1,49 @@
+"""Forgotten: which requests had an answer that is not kept any more."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from ..limits import Limits
+
+#: How many more of them than of answers are kept: each costs a hundred bytes.
+_TIMES = 4
+
+
+class Forgotten:
+    """The ids of requests whose answers were forgotten while their clients may still ask for them.
+
+    Whoever sends one of them again is told so, instead of having it done twice. A client that has
+    lost most of them loses its own oldest; beyond what is kept of all, whoever has lost none for
+    the longest loses all. Not thread-safe: :class:`MemoryAnswers` has it under its lock.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        # By client; hashes of 61 bits, which nobody can guess (Python's of strings are salted).
+        self._ids: OrderedDict[str, dict[int, None]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def has(self, client: str, request_id: str) -> bool:
+        """Whether the answer of a request was forgotten."""
+        ids = self._ids.get(client)
+        return ids is not None and hash(request_id) in ids
+
+    def add(self, client: str, request_id: str) -> None:
+        """Note that the answer of a request is forgotten."""
+        ids = self._ids.setdefault(client, {})
+        self._ids.move_to_end(client)
+        ids[hash(request_id)] = None
+        self._count += 1
+        if len(ids) > _TIMES * self._limits.max_client_answers:
+            del ids[next(iter(ids))]
+            self._count -= 1
+        while self._count > _TIMES * self._limits.max_answers:
+            self._count -= len(self._ids.popitem(last=False)[1])
+
+    def remove(self, client: str) -> None:
+        """Note that a client does not ask for any more."""
+        self._count -= len(self._ids.pop(client, ()))
