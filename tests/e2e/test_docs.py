@@ -10,6 +10,12 @@ from playwright.sync_api import expect
 from werkzeug.middleware.shared_data import SharedDataMiddleware
 from werkzeug.wrappers import Response
 
+from backboneio.testing import SyncClient
+
+from ..docs.blocks import blocks
+from ..support import wait_until
+from .lab import BACKBONE_IO, JQUERY, SOCKET_IO, UNDERSCORE, Lab, backbone
+
 pytestmark = pytest.mark.e2e
 
 
@@ -45,3 +51,48 @@ def test_no_page_is_wider_than_its_window(
         page.goto(f"{url}/{file.relative_to(site)}")
         size = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert size[0] <= size[1], file
+
+
+def test_requirejs_as_the_guide_has_it(lab: Lab, window: Any) -> None:
+    (block,) = blocks("howto/requirejs.md", "javascript")
+    lab.open(window, libraries=("/vendor/requirejs/require.js",), script=block.text)
+    wait_until(lambda: any(socket.hears(None) for socket in lab.backends["tasks"].sockets()))
+
+
+def test_marionette_as_the_guide_has_it(lab: Lab, window: Any) -> None:
+    first, second = blocks("howto/marionette.md", "javascript")
+    radio, marionette = (
+        "/vendor/backbone.radio/build/backbone.radio.js",
+        "/vendor/backbone.marionette/lib/backbone.marionette.js",
+    )
+    page = lab.open(
+        window,
+        html="<main></main>",
+        libraries=(JQUERY, UNDERSCORE, backbone(), radio, marionette, SOCKET_IO, BACKBONE_IO),
+        script=f"""
+            Backbone.io.connect(); {first.text} {second.text}
+            document.body.append(view.el);
+            var edit = new EditView({{model: new Backbone.Model({{title: 'x'}})}});
+            document.body.append(edit.render().el);
+        """,
+    )
+    page.wait_for_function("tasks.backend.connected")
+    other = SyncClient(lab.live, "tasks")
+    task = other.create({"title": "<b>hi</b>"})
+    page.wait_for_function("$('li').text() === '<b>hi</b>'")
+    other.update({**task, "title": "ho"})
+    page.wait_for_function("$('li').text() === 'ho'")
+    page.evaluate("view.destroy()")
+    wait_until(
+        lambda: (
+            not any(
+                one.hears(None)
+                for one in lab.backends["tasks"].sockets()
+                if one is not other.socket
+            )
+        )
+    )
+    page.evaluate("$('input').focus(), edit.model.set({title: 'y'}, {synced: true})")
+    assert page.evaluate("$('input').val()") == "x"
+    page.evaluate("$('input').blur(), edit.model.set({title: 'z'}, {synced: true})")
+    assert page.evaluate("$('input').val()") == "z"

@@ -1,0 +1,46 @@
+"""The code in the pages: fenced blocks, by language."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from typing import NamedTuple
+
+from ..support import ROOT
+
+DOCS = ROOT / "docs"
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+
+
+class Block(NamedTuple):
+    """A fenced block of a page: its language, its text, and the line that its text begins on."""
+
+    language: str
+    text: str
+    line: int
+
+
+def pages() -> list[str]:
+    """The pages of docs/, by their names below it: ``howto/files.md``."""
+    found = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")]
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def blocks(page: str, *languages: str) -> list[Block]:
+    """The blocks of a page that are in one of some languages, in order."""
+    text = (DOCS / page).read_text()
+    return [
+        Block(match[1], match[2], text.count("\n", 0, match.start()) + 2)
+        for match in _FENCE.finditer(text)
+        if match[1] in languages
+    ]
+
+
+def with_blocks(*languages: str) -> list[str]:
+    """The pages that have such blocks."""
+    return [page for page in pages() if blocks(page, *languages)]
+
+
+def source(page: str) -> pathlib.Path:
+    """The file of a page."""
+    return DOCS / page
