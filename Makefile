@@ -74,7 +74,7 @@ node:
 	@tools/system-packages node
 
 system:
-	@tools/system-packages node chromium postgresql proxies
+	@tools/system-packages node chromium postgresql mariadb proxies
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -16,7 +16,7 @@ import backboneio
 from backboneio.sync import SyncSocket
 from backboneio.testing import threads
 
-from .databases import database, postgresql  # noqa: F401
+from .databases import database, mariadb, postgresql  # noqa: F401
 from .docs.site import site  # noqa: F401
 from .support import Client, LiveServer, ServerProcess, Wire
 

@@ -1,4 +1,4 @@
-"""Databases for tests: a PostgreSQL cluster of their own, brought up when the first one asks."""
+"""Databases for tests: servers of their own, brought up when the first test asks."""
 
 from __future__ import annotations
 
@@ -17,30 +17,65 @@ from collections.abc import Iterator
 from typing import Any
 
 import psycopg
+import pymysql
 import pytest
 
 
-def _program(name: str) -> str:
-    """Find a program of the server's, which Debian keeps out of PATH."""
-    found = shutil.which(name) or max(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), default=None)
-    assert found, f"{name} is not found: run tools/system-packages postgresql"
-    return found
+class Server:
+    """A database server in a temporary folder, on a Unix socket there.
 
-
-class PostgreSQL:
-    """A cluster in a temporary folder, on a Unix socket there; it keeps nothing in sync with disks.
-
-    The server refuses to run as root; then it runs as ``postgres`` or ``nobody``.
+    It keeps nothing in sync with disks. As root it runs as another user, as servers ask for.
     """
 
+    _programs: str  # where Debian keeps the programs, out of PATH
+    _users: tuple[str, ...]
+
     def __init__(self) -> None:
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="backboneio-pg-"))
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="backboneio-db-"))
         self._as: dict[str, Any] = {}
         if os.geteuid() == 0:
-            user = _user()
+            user = _user(self._users)
             self._as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
             os.chown(self.folder, user.pw_uid, user.pw_gid)
         self._names = (f"test_{number}" for number in itertools.count())
+
+    def url(self, database: str) -> str:
+        """Return the URL of a database, for SQLAlchemy."""
+        raise NotImplementedError
+
+    def _program(self, name: str) -> str:
+        found = shutil.which(name) or max(glob.glob(f"{self._programs}/{name}"), default=None)
+        assert found, (
+            f"{name} is not found: run tools/system-packages {type(self).__name__.lower()}"
+        )
+        return found
+
+    def _run(self, program: str, *arguments: str) -> None:
+        # Into a file: the server inherits it, and a pipe would never end.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(
+                [self._program(program), *arguments],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                **self._as,
+            )
+            output.seek(0)
+            if done.returncode:
+                raise subprocess.CalledProcessError(
+                    done.returncode, program, output.read().decode(errors="replace")
+                )
+
+
+class PostgreSQL(Server):
+    """A cluster of PostgreSQL."""
+
+    _programs = "/usr/lib/postgresql/*/bin"
+    _users = ("postgres", "nobody")
+
+    def __init__(self) -> None:
+        super().__init__()
         self._run("initdb", "-D", "data", "-U", "tests", "-A", "trust", "-E", "UTF8", "--no-sync")
         self.start()
 
@@ -91,29 +126,90 @@ class PostgreSQL:
         ) as connection:
             connection.execute(statement)  # type: ignore[call-overload]
 
-    def _run(self, program: str, *arguments: str) -> None:
-        # Into a file: the server inherits it, and a pipe would never end.
-        with tempfile.TemporaryFile() as output:
-            done = subprocess.run(
-                [_program(program), *arguments],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                **self._as,
-            )
-            output.seek(0)
-            if done.returncode:
-                raise subprocess.CalledProcessError(
-                    done.returncode, program, output.read().decode(errors="replace")
-                )
+
+class MariaDB(Server):
+    """A server of MariaDB."""
+
+    _programs = "/usr/sbin"
+    _users = ("mysql", "nobody")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._run(
+            "mariadb-install-db",
+            "--no-defaults",
+            f"--datadir={self.folder}/data",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        )
+        self.start()
+
+    def url(self, database: str = "mysql") -> str:
+        """Return the URL of a database, for SQLAlchemy."""
+        return f"mysql+pymysql://root@localhost/{database}?unix_socket={self.folder}/socket"
+
+    def start(self) -> None:
+        """Start the server; return when it answers."""
+        self._server = subprocess.Popen(
+            [
+                self._program("mariadbd"),
+                "--no-defaults",
+                f"--datadir={self.folder}/data",
+                f"--socket={self.folder}/socket",
+                f"--log-error={self.folder}/log",
+                "--skip-networking",
+                "--innodb-flush-log-at-trx-commit=0",
+                "--innodb-flush-method=nosync",
+                "--skip-innodb-doublewrite",
+                "--innodb-buffer-pool-size=32M",
+                "--max-connections=200",
+            ],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            **self._as,
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self._execute("SELECT 1")
+            except pymysql.OperationalError:
+                if self._server.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError((self.folder / "log").read_text()) from None
+                time.sleep(0.05)
+            else:
+                return
+
+    def stop(self) -> None:
+        """Stop the server."""
+        self._server.terminate()
+        self._server.wait(60)
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[str]:
+        """Make an empty database; yield its URL, drop it at the end."""
+        name = next(self._names)
+        self._execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        yield self.url(name)
+        self._execute(f"DROP DATABASE {name}")
+
+    def close(self) -> None:
+        """Stop the server and remove its folder."""
+        self.stop()
+        shutil.rmtree(self.folder)
+
+    def _execute(self, statement: str) -> None:
+        connection = pymysql.connect(
+            unix_socket=f"{self.folder}/socket", user="root", autocommit=True
+        )
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
 
 
-def _user() -> pwd.struct_passwd:
-    for name in ("postgres", "nobody"):
+def _user(names: tuple[str, ...]) -> pwd.struct_passwd:
+    for name in names:
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
-    raise AssertionError("there is no user that PostgreSQL could run as")
+    raise AssertionError("there is no user that a database server could run as")
 
 
 @pytest.fixture(scope="session")
@@ -124,11 +220,19 @@ def postgresql() -> Iterator[PostgreSQL]:
     cluster.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """The server of this test run."""
+    server = MariaDB()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql", pytest.param("mariadb", marks=pytest.mark.slow)])
 def database(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[str]:
     """The URL of an empty database, of each kind in turn."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'test.db'}"
     else:
-        with request.getfixturevalue("postgresql").database() as url:
+        with request.getfixturevalue(request.param).database() as url:
             yield url

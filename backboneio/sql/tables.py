@@ -13,7 +13,14 @@ from ..model import Change, Channel, Draft
 
 #: SQLite gives ids of its own to ``INTEGER`` alone.
 _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+#: MySQL compares text without regard to case, but for this.
+_BINARY = "utf8mb4_bin"
 _LONG_TEXT = sa.Text().with_variant(mysql.LONGTEXT, "mysql", "mariadb")
+
+
+def _text(length: int) -> sa.types.TypeEngine[str]:
+    exact = mysql.VARCHAR(length, collation=_BINARY)
+    return sa.String(length).with_variant(exact, "mysql", "mariadb")
 
 
 class Tables(NamedTuple):
@@ -43,15 +50,15 @@ def _changes(metadata: sa.MetaData) -> sa.Table:
         "backboneio_changes",
         metadata,
         sa.Column("id", _ID, primary_key=True, autoincrement=True),
-        sa.Column("backend", sa.String(255), nullable=False),
+        sa.Column("backend", _text(255), nullable=False),
         sa.Column("rev", sa.BigInteger),
-        sa.Column("method", sa.String(255), nullable=False),
+        sa.Column("method", _text(255), nullable=False),
         sa.Column("model", _LONG_TEXT, nullable=False),
         sa.Column("whole", sa.Boolean, nullable=False),
         sa.Column("channels", _LONG_TEXT),  # a JSON list; null for everyone
-        sa.Column("origin", sa.String(255)),  # the sid and the channel of the request
-        sa.Column("channel", sa.String(255)),
-        sa.Column("token", sa.String(64)),
+        sa.Column("origin", _text(255)),  # the sid and the channel of the request
+        sa.Column("channel", _text(255)),
+        sa.Column("token", _text(64)),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sqlite_autoincrement=True,  # an id is never given twice
     )
@@ -69,8 +76,8 @@ def _heads(metadata: sa.MetaData) -> sa.Table:
     return sa.Table(
         "backboneio_heads",
         metadata,
-        sa.Column("backend", sa.String(255), primary_key=True),
-        sa.Column("epoch", sa.String(64), nullable=False),
+        sa.Column("backend", _text(255), primary_key=True),
+        sa.Column("epoch", _text(64), nullable=False),
         sa.Column("rev", sa.BigInteger, nullable=False),
     )
 
@@ -79,10 +86,10 @@ def _answers(metadata: sa.MetaData) -> sa.Table:
     table = sa.Table(
         "backboneio_answers",
         metadata,
-        sa.Column("backend", sa.String(255), primary_key=True),
-        sa.Column("client", sa.String(128), primary_key=True),
-        sa.Column("request", sa.String(255), primary_key=True),
-        sa.Column("content", sa.String(64), nullable=False),  # a digest of the request
+        sa.Column("backend", _text(255), primary_key=True),
+        sa.Column("client", _text(128), primary_key=True),
+        sa.Column("request", _text(255), primary_key=True),
+        sa.Column("content", _text(64), nullable=False),  # a digest of the request
         sa.Column("arguments", _LONG_TEXT),  # of the ack; null where the change is the answer
         sa.Column("change_id", sa.BigInteger),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),

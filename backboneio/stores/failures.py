@@ -21,11 +21,13 @@ def client_error(err: exc.DBAPIError, rows: Rows, values: Mapping[str, Any]) -> 
     if is_away(err):
         return Unavailable("the database is not available; try again later")
     code = _sqlstate(err)
-    if isinstance(err, exc.IntegrityError):
+    if isinstance(err, exc.IntegrityError) or _number(err) in _KINDS:
         return _integrity(err, rows, values)
     if isinstance(err, exc.DataError) or isinstance(err.orig, OverflowError):
         return _data(rows, values)
-    if code in _LOCKED or (code is None and re.search(r"locked|[Dd]eadlock|Lock wait", _text(err))):
+    if code in _LOCKED or (
+        code in (None, "HY000") and re.search(r"locked|[Dd]eadlock|Lock wait", _text(err))
+    ):
         return Conflict("another change of the same rows was under way; try again")
     return None
 
@@ -56,9 +58,15 @@ def _text(err: exc.DBAPIError) -> str:
 
 
 def _sqlstate(err: exc.DBAPIError) -> str | None:
-    """The code of the SQL standard, which PostgreSQL's drivers give (psycopg 3; psycopg 2)."""
+    """The code of the SQL standard, which drivers give (psycopg 3, PyMySQL; psycopg 2)."""
     code = getattr(err.orig, "sqlstate", None) or getattr(err.orig, "pgcode", None)
     return code if isinstance(code, str) else None
+
+
+def _number(err: exc.DBAPIError) -> int | None:
+    """The number that MySQL's drivers give an error."""
+    (number, *_) = getattr(err.orig, "args", None) or (None,)
+    return number if isinstance(number, int) else None
 
 
 def _data(rows: Rows, values: Mapping[str, Any]) -> Invalid:
@@ -75,7 +83,7 @@ def _data(rows: Rows, values: Mapping[str, Any]) -> Invalid:
 # Integrity: which rule was broken, of which kind, on which columns
 
 _UNIQUE, _MISSING, _REFERENCE, _CHECK = "unique", "missing", "reference", "check"
-_KINDS = {
+_KINDS: dict[str | int, str] = {
     "23505": _UNIQUE,
     "23P01": _UNIQUE,  # PostgreSQL's exclusion constraints
     "23502": _MISSING,
@@ -98,7 +106,7 @@ _SQLITE = (
 )
 
 
-def _integrity(err: exc.IntegrityError, rows: Rows, values: Mapping[str, Any]) -> SyncError:
+def _integrity(err: exc.DBAPIError, rows: Rows, values: Mapping[str, Any]) -> SyncError:
     kind, names = _broken(err, rows)
     fields = [name for name in names if name in rows.fields] or (
         [rows.id_attribute] if names and set(names) <= set(rows.key_names) else []
@@ -117,7 +125,7 @@ def _integrity(err: exc.IntegrityError, rows: Rows, values: Mapping[str, Any]) -
     return invalid(dict.fromkeys(fields, "is not allowed")) if fields else Invalid()
 
 
-def _broken(err: exc.IntegrityError, rows: Rows) -> tuple[str, Iterable[str]]:
+def _broken(err: exc.DBAPIError, rows: Rows) -> tuple[str, Iterable[str]]:
     """Return the kind of the rule that was broken, and the attributes that it is about."""
     diagnosis = getattr(err.orig, "diag", None)
     if diagnosis is not None:
@@ -135,13 +143,12 @@ def _broken(err: exc.IntegrityError, rows: Rows) -> tuple[str, Iterable[str]]:
             # table.column, table.other_column; or the name of an index on an expression
             columns = [name.rpartition(".")[2] for name in parts.get("columns", "").split(", ")]
             return kind, _attributes(rows, columns)
-    number = getattr(err.orig, "args", (None,))[0]
     found = re.search(r"(?:key|Column|Field|CONSTRAINT|Check constraint) [`'](?:\w+\.)?(\w+)", text)
     name = found[1] if found else ""
-    return (
-        _KINDS.get(number, _CHECK),
-        _of_constraint(rows, name) or _attributes(rows, [name]),
-    )
+    kind = _KINDS.get(_number(err) or 0, _CHECK)
+    if name == "PRIMARY":
+        return kind, rows.key_names
+    return kind, _of_constraint(rows, name) or _attributes(rows, [name])
 
 
 def _attributes(rows: Rows, columns: Iterable[str]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
+from sqlalchemy.dialects import mysql
 
 import backboneio
 from backboneio.middleware import sqlalchemy_store
@@ -38,7 +39,7 @@ class Shape(enum.Enum):
 class Celsius(sa.types.TypeDecorator[str]):
     """Keeps text, is a dictionary in JSON."""
 
-    impl = sa.String
+    impl = sa.String(20)
     cache_ok = True
 
     def to_json(self, value: str) -> Any:
@@ -59,6 +60,11 @@ class Folded(sa.types.TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
         return None if value is None else value.lower()
 
+
+# MySQL keeps whole seconds unless told otherwise.
+DATETIME = sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+ZONED = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+TIME = sa.Time().with_variant(mysql.TIME(fsp=6), "mysql", "mariadb")
 
 # Type, what a client sends, what it is in Python, what clients are sent.
 VALUES: dict[str, tuple[Any, Any, Any, Any]] = {
@@ -83,26 +89,26 @@ VALUES: dict[str, tuple[Any, Any, Any, Any]] = {
     "tuple_enum": (sa.Enum(Shape), "ROUND", Shape.ROUND, "ROUND"),
     "string_enum": (sa.Enum("a", "b", name="ab"), "b", "b", "b"),
     "naive": (
-        sa.DateTime,
+        DATETIME,
         "2026-03-01T09:30:00.123456",
         datetime.datetime(2026, 3, 1, 9, 30, 0, 123456),
         "2026-03-01T09:30:00.123456",
     ),
     "aware": (
-        sa.DateTime(timezone=True),
+        ZONED,
         "2026-03-01T09:30:00+02:00",
         datetime.datetime(2026, 3, 1, 7, 30, tzinfo=UTC),
         "2026-03-01T07:30:00+00:00",
     ),
     "javascript": (
-        sa.DateTime(timezone=True),
+        ZONED,
         "2026-03-01T09:30:00.120Z",
         datetime.datetime(2026, 3, 1, 9, 30, 0, 120000, tzinfo=UTC),
         "2026-03-01T09:30:00.120000+00:00",
     ),
     "date": (sa.Date, "2024-02-29", datetime.date(2024, 2, 29), "2024-02-29"),
-    "time": (sa.Time, "09:30:01.5", datetime.time(9, 30, 1, 500000), "09:30:01.500000"),
-    "interval": (sa.Interval, 90.5, datetime.timedelta(seconds=90.5), 90.5),
+    "time": (TIME, "09:30:01.5", datetime.time(9, 30, 1, 500000), "09:30:01.500000"),
+    "interval": (sa.Interval, 90, datetime.timedelta(seconds=90), 90),
     "uuid": (
         sa.Uuid,
         "123E4567-e89b-12d3-a456-426614174000",
@@ -233,6 +239,12 @@ def test_a_float_that_is_no_number_survives() -> None:
     code = codec(sa.Float())
     for name in ("NaN", "Infinity", "-Infinity"):
         assert code.dump(code.load(name)) == name
+
+
+def test_an_interval_has_parts_of_a_second() -> None:
+    code = codec(sa.Interval())
+    assert code.load(90.5) == datetime.timedelta(seconds=90.5)
+    assert code.dump(datetime.timedelta(seconds=90.5)) == 90.5
 
 
 def test_an_array_of_numbers_that_javascript_would_round() -> None:

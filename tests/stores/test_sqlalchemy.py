@@ -19,8 +19,12 @@ from backboneio.testing import SyncClient
 from ..databases import PostgreSQL
 from ..support import together
 
+#: A text as long as one likes; MySQL asks for a length.
+TEXT = sa.String().with_variant(sa.String(1000), "mysql", "mariadb")
+
 
 class Base(orm.DeclarativeBase):
+    type_annotation_map = {str: TEXT}  # noqa: RUF012
     metadata = sa.MetaData(
         naming_convention={
             "uq": "uq_%(table_name)s_%(column_0_name)s",
@@ -389,7 +393,7 @@ def db(app: flask.Flask, database: str) -> Iterator[Any]:
 
     class Note(db.Model):  # type: ignore[misc, name-defined]
         id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
-        text: orm.Mapped[str]
+        text: orm.Mapped[str] = orm.mapped_column(sa.String(100))
 
     with app.app_context():
         db.create_all()
