@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from . import extras, middleware, testing
+from .backbone import Backbone
 from .backend import Backend, create_backend
 from .errors import (
     BadRequest,
@@ -18,7 +19,7 @@ from .errors import (
 )
 from .limits import Limits
 from .model import Change
-from .request import Request, Response, Socket
+from .request import Next, Request, Response, Socket
 from .users import disconnect_user
 from .wsgi import WSGIApp, listen, setup_sync
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Backbone",
     "Backend",
     "BadRequest",
     "Change",
@@ -35,6 +37,7 @@ __all__ = [
     "Forbidden",
     "Invalid",
     "Limits",
+    "Next",
     "NotFound",
     "Request",
     "Response",

@@ -76,6 +76,7 @@ class Backend:
         self.id_attribute = id_attribute or "id"
         self._id_attribute_is_known = id_attribute is not None
         self.journal = journal
+        self._has_journal_of_its_own = journal is not None
         self.turns: Turns = LocalTurns()
         self.answers: Answers = MemoryAnswers()
         # These are replaced as a whole and never changed: reading them needs no lock. Replacing
@@ -85,6 +86,7 @@ class Backend:
         self._observers: dict[str, tuple[Callable[[Any], object], ...]] = {}
         self._publisher: Callable[[Change], Iterable[str | None] | str | None] | None = None
         self._attachments: tuple[weakref.ref[Any], ...] = ()  # oldest first
+        self._names: set[str] = set()  # under which it was ever served
         #: Whether this process serves it: it answers requests, or a client has connected.
         self.is_served = False
         self._limits: Limits | None = None  # those of the application that served it first
@@ -342,22 +344,22 @@ class Backend:
         """Deliver changes to *attachment* from now on, for as long as somebody holds it.
 
         :param limits: those of the backend, when no other application serves it already.
-        :param make_journal: makes its journal when it has none.
+        :param make_journal: makes its journal when it has none. It is asked once for each
+            application, since it may have to know of its database.
         """
-        journal: Journal | None = None
-        if self._limits is None and self.journal is None:  # user code, so under no lock
-            if make_journal is None:
-                journal = MemoryJournal(limits)
-            else:  # it may look for the application's database
-                with attachment.context(None):
-                    journal = make_journal(attachment.name)
+        made: Journal | None = None  # by user code, so under no lock
+        asks = self._limits is None or attachment.name in self._names
+        if make_journal is not None and asks and not self._has_journal_of_its_own:
+            with attachment.context(None):  # it may look for the application's database
+                made = make_journal(attachment.name)
         with self._registering:
             alive = (reference for reference in self._attachments if reference() is not None)
             self._attachments = (*alive, weakref.ref(attachment))
+            self._names = {*self._names, attachment.name}
             first = self._limits is None
             if first:
                 self._limits = self.turns.limits = limits or Limits()
-                self.journal = self.journal or journal
+                self.journal = self.journal or made or MemoryJournal(limits)
                 self.answers = getattr(self.journal, "answers", None) or MemoryAnswers(limits)
         if first:
             assert self.journal is not None
@@ -367,7 +369,14 @@ class Backend:
                 self._bind(layer.function)
             for doubt in self._stack.doubts():
                 logger.warning("backend %r: %s", attachment.name, doubt)
-        elif limits is not None and limits != self._limits:
+            return
+        if made is not None and made is not self.journal:
+            logger.warning(
+                "backend %r is served already, and keeps the journal that it has: make backend and "
+                "journal in one place, both with the application or both before it",
+                attachment.name,
+            )
+        if limits is not None and limits != self._limits:
             logger.warning(
                 "backend %r is served already: its journal, turns and answers keep the limits of "
                 "the application that served it first",

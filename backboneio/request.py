@@ -18,6 +18,9 @@ from .model import Channel, ModelId, Outcome
 #: nothing was changed.
 Notify = bool | tuple[Channel, ...] | None
 
+#: What a layer is handed as ``next``: it runs the rest of the stack, or the error layers of it.
+Next = Callable[..., None]
+
 #: The methods that Backbone itself sends.
 CRUD = ("create", "read", "update", "patch", "delete")
 

@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import socketio
 from markupsafe import Markup
@@ -17,10 +16,10 @@ from .backend import Backend
 from .client_files import ClientFiles
 from .journal import Journal, MemoryJournal
 from .limits import Limits
-from .socketio import attach, make_server
+from .serving import Serving, check
+from .socketio import make_server
 from .socketio import stats as transport_stats
 from .sync import Sync
-from .users import served_on
 
 if TYPE_CHECKING:
     import flask
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("backboneio.wsgi")
 
 WSGICallable = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-#: What a Socket.IO namespace may be called; a comma ends it on the wire, a question mark too.
-_NAME = re.compile(r"[^\s,?#/\x00-\x1f][^\s,?#\x00-\x1f]{0,254}")
 
 
 class WSGIApp:
@@ -88,7 +84,7 @@ class WSGIApp:
     ) -> None:
         if not callable(app):
             raise TypeError(f"the application has to be a WSGI callable, not {app!r:.100}")
-        _check(backends, event)
+        check(backends)
         self.app: Any = app
         self._application = _application(app)
         self.wsgi_app: WSGICallable = self._application.wsgi
@@ -96,8 +92,8 @@ class WSGIApp:
         for layer in layers_of(self.wsgi_app):
             if isinstance(layer, WSGIApp) and layer.prefix == self.prefix:
                 raise ValueError(
-                    f"the application answers below {self.prefix} already: give it all backends at "
-                    "once, or another path"
+                    f"the application answers below {self.prefix} already: add_backend() "
+                    "gives that one more backends; else take another path"
                 )
         if "json" in socketio_options:
             raise ValueError(
@@ -106,19 +102,37 @@ class WSGIApp:
             )
         self._files = ClientFiles()
         self.sio = make_server(transport, **socketio_options)
-        self.syncs = _serve(self.sio, backends, self._application, event, debug, limits, journal)
-        # As the browser's encodeURIComponent() writes the names.
-        self._labelled = [(quote(name, safe="!'()*~"), sync) for name, sync in self.syncs.items()]
+        self._serving = Serving(
+            self.sio, self._application, event=event, debug=debug, limits=limits, journal=journal
+        )
+        self._serving.add(backends)
         self._said: set[str] = set()
         self._serves = False
         self._application.register(self)
+
+    @property
+    def syncs(self) -> dict[str, Sync]:
+        """What serves each backend, by name."""
+        return self._serving.syncs
+
+    def add_backend(self, name: str, backend: Backend) -> None:
+        """Serve one more backend, at any time and from any thread.
+
+        Pages that asked for it before were refused: they connect anew, or are loaded anew. A
+        backend that is served under its name already stays as it is.
+
+        :raises ValueError: for a name that cannot be a namespace, or that another backend has.
+        :raises TypeError: for what is no backend.
+        """
+        self._serving.add({name: backend})
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answer a request, or pass it to the wrapped application."""
         if not self._serves and not environ.get("wsgi.multiprocess"):
-            self._serve()
+            self._serves = True
+            self._serving.has_clients()
         path = environ.get("PATH_INFO", "")
         if not path.startswith(self.prefix):
             return self._pass_on(environ, start_response)
@@ -132,12 +146,6 @@ class WSGIApp:
         response: Iterable[bytes] = self.sio.handle_request(environ, start_response)
         return response
 
-    def _serve(self) -> None:
-        """Note that clients come to this process, and not to another one."""
-        self._serves = True
-        for sync in self.syncs.values():
-            sync.backend.is_served = True
-
     def _pass_on(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
@@ -146,8 +154,7 @@ class WSGIApp:
         What was delivered was committed before the view reads anything: its rows are at least as
         new as the label says.
         """
-        labels = [(name, sync.label()) for name, sync in self._labelled]
-        value = ", ".join(f"{name}={label}" for name, label in labels if label is not None)
+        value = self._serving.labels()
         if not value:
             return self.wsgi_app(environ, start_response)
 
@@ -223,8 +230,7 @@ class WSGIApp:
         (requests that wait for a turn). The hub adds its own: see
         ``backboneio.transport.Server.stats``.
         """
-        backends = {name: sync.stats() for name, sync in self.syncs.items()}
-        return {**transport_stats(self.sio), "backends": backends}
+        return {**transport_stats(self.sio), "backends": self._serving.stats()}
 
 
 def listen(app: flask.Flask, backends: Mapping[str, Backend], **options: Any) -> socketio.Server:
@@ -262,56 +268,12 @@ def setup_sync(
     """
     if not isinstance(sio, socketio.Server):
         raise TypeError(f"setup_sync() takes a socketio.Server, not {sio!r:.100}")
-    _check(backends, event)
-    return _serve(sio, backends, _application(app), event, debug, limits, journal)
-
-
-def _serve(
-    sio: socketio.Server,
-    backends: Mapping[str, Backend],
-    application: Application,
-    event: str,
-    debug: bool | None,
-    limits: Limits | None,
-    journal: Callable[[str], Journal] | None,
-) -> dict[str, Sync]:
-    if limits is not None and not isinstance(limits, Limits):
-        raise TypeError(f"limits are given as backboneio.Limits(...), not {limits!r:.100}")
-    syncs = {
-        name: Sync(
-            backend,
-            name,
-            event=event,
-            debug=application.debug if debug is None else bool(debug).__bool__,
-            limits=limits,
-            context=application.context,
-            is_current=application.is_current,
-            make_journal=journal,
-        )
-        for name, backend in backends.items()
-    }
-    attach(sio, syncs)
-    application.served += syncs.values()
-    served_on(application)
-    return syncs
-
-
-def _check(backends: Mapping[str, Backend], event: str) -> None:
-    if not isinstance(backends, Mapping):
-        raise TypeError(f"backends are given as a dict of name and Backend, not {backends!r:.100}")
-    for name, backend in backends.items():
-        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-            raise ValueError(
-                f"{name!r:.100} cannot be a backend's name: it becomes a Socket.IO namespace, so "
-                "it is a string of 1 to 255 characters without spaces, commas, '?' and '#' that "
-                "does not start with '/'"
-            )
-        if not isinstance(backend, Backend):
-            raise TypeError(f"backend {name!r} has to be a Backend, not {backend!r:.100}")
-    if not isinstance(event, str) or not event or re.search(r"\s", event):
-        raise ValueError(
-            f"{event!r:.100} cannot be an event prefix: a name without spaces is needed"
-        )
+    check(backends)
+    serving = Serving(
+        sio, _application(app), event=event, debug=debug, limits=limits, journal=journal
+    )
+    serving.add(backends)
+    return serving.syncs
 
 
 def _application(app: Any) -> Application:

@@ -34,7 +34,9 @@ HOUSE = [
     ["sync"],
     ["transport"],
     ["socketio"],
+    ["serving"],
     ["wsgi"],
+    ["backbone"],
     ["testing"],
     ["__init__"],
 ]

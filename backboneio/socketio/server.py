@@ -77,7 +77,7 @@ def make_server(transport_name: str = "auto", **options: Any) -> socketio.Server
     """
     if transport_name not in _TRANSPORTS:
         raise ValueError(f"transport: 'auto', 'hub' or 'threads', not {transport_name!r}")
-    refuse_unknown(options, _known_options())
+    refuse_unknown(options, known_options())
     options.setdefault("async_mode", "threading")
     options.setdefault("async_handlers", False)
     problem = None if transport_name == "threads" else transport.why_not()
@@ -98,7 +98,7 @@ def make_server(transport_name: str = "auto", **options: Any) -> socketio.Server
 _HUB_OPTIONS = LIMIT_OPTIONS | {"limits"}
 
 
-def _known_options() -> set[str]:
+def known_options() -> set[str]:
     """All options that ``socketio.Server`` and the transports have."""
     known = {"engineio_logger"} | _HUB_OPTIONS
     # BaseServer, since socketio.Server hands on all that it is given.

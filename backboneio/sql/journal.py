@@ -41,15 +41,19 @@ class SQLJournal:
         self, db: Any, *, limits: Limits | None = None, metadata: sa.MetaData | None = None
     ) -> None:
         self._limits = limits or Limits()
-        source, found = _source(db)
+        self._source, found = _source(db)
         self._tables = Tables.of(metadata or found or sa.MetaData())
-        self._sequencer = Sequencer(source, self._tables, self._limits)
+        self._sequencer = Sequencer(self._source, self._tables, self._limits)
         self._logs: dict[str, SQLLog] = {}
 
     def __call__(self, name: str) -> SQLLog:
-        """Return the journal of the backend *name*; the same one each time."""
+        """Return the journal of the backend *name*; the same one each time.
+
+        In the context of an application that was made later, with a database of its own (the next
+        test's, say), the journals go over to that one and begin anew.
+        """
         try:
-            self._sequencer.use(self._sequencer.database.source)
+            self._sequencer.go_over(self._source())
         except RuntimeError:  # outside of an application's context: it is asked for again
             pass
         return self._logs.setdefault(name, SQLLog(name, self._sequencer, self._limits))

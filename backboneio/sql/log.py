@@ -86,11 +86,15 @@ class SQLLog:
             is_live=lambda: bool(self._live),
             limits=limits,
         )
-        self.after_fork()
+        self.begin_anew()
         forks.register(self)
 
     def after_fork(self) -> None:
         """Begin anew in a forked child, which follows the database by itself."""
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Know nothing of what was read: here is another process, or another database."""
         self._lock = threading.Lock()
         self._starting = threading.Lock()
         self._strand = Strand()

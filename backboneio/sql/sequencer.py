@@ -38,6 +38,9 @@ class Log(Protocol):
     def advance(self, rows: list[Row], head: int) -> None:
         """There are changes up to the rev *head*; *rows* are the last ones of them."""
 
+    def begin_anew(self) -> None:
+        """Forget what was read: there is another database."""
+
 
 class Sequencer:
     """What the journals of one database share in this process.
@@ -87,6 +90,25 @@ class Sequencer:
         """Take the engine of a session that has recorded a change, when none is known yet."""
         if self._database is None:
             self._database = Database(engine, self.tables)
+
+    def go_over(self, engine: sa.Engine) -> None:
+        """Leave another database for that of *engine*, when one is known already."""
+        if self._database is None or self._database.source is engine:
+            self.use(engine)
+            return
+        if self._follower is not None:
+            logger.warning(
+                "the journal goes over from one database to another, of an application that was "
+                "made later: the clients of the one before hear nothing more. To serve both at the "
+                "same time, give each a SQLJournal and backends of its own"
+            )
+        self.close()
+        self._database = Database(engine, self.tables)
+        self._closed = False
+        logs, self._logs = self._logs, {}
+        for log in (reference() for reference in logs.values()):
+            if log is not None:
+                log.begin_anew()
 
     def uses(self, engine: sa.Engine) -> bool:
         """Whether this is the database of *engine*."""
