@@ -7,19 +7,20 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import socketio
 from socketio import packet as socketio_packet
 
 from .. import forks, transport
-from ..errors import BadRequest, client_error, error_object
+from ..errors import client_error, error_object
 from ..execution import Context, ParkedThread
 from ..sync import Sync, SyncSocket
 from ..transport import BadMessage
 from . import threads
+from .direct import Direct, Served
 from .manager import guard
-from .packets import ANNOUNCEMENT, Event, Malformed, OversizedAuth, Packet, checked
+from .packets import ANNOUNCEMENT, OversizedAuth, Packet, checked
 from .wire import SocketIOWire
 
 logger = logging.getLogger("backboneio.socketio")
@@ -30,13 +31,6 @@ Original = Callable[..., Any]
 _RESERVED_EVENTS = ("connect", "disconnect")
 #: What python-socketio answers when it does not know the namespace.
 _UNKNOWN = "Unable to connect"
-
-
-class Served(NamedTuple):
-    """A backend's namespace, and the way to its clients."""
-
-    sync: Sync
-    wire: SocketIOWire
 
 
 class Hooks:
@@ -64,8 +58,10 @@ class Hooks:
         limits = sio.eio.limits if self._hub else transport.TransportLimits()
         #: bytes of all clients' attachments that wait for others: what else is not handled, too
         self._max_held = limits.max_total_inbox
-        #: whether packets are text, which is read here the short way
+        #: whether packets are text
         self._text = issubclass(sio.packet_class, Packet)
+        self._direct = Direct(sio, self._served, self._part_from_gone)
+        sio.eio.on("message", self.handle_message)
         forks.register(self)
 
     def after_fork(self) -> None:
@@ -96,31 +92,21 @@ class Hooks:
 
     # Messages
 
-    def handle_eio_message(self, original: Original, address: str, message: Any) -> None:
+    def handle_message(self, address: str, message: Any) -> None:
         """Handle what a client has sent."""
         # python-engineio goes on reading what came after the client's goodbye.
         if address in self.out or (not self._hub and self._gone(address)):
             return
         try:
-            if not self._short_way(address, message):
+            if not self._direct.handle(address, message):
                 self._refuse_misplaced(address, message)
-                original(address, message)
+                self._sio._handle_eio_message(address, message)
         except BadMessage as err:
             if self._hub:
                 raise
             logger.info("%s: %s", address, err)
             self.out.add(address)
             threads.end(self._sio.eio, address, self._sio.reason.TRANSPORT_ERROR, abort=True)
-
-    def _short_way(self, address: str, message: Any) -> bool:
-        """Handle nearly all messages, for which python-socketio takes several times as long."""
-        if not self._text or address in self._sio._binary_packet:
-            return False
-        event = Event.of(message)
-        if event is None or event.namespace not in self._served:
-            return False
-        data = event.parse()
-        return data is not None and self._ours(address, event.namespace, event.id, data, event.text)
 
     def _refuse_misplaced(self, address: str, message: Any) -> None:
         """Refuse what python-socketio, which parses it, would take for something else."""
@@ -143,28 +129,8 @@ class Hooks:
         """Handle an event that came in another form than nearly all: with attachments, say."""
         if data[0] in _RESERVED_EVENTS:
             raise BadMessage(f"{data[0]!r} is no event for clients to send")
-        if not self._ours(address, namespace or "/", id, data):
+        if not self._direct.event(address, namespace or "/", id, data):
             original(address, namespace, id, data)
-
-    def _ours(
-        self, address: str, namespace: str, id: int | None, data: list[Any], text: str | None = None
-    ) -> bool:
-        """Handle an event if it is one of a backend's, and return whether it was."""
-        served = self._served.get(namespace)
-        if served is None:
-            return False
-        sync, wire = served
-        socket, handler = sync.sockets.get(address), sync.handlers.get(data[0])
-        if socket is None or handler is None:
-            return False
-        self._sio.logger.info('received event "%s" from %s [%s]', data[0], socket.sid, namespace)
-        ack = None if id is None else partial(wire.ack, address, id)
-        args = data[1:]
-        if ack is not None and args and isinstance(args[0], Malformed):
-            sync.refuse(ack, BadRequest(args[0].message))
-        else:
-            handler(socket, args, ack, text)
-        return True
 
     # Handlers
 
@@ -194,20 +160,11 @@ class Hooks:
 
     def _in_context(self, namespace: str, address: str) -> AbstractContextManager[object]:
         served = self._served.get(namespace)
-        if served is not None and not self._has_handlers(namespace):
+        if served is not None and not self._direct.has_handlers(namespace):
             return nullcontext()  # as for most backends; a context takes longer than all the rest
         context = self._context if served is None else served.sync.context
         environ = self._sio.environ.get(address)
         return nullcontext() if context is None or environ is None else context(environ)
-
-    def _has_handlers(self, namespace: str) -> bool:
-        """Whether the application has registered handlers of its own for a namespace of ours."""
-        sio = self._sio
-        return (
-            namespace in sio.handlers
-            or "*" in sio.handlers
-            or type(sio.namespace_handlers.get(namespace)) is not socketio.Namespace
-        )
 
     def _part(self, original: Original, namespace: str, address: str, *args: Any) -> None:
         """A client leaves a namespace: it is out first, then its handler runs."""
@@ -253,9 +210,14 @@ class Hooks:
             original(address, namespace, data)
         except Exception as err:
             self._undo(address, namespace, err)
+        self._part_from_gone(address, namespace)
+
+    def _part_from_gone(self, address: str, namespace: str) -> None:
+        """Let a client leave that has gone while it connected.
+
+        python-socketio says no goodbye for it, and before 5.18 one that comes too early for us.
+        """
         if self._gone(address):
-            # python-socketio says no goodbye for a client that goes while it connects, and before
-            # 5.18 one that comes too early for us.
             self._sio._handle_disconnect(address, namespace, self._sio.reason.TRANSPORT_CLOSE)
             self._leave_sync(address, namespace)
 
@@ -343,7 +305,6 @@ def _called_wrongly(err: TypeError) -> bool:
 _HOOKED: dict[str, Callable[..., Any]] = {
     "_handle_connect": Hooks.handle_connect,
     "_handle_eio_disconnect": Hooks.handle_eio_disconnect,
-    "_handle_eio_message": Hooks.handle_eio_message,
     "_handle_event": Hooks.handle_event,
     "_send_eio_packet": Hooks.send_eio_packet,
     "_send_packet": Hooks.send_packet,
@@ -365,7 +326,6 @@ def attach(sio: socketio.Server, syncs: Mapping[str, Sync]) -> None:
         hooks = sio._backboneio = Hooks(sio)
         for name, hook in _HOOKED.items():
             setattr(sio, name, partial(hook, hooks, getattr(sio, name)))
-        sio.eio.on("message", sio._handle_eio_message)
         sio.eio.on("disconnect", sio._handle_eio_disconnect)
         if not isinstance(sio.eio, transport.Server):
             threads.install(sio.eio)

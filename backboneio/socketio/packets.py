@@ -81,7 +81,7 @@ class Checked(socketio_packet.Packet):  # type: ignore[misc]
 
     def decode(self, encoded_packet: Any) -> int:
         """Parse a packet and return how many attachments are to follow."""
-        self.size = _bytes(encoded_packet)
+        self.size = size_of(encoded_packet)
         try:
             attachments = int(super().decode(encoded_packet) or 0)
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as err:
@@ -145,8 +145,8 @@ class Packet(Checked):
         """Parse a packet and return how many attachments are to follow."""
         if not isinstance(encoded_packet, str):
             raise BadMessage("an attachment without a packet")
-        if encoded_packet[:1] == "0" and _bytes(encoded_packet) > self.max_connect():
-            head = _CONNECT.match(encoded_packet)
+        if encoded_packet[:1] == "0" and size_of(encoded_packet) > self.max_connect():
+            head = _CONNECT_HEAD.match(encoded_packet)
             super().decode("0" if head is None else head[0])
             self.data = OversizedAuth(self.max_auth)
             return 0
@@ -167,51 +167,26 @@ def checked(packet_class: type[Any], max_size: int) -> type[Any]:
     return type("Packet", (Packet,), {**limits, **chosen})
 
 
-def _bytes(packet: Any) -> int:
+def size_of(packet: Any) -> int:
+    """Return the bytes that a packet had on its way."""
     if isinstance(packet, str):
         return len(packet) if packet.isascii() else len(packet.encode("utf-8", "surrogatepass"))
     return len(packet) if isinstance(packet, (bytes, bytearray)) else 0
 
 
 _OUR_EVENTS = ("sync", "listen", "leave")
-_CONNECT = re.compile(r"0(/[^,]*,)?")
-_EVENT = re.compile(r"2(/[^,?]+),([0-9]{0,15})(?=\[)")
+_CONNECT_HEAD = re.compile(r"0(/[^,]*,)?")
 _NAME = re.compile(r'\[\s*"([a-z]+)"')
+#: An event of a namespace in the form in which nearly all arrive, up to the list of its name and
+#: arguments: ``2/name,7["sync",...]``; the namespace, and the id of the ack or nothing.
+EVENT = re.compile(r"2(/[^,?]+),([0-9]{0,15})(?=\[)")
+#: The same of a client that connects: ``0/name,{"token":"secret"}``; the namespace, and ``auth``.
+CONNECT = re.compile(r"0(/[^,?]+),(\{.*)?", re.DOTALL)
 #: A packet that announces attachments, and its namespace.
 ANNOUNCEMENT = re.compile(r"[56][0-9]+-(/[^,?]*)?")
 
 
-class Event:
-    """An event of a namespace, in the form in which nearly all arrive: ``2/name,7["sync",...]``.
-
-    :ivar id: the id of its ack, or None.
-    :ivar text: the list of its name and arguments as it came, as JSON.
-    """
-
-    __slots__ = ("id", "namespace", "text")
-
-    def __init__(self, message: str, head: re.Match[str]) -> None:
-        self.text = message[head.end() :]
-        self.namespace, number = head.groups()
-        self.id = int(number) if number else None
-
-    @classmethod
-    def of(cls, message: str | bytes) -> Event | None:
-        """Return the event that a message is, or None when it is something else."""
-        head = _EVENT.match(message) if isinstance(message, str) else None
-        return None if head is None else cls(message, head)  # type: ignore[arg-type]
-
-    def parse(self) -> list[Any] | None:
-        """Return the list of name and arguments, or None when it is none.
-
-        For arguments that are not JSON stands :class:`Malformed`, where somebody waits for an
-        answer.
-        """
-        try:
-            data = json.parse(self.text)
-        except (ValueError, RecursionError) as err:
-            name = _NAME.match(self.text)
-            if self.id is None or name is None:
-                return None
-            return [name[1], Malformed(name[1], err)]
-        return data if data and isinstance(data[0], str) else None
+def malformed(text: str, err: Exception) -> list[Any] | None:
+    """Return what stands for an event that is not JSON; None when not even its name is."""
+    name = _NAME.match(text)
+    return None if name is None else [name[1], Malformed(name[1], err)]

@@ -36,9 +36,6 @@ class Server(socketio.Server):  # type: ignore[misc]
     def _handle_event(self, eio_sid: str, namespace: str | None, id: Any, data: Any) -> None:
         self._backboneio.handle_event(super()._handle_event, eio_sid, namespace, id, data)
 
-    def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
-        self._backboneio.handle_eio_message(super()._handle_eio_message, eio_sid, data)
-
     def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         self._backboneio.handle_eio_disconnect(super()._handle_eio_disconnect, eio_sid, reason)
 

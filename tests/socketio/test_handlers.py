@@ -168,3 +168,18 @@ def test_an_unknown_option_is_named_with_the_nearest_right_one(
         backboneio.WSGIApp(app, {"messages": messages}, transport=transport, **{option: 1})
     assert caught.match(hint)
     assert "__init__" not in str(caught.value)
+
+
+def test_who_watches_a_server_sees_who_comes_and_goes(served: Any, wire: Any) -> None:
+    """python-socketio's admin instrumentation puts itself there, and forgets who has come."""
+    url, sio = served()
+    original, seen = sio._trigger_event, []
+
+    def watch(event: str, namespace: str, *args: Any) -> Any:
+        seen.append((event, namespace))
+        return original(event, namespace, *args)
+
+    sio._trigger_event = watch
+    wire(url).raw("1/messages,")
+    wait_until(lambda: len(seen) == 2)
+    assert seen == [("connect", "/messages"), ("disconnect", "/messages")]
