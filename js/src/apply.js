@@ -2,7 +2,7 @@
 import Backbone from 'backbone';
 import {extend, guard, has, override} from './util.js';
 import {aside, contents, find, idOf, isCollection, keyOf, modelId, rowKey} from './identity.js';
-import {expect, forget, isEdited, made, react, revOf, stamp, watch} from './shadow.js';
+import {expect, forget, isEdited, made, react, revert, revOf, shadowOf, watch} from './attributes.js';
 import {known} from './states.js';
 
 // The collection that sets something of the server's at present, and which of its models the
@@ -122,7 +122,7 @@ function apply(subscription, object, change) {
     var by = many && object.comparator;
     if (by && model.hasChanged(typeof by === 'string' ? by : null)) object.sort();
   }
-  if (model) stamp(model, subscription.history.epoch, change.rev);
+  if (model) shadowOf(model).stamp(subscription.history.epoch, change.rev, change.whole);
 }
 
 function isOld(subscription, model, rev) {
@@ -132,8 +132,14 @@ function isOld(subscription, model, rev) {
 
 function update(model, change, options) {
   var attrs = model.parse(change.model, options);
-  expect(model, {whole: change.whole, since: 0});
+  expect(model, {whole: change.whole});
   try { model.set(attrs, options); } finally { forget(model); }
+}
+
+// The late answer to a create, for a model that is still in place and waits for its id.
+export function adopt(subscription, model, change) {
+  update(model, change, {synced: true});
+  shadowOf(model).stamp(subscription.history.epoch, change.rev, change.whole);
 }
 
 function add(subscription, collection, change, options) {
@@ -149,7 +155,7 @@ function reset(subscription, object, state, change) {
   if (!Array.isArray(rows)) {
     refetchLater(subscription, object, state, change.retryAfter);
   } else if (state.bound && isCollection(object)) {
-    refill(subscription, object, {rev: change.rev, whole: change.whole, since: 0}, rows, function() {
+    refill(subscription, object, {rev: change.rev, whole: change.whole}, rows, function() {
       object.set(rows, {parse: true, synced: true});
     });
   } else if (state.bound && !object.isNew()) {
@@ -200,7 +206,7 @@ export function mend(subscription, object, state) {
 // -------
 
 // Lets `act` set or reset a collection with an answer, brought up to date on its way from
-// `collection.parse` to the collection. `arrival` is as in shadow.js, with the answer's `rev`;
+// `collection.parse` to the collection. `arrival` is as in `Shadow.say`, with the answer's `rev`;
 // `rows` is the answer where it needs no parsing by the collection.
 export function refill(subscription, collection, arrival, rows, act) {
   var had = contents(collection);
@@ -292,13 +298,14 @@ export function isFeeding(collection) {
 // What Backbone is given for an entry. A reset would make a new model of each row: one that
 // the page has changed is updated here, and stays.
 function place(entry, options, arrival, restores) {
-  var model = entry.model, what = entry.row;
-  if (model && !entry.old) {
+  var model = entry.model, what = entry.row, asIs = extend({}, options, {xhr: true});
+  if (!model) return what;
+  if (!entry.old) {
     expect(model, extend({}, arrival, {whole: entry.whole}));
     if (!options || !options.reset || !isEdited(model)) return what;
-    model.set(!options.parse ? what : model.parse(what, options), extend({}, options, {xhr: true}));
-  } else if (!entry.old) {
-    return what;
+    model.set(!options.parse ? what : model.parse(what, options), asIs);
+  } else if (what && arrival && arrival.since) {
+    revert(model, arrival.since, asIs);
   }
   // Models are in place and not parsed again.
   restores.push(override(model, 'parse', function() { return model.attributes; }));
@@ -321,32 +328,33 @@ function settle(subscription, collection, entries, births) {
   });
   entries.forEach(function(entry) {
     if (entry.old || !entry.model || entry.rev == null) return;
-    stamp(entry.model, history.epoch, Math.max(entry.rev, history.rev));
+    shadowOf(entry.model).stamp(history.epoch, Math.max(entry.rev, history.rev), entry.whole);
   });
 }
 
 // Lets `act` set the answer to a save or fetch of one model, brought up to date on its way
 // through `model.parse`. Returns whether the model was deleted since.
 export function renew(subscription, model, answer, arrival, options, act) {
-  var history = subscription.history, rev = arrival.rev, last = revOf(model, history.epoch);
-  var key = keyOf(model.id) || rowKey(model, answer), old = last !== null && rev != null && last > rev;
-  var raw = options.parse === false, parse = model.parse, renewed = {rev: rev, gone: false}, answered;
+  var history = subscription.history, rev = arrival.rev, shadow = shadowOf(model);
+  var key = keyOf(model.id) || rowKey(model, answer), last = revOf(model, history.epoch);
+  var old = last !== null && rev != null && last > rev;
+  var raw = options.parse === false, parse = model.parse, renewed = {rev: old ? last : rev, gone: false};
   // Backbone asks `parse` unless the options say not to; here it always has to.
   var asked = override(options, 'parse', true);
   var restore = override(model, 'parse', function(row, given) {
     restore();
     asked();
     var read = function(item) { return raw ? item : parse.call(model, item, given); };
-    var state = known(model) || known(model.collection);
-    var attrs = old ? extend({}, model.attributes) : read(row);
-    renewed = history.renew({attrs: attrs, rev: rev, whole: arrival.whole && !old}, key, function(item) {
+    var state = known(model) || known(model.collection), answered = read(row);
+    var now = old ? shadow.latest(answered, rev) : answered;
+    renewed = history.renew({attrs: now, rev: renewed.rev, whole: arrival.whole}, key, function(item) {
       return read(converted(state, item));
     });
-    answered = old ? read(row) : attrs;
-    expect(model, extend({}, arrival, {row: renewed.attrs, whole: renewed.whole, answered: answered}));
+    var whole = renewed.whole || old; // all that was said, if not all there is
+    expect(model, extend({}, arrival, {row: renewed.attrs, whole: whole, answered: answered}));
     return renewed.attrs;
   });
   try { act(answer); } finally { restore(); asked(); forget(model); }
-  stamp(model, history.epoch, rev == null ? null : Math.max(renewed.rev, old ? last : 0));
+  shadow.stamp(history.epoch, renewed.rev, renewed.rev !== last && renewed.whole);
   return renewed.gone;
 }

@@ -5,7 +5,7 @@ import {connect} from './connection.js';
 import {born, follow, follows, installBirth, installSync} from './registry.js';
 import {install as installLookUp} from './apply.js';
 import {install as installSave} from './request.js';
-import {install as installShadows} from './shadow.js';
+import {install as installSets} from './attributes.js';
 
 export default install();
 
@@ -23,7 +23,7 @@ function install() {
   Backbone.io.VERSION = '__VERSION__';
 
   installLookUp();
-  installShadows(born, follows);
+  installSets(born, follows);
   installBirth();
   installSave(follows);
   installSync();

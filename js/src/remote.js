@@ -8,7 +8,8 @@ import Backbone from 'backbone';
 import {extend, override} from './util.js';
 import {isCollection} from './identity.js';
 import {known} from './states.js';
-import {begin, end, now, react} from './shadow.js';
+import {now} from './shadow.js';
+import {begin, end, react} from './attributes.js';
 import {isFeeding, mend, refill, refillParsed, unhold} from './apply.js';
 import {Request} from './request.js';
 
@@ -55,6 +56,7 @@ extend(RemoteRequest.prototype, {
       request.finish(false);
     };
     options.error = function() {
+      if (request.saves()) end(request.object, request, true);
       if (error) error.apply(this, arguments);
       request.finish(true);
     };
@@ -185,7 +187,7 @@ function adoptFetch(collection, subscription) {
         return original.apply(collection, arguments);
       }
       options = extend({}, options, name === 'reset' ? {reset: true} : null);
-      var arrival = {rev: request.rev(), whole: false, since: request.options.refetch ? 0 : request.at};
+      var arrival = {rev: request.rev(), whole: false, since: request.overwrites()};
       request.fetched();
       react(function() {
         if (options.parse) refill(subscription, collection, arrival, null, function() { set(rows); });

@@ -5,8 +5,9 @@ import {asFailure, clean, extend, failure, guard, isObject, jsonCopy, plain, ran
   from './util.js';
 import {find, idOf, isCollection} from './identity.js';
 import {known} from './states.js';
-import {begin, end, now, react} from './shadow.js';
-import {receive, refill, renew} from './apply.js';
+import {now} from './shadow.js';
+import {begin, end, react} from './attributes.js';
+import {adopt, receive, refill, renew} from './apply.js';
 
 // The beginning of the page's request ids, which may well appear in logs.
 var page = random(8), counter = 0;
@@ -99,6 +100,12 @@ extend(Request.prototype, {
     return !isCollection(this.object) && ['create', 'update', 'patch'].indexOf(this.method) >= 0;
   },
 
+  // The time from before which it overwrites what the page has changed: a fetch that the page,
+  // and not we, asked for does.
+  overwrites: function() {
+    return this.method === 'read' && !this.options.refetch ? this.at : 0;
+  },
+
   // Is it to save a model that is being created? It waits for the model's id then, or
   // there would be two.
   early: function() {
@@ -179,9 +186,8 @@ extend(Request.prototype, {
   // Lets `act`, which is Backbone's, set an answer, brought up to date.
   take: function(result, rev, whole, act) {
     var request = this, subscription = this.subscription, object = this.object, options = this.options;
-    // A fetch overwrites what the page changed before it asked, unless we asked ourselves.
-    var arrival = {rev: rev, whole: !!whole, since: options.refetch ? 0 : this.at};
-    if (this.saves()) arrival.request = this;
+    var arrival = {rev: rev, whole: !!whole, since: this.overwrites()};
+    if (this.saves()) arrival.save = this;
 
     react(function() {
       guard(function() {
@@ -237,10 +243,10 @@ extend(Request.prototype, {
   fail: function(error) {
     if (!this.settle()) return;
     var request = this, options = this.options;
+    if (this.saves()) guard(function() { end(request.object, request, true); });
     guard(function() {
       if (options.error) options.error.call(options.context, error);
     });
-    if (this.saves()) guard(function() { end(request.object, request, true); });
     guard(function() { request.deferred.reject(error); });
     this.release();
     // It may have held back what stands behind it.
@@ -293,9 +299,9 @@ extend(Request.prototype, {
     var change = error ? null : this.change(result, meta.rev, meta.whole);
     if (change && (meta.rev == null || meta.rev > subscription.history.rev)) {
       var there = !this.collection || this.collection.get(object);
-      var adopt = this.method === 'create' && object.isNew() && there;
-      if (adopt) guard(function() { object.set(object.parse(change.model, {}), {synced: true}); });
-      receive(subscription, change, adopt ? this : null);
+      var waits = this.method === 'create' && object.isNew() && there;
+      if (waits) guard(function() { adopt(subscription, object, change); });
+      receive(subscription, change, waits ? this : null);
     }
     this.release();
   },

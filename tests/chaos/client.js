@@ -82,6 +82,14 @@ Socket.prototype.onconnect = function() {
 // A client
 // --------
 
+// The attributes that a page has set where the model had none, and the server has not taken yet.
+const own = new WeakMap();
+
+function pagesOwn(model) {
+  if (!own.has(model)) own.set(model, new Set());
+  return own.get(model);
+}
+
 function Client(given) {
   const client = this;
   this.name = given.name;
@@ -135,9 +143,10 @@ Client.prototype = {
 
   // The options of a request, and its lines in the history.
   // `sets`: what the page sets of `object` in advance.
-  options(method, collection, model, more, object, sets) {
-    const added = Object.keys(sets || {}).filter(key => object && !Object.hasOwn(object.attributes, key));
-    const client = this, token = this.name + '-' + ++this.count;
+  options(method, collection, model, more, object, sets = {}) {
+    const client = this, token = this.name + '-' + ++this.count, alone = object && pagesOwn(object);
+    const keys = object && !(more && more.wait) ? Object.keys(sets) : [];
+    keys.filter(key => !Object.hasOwn(object.attributes, key)).forEach(key => alone.add(key));
     this.pending.add(token);
     add(this.name, 'invoke', {token, method, channel: collection.channel, model});
     const done = error => {
@@ -147,13 +156,19 @@ Client.prototype = {
     };
     return Object.assign({
       token,
-      success() { done(null); },
+      success() {
+        keys.forEach(key => alone.delete(key));
+        done(null);
+      },
       // Backbone leaves the page with what it set in advance, when the server refuses it.
       error(model, answer) {
         done(answer && answer.error && answer.error.name);
         if (more && more.wait) return;
         // What the page alone has set stays, so it takes that back itself.
-        added.filter(key => object.get(key) === sets[key]).forEach(key => object.unset(key));
+        keys.filter(key => alone.has(key) && object.get(key) === sets[key]).forEach(key => {
+          alone.delete(key);
+          object.unset(key);
+        });
         collection.fetch();
       }
     }, more);
