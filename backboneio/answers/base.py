@@ -34,10 +34,10 @@ class Answers(Protocol):
     request; no lock is held while anybody is told.
     """
 
-    def claim(self, client: str, request_id: str, content: bytes) -> JSONText | Claim:
+    def claim(self, client: str, request_id: str, content: str) -> JSONText | Claim:
         """Return the answer of a request, or what to do where there is none.
 
-        :param content: a digest of the request, the same in every process.
+        :param content: what is asked, the same text when it is asked again; as its digest is kept.
         :raises Conflict: when the id was used for another request.
         :raises Unavailable: when the answer was forgotten, as far as that is known.
         """

@@ -52,13 +52,14 @@ class MemoryAnswers:
         self._lock = threading.Lock()
 
     def claim(
-        self, client: str, request_id: str, content: bytes, *, even_forgotten: bool = False
+        self, client: str, request_id: str, content: str, *, even_forgotten: bool = False
     ) -> JSONText | Claim:
         """Return the answer of a request, or what to do where there is none.
 
         :param even_forgotten: for whoever knows otherwise that a request whose answer was forgotten
             was not carried out.
         """
+        digest = hash(content)
         with self._lock:
             one = self._clients.get(client)
             if one is not None and not one.connections:
@@ -70,9 +71,9 @@ class MemoryAnswers:
             if answer is None:
                 if not even_forgotten and self._forgotten.has(client, request_id):
                     raise _forgotten()
-                one.running[request_id] = _Answer(content)
+                one.running[request_id] = _Answer(digest)
                 return Claim.NEW
-            if answer.content == content:
+            if answer.digest == digest:
                 return Claim.RUNNING if answer.text is None else answer.text
         raise Conflict(
             f"id {request_id:.100}: was used for another request; every request needs its own"
@@ -198,7 +199,7 @@ class MemoryAnswers:
         while one.given and (
             len(one.given) > limits.max_client_answers
             or one.bytes > limits.max_client_answer_bytes
-            or (now > one.due and one.is_delivered(now - limits.max_answer_age))
+            or (now > one.due and one.must_have(one.oldest(), now - limits.max_answer_age))
         ):
             self._lose(one, now)
         if now > one.due:
@@ -234,22 +235,20 @@ class MemoryAnswers:
 
     def _lose(self, one: _Client, now: float) -> None:
         """Forget the oldest answer of a client, which may still ask for it."""
-        is_delivered = one.is_delivered(now - self._limits.max_answer_age)
-        request_id = self._forget_oldest(one)
-        if not is_delivered:
+        request_id, answer = self._forget_oldest(one)
+        if not one.must_have(answer, now - self._limits.max_answer_age):
             one.lost = now
             self._forgotten.add(one.name, request_id)
 
-    def _forget_oldest(self, one: _Client) -> str:
+    def _forget_oldest(self, one: _Client) -> tuple[str, _Answer]:
         request_id, answer = one.given.popitem(last=False)
-        size = answer.size
-        one.bytes -= size
-        one.weight -= size + _OVERHEAD
-        self._bytes -= size
+        one.bytes -= answer.size
+        one.weight -= answer.size + _OVERHEAD
+        self._bytes -= answer.size
         self._count -= 1
         if not one.given:
             del self._holders[one.name]
-        return request_id
+        return request_id, answer
 
 
 class _Client:
@@ -287,18 +286,22 @@ class _Client:
         self.bytes = 0
         self.weight = 0
 
-    def is_delivered(self, before: float) -> bool:
-        """Whether it must have got its oldest answer, if that was given before this time."""
-        return self.connections > 0 and next(iter(self.given.values())).time < before
+    def oldest(self) -> _Answer:
+        """Return its oldest answer; there is one."""
+        return next(iter(self.given.values()))
+
+    def must_have(self, answer: _Answer, before: float) -> bool:
+        """Whether it must have got *answer*, if that was given before this time."""
+        return self.connections > 0 and answer.time < before
 
 
 class _Answer:
     """The answer to one request: there already, or to come."""
 
-    __slots__ = ("content", "size", "text", "time", "waiting")
+    __slots__ = ("digest", "size", "text", "time", "waiting")
 
-    def __init__(self, content: bytes) -> None:
-        self.content = content
+    def __init__(self, digest: int) -> None:
+        self.digest = digest  # of what was asked
         self.text: JSONText | None = None
         self.size = 0
         self.time = 0.0

@@ -253,12 +253,12 @@ class SQLLog:
         running = self.answers.running(execution)
         if running is None:
             return None
-        client, request_id, content = running
+        client, request_id, digest = running
         return {
             "backend": self.name,
             "client": client,
             "request": request_id,
-            "content": content.hex(),
+            "content": digest.hex(),
             "arguments": text,
         }
 

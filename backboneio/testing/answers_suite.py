@@ -38,54 +38,54 @@ class AnswersSuite:
     def test_a_request_is_handled_once_and_answered_again(self) -> None:
         answers = self.make(Limits())
         answers.arrived("client")
-        assert answers.claim("client", "id", b"1") is Claim.NEW
+        assert answers.claim("client", "id", "1") is Claim.NEW
         answers.give("client", "id", JSONText('["grüße"]'))
         for _ in range(3):
-            assert answers.claim("client", "id", b"1") == '["grüße"]'
+            assert answers.claim("client", "id", "1") == '["grüße"]'
 
     def test_the_same_id_with_other_content_is_a_conflict(self) -> None:
         answers = self.make(Limits())
         answers.arrived("client")
-        answers.claim("client", "id", b"1")
-        assert raises_conflict(lambda: answers.claim("client", "id", b"2")), "while it runs"
+        answers.claim("client", "id", "1")
+        assert raises_conflict(lambda: answers.claim("client", "id", "2")), "while it runs"
         answers.give("client", "id", JSONText("[1]"))
-        assert raises_conflict(lambda: answers.claim("client", "id", b"2")), "and afterwards"
-        assert answers.claim("client", "id", b"1") == "[1]"
+        assert raises_conflict(lambda: answers.claim("client", "id", "2")), "and afterwards"
+        assert answers.claim("client", "id", "1") == "[1]"
 
     def test_another_client_with_the_same_id_is_another_request(self) -> None:
         answers = self.make(Limits())
         for client in ("ada", "eve"):
             answers.arrived(client)
-            assert answers.claim(client, "id", b"") is Claim.NEW
+            assert answers.claim(client, "id", "") is Claim.NEW
         answers.give("ada", "id", JSONText('["secret"]'))
-        assert answers.claim("eve", "id", b"") is Claim.RUNNING
+        assert answers.claim("eve", "id", "") is Claim.RUNNING
         answers.give("eve", "id", JSONText("[]"))
-        assert answers.claim("eve", "id", b"") == "[]"
+        assert answers.claim("eve", "id", "") == "[]"
 
     def test_a_client_that_did_not_say_that_it_is_here_is_remembered_too(self) -> None:
         answers = self.make(Limits())
-        assert answers.claim("client", "id", b"") is Claim.NEW
+        assert answers.claim("client", "id", "") is Claim.NEW
         answers.give("client", "id", JSONText("[1]"))
-        assert answers.claim("client", "id", b"") == "[1]"
+        assert answers.claim("client", "id", "") == "[1]"
 
     def test_a_request_that_was_not_handled_may_be_sent_again(self) -> None:
         answers = self.make(Limits())
         answers.arrived("client")
         got: list[Any] = []
-        answers.claim("client", "id", b"1")
+        answers.claim("client", "id", "1")
         answers.wait("client", "id", got.append)
         answers.drop("client", "id")
         wait_until(lambda: got)
         assert isinstance(got[0], Exception)
-        assert answers.claim("client", "id", b"1") is Claim.NEW
+        assert answers.claim("client", "id", "1") is Claim.NEW
 
     def test_who_waits_for_a_request_that_runs_gets_its_answer(self) -> None:
         answers = self.make(Limits())
         answers.arrived("client")
         got: list[Any] = []
-        answers.claim("client", "id", b"1")
+        answers.claim("client", "id", "1")
         for _ in range(3):
-            assert answers.claim("client", "id", b"1") is Claim.RUNNING
+            assert answers.claim("client", "id", "1") is Claim.RUNNING
             answers.wait("client", "id", got.append)
         assert got == []
         answers.give("client", "id", JSONText("[1]"))
@@ -96,7 +96,7 @@ class AnswersSuite:
         answers = self.make(Limits())
         answers.arrived("client")
         got: list[Any] = []
-        answers.claim("client", "id", b"1")
+        answers.claim("client", "id", "1")
         answers.give("client", "id", JSONText("[1]"))
         answers.wait("client", "id", got.append)
         wait_until(lambda: got)
@@ -106,12 +106,12 @@ class AnswersSuite:
         answers = self.make(Limits(answer_timeout=0.01))
         answers.arrived("client")
         got: list[Any] = []
-        answers.claim("client", "id", b"1")
+        answers.claim("client", "id", "1")
         answers.wait("client", "id", got.append)
         wait_until(lambda: got)
         assert isinstance(got[0], Timeout)
         answers.give("client", "id", JSONText("[1]"))
-        assert answers.claim("client", "id", b"1") == "[1]"
+        assert answers.claim("client", "id", "1") == "[1]"
         assert len(got) == 1, "nobody is told twice"
 
     def test_of_many_at_once_one_handles_it_and_all_get_its_answer(self) -> None:
@@ -123,7 +123,7 @@ class AnswersSuite:
             got: list[Any] = []
             for number in range(50):
                 request_id = f"id-{number}"
-                claim = answers.claim("client", request_id, b"")
+                claim = answers.claim("client", request_id, "")
                 if claim is Claim.NEW:
                     handled.append(number)
                     answers.give("client", request_id, JSONText(f"[{number}]"))
@@ -144,17 +144,17 @@ class AnswersSuite:
     def test_an_answer_is_there_for_a_client_that_comes_back(self) -> None:
         answers = self.make(Limits())
         answers.arrived("client")
-        answers.claim("client", "id", b"1")
+        answers.claim("client", "id", "1")
         answers.left("client")
         answers.give("client", "id", JSONText("[1]"))  # the connection was lost meanwhile
         assert answers.unknown("client", ["id"]) == []
         answers.arrived("client")
-        assert answers.claim("client", "id", b"1") == "[1]"
+        assert answers.claim("client", "id", "1") == "[1]"
 
     def test_what_still_runs_is_known(self) -> None:
         answers = self.make(Limits())
         answers.arrived("client")
-        answers.claim("client", "id", b"1")
+        answers.claim("client", "id", "1")
         assert answers.unknown("client", ["id"]) == []
 
     def test_a_client_that_is_not_known_may_have_done_anything(self) -> None:
@@ -169,14 +169,14 @@ class AnswersSuite:
         answers.arrived("client")
         ids = [str(number) for number in range(10)]
         for request_id in ids:
-            assert answers.claim("client", request_id, b"") is Claim.NEW
+            assert answers.claim("client", request_id, "") is Claim.NEW
             answers.give("client", request_id, JSONText(f"[{request_id}]"))
         answers.left("client")
         unknown = set(answers.unknown("client", ids))
         answers.arrived("client")
         for request_id in ids:
             if request_id not in unknown:
-                assert answers.claim("client", request_id, b"") == f"[{request_id}]"
+                assert answers.claim("client", request_id, "") == f"[{request_id}]"
 
     def test_nothing_is_done_twice_by_who_does_not_say_what_is_unanswered(self) -> None:
         """The answer, or that it was forgotten; not that it is new."""
@@ -184,18 +184,18 @@ class AnswersSuite:
         answers.arrived("client")
         ids = [str(number) for number in range(6)]
         for request_id in ids:
-            assert answers.claim("client", request_id, b"") is Claim.NEW
+            assert answers.claim("client", request_id, "") is Claim.NEW
             answers.give("client", request_id, JSONText(f"[{request_id}]"))
         for request_id in ids:
             try:
-                assert answers.claim("client", request_id, b"") == f"[{request_id}]"
+                assert answers.claim("client", request_id, "") == f"[{request_id}]"
             except Unavailable:
                 assert request_id not in ids[-2:]
 
     def test_it_says_what_it_keeps(self) -> None:
         answers = self.make(Limits())
         answers.arrived("client")
-        answers.claim("client", "id", b"1")
+        answers.claim("client", "id", "1")
         answers.give("client", "id", JSONText("[1]"))
         stats = answers.stats()
         assert all(isinstance(figure, int) for figure in stats.values())

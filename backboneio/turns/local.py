@@ -20,14 +20,14 @@ class LocalTurns:
 
     A turn that is given back goes straight to who has waited longest: nobody overtakes.
 
-    ``_lock`` protects ``_models`` and all that is in it. It is held for a few steps, never while
+    ``_lock`` protects ``_taken`` and all that is in it. It is held for a few steps, never while
     somebody waits or is told; nothing is taken inside it.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._lock = threading.Lock()
-        self._models: dict[str, _Model] = {}
+        self._taken: dict[str, _Turn] = {}  # by the key of the model
         forks.register(self)
 
     def after_fork(self) -> None:
@@ -35,14 +35,14 @@ class LocalTurns:
         self._lock = threading.Lock()
         # What the thread that forks is inside of stays its own; it gives it back in the child.
         ident = threading.get_ident()
-        self._models = {key: one for key, one in self._models.items() if one.thread == ident}
-        for model in self._models.values():
-            model.waiting.clear()
+        self._taken = {key: turn for key, turn in self._taken.items() if turn.thread == ident}
+        for turn in self._taken.values():
+            turn.waiting.clear()
 
     def take(self, model_id: ModelId) -> Turn | None:
         """Return the turn on a model, or None when it is not free."""
-        turn = _Turn(self, id_key(model_id))
-        return turn if turn.take() else None
+        with self._lock:
+            return self._take(id_key(model_id))
 
     def wait(self, model_id: ModelId, ready: Ready) -> None:
         """Call *ready* with the turn when it is this one's, or with a :class:`Conflict`."""
@@ -50,13 +50,23 @@ class LocalTurns:
 
     def hold(self, model_id: ModelId) -> AbstractContextManager[object]:
         """Return a block that waits for the turn on its own thread, and holds it."""
-        return _Turn(self, id_key(model_id))
+        return _Holding(self, id_key(model_id))
 
     def stats(self) -> dict[str, int]:
         """Return how many models are being changed, and how many requests wait for a turn."""
         with self._lock:
-            waiting = sum(len(model.waiting) for model in self._models.values())
-            return {"turns": len(self._models), "waiting": waiting}
+            waiting = sum(len(turn.waiting) for turn in self._taken.values())
+            return {"turns": len(self._taken), "waiting": waiting}
+
+    def _take(self, key: str) -> _Turn | None:
+        """Return the turn on a model if it is free, or this thread's; under the lock."""
+        turn = self._taken.get(key)
+        if turn is None:
+            turn = self._taken[key] = _Turn(self, key)
+        elif turn.thread != threading.get_ident():
+            return None
+        turn.depth += 1
+        return turn
 
     def _wait(self, waiting: _Waiting) -> None:
         answer = self._queue(waiting)
@@ -75,13 +85,12 @@ class LocalTurns:
         """Put somebody into the queue of a model, unless there is an answer at once."""
         key, most = waiting.key, self.limits.max_turn_waiting
         with self._lock:
-            model = self._models.get(key)
-            if model is None or model.thread == threading.get_ident():
-                model = self._models.setdefault(key, _Model())
-                model.depth += 1
-                return _Turn(self, key, model)
-            if len(model.waiting) < most:
-                model.waiting.append(waiting)
+            turn = self._take(key)
+            if turn is not None:
+                return turn
+            queue = self._taken[key].waiting
+            if len(queue) < most:
+                queue.append(waiting)
                 waiting.queued = True
                 return None
         return Conflict(f"{most} changes of model {key:.100} are waiting already; try again")
@@ -102,19 +111,8 @@ class LocalTurns:
             if not waiting.queued:
                 return False
             waiting.queued = False
-            self._models[waiting.key].waiting.remove(waiting)
+            self._taken[waiting.key].waiting.remove(waiting)
             return True
-
-
-class _Model:
-    """A model that somebody is changing: who is inside, how deep, and who waits."""
-
-    __slots__ = ("depth", "thread", "waiting")
-
-    def __init__(self) -> None:
-        self.thread = threading.get_ident()  # 0 while the turn is on its way to another one
-        self.depth = 0
-        self.waiting: deque[_Waiting] = deque()
 
 
 class _Waiting:
@@ -130,60 +128,70 @@ class _Waiting:
 
 
 class _Turn:
-    """One taking of a turn: taken already, or as the block is entered."""
+    """The turn on a model that is being changed: who has it, how deep, and who waits.
 
-    __slots__ = ("_key", "_model", "_turns")
+    It goes from one to the next, and ends with the last.
+    """
 
-    def __init__(self, turns: LocalTurns, key: str, model: _Model | None = None) -> None:
+    __slots__ = ("_key", "_turns", "depth", "thread", "waiting")
+
+    def __init__(self, turns: LocalTurns, key: str) -> None:
         self._turns = turns
         self._key = key
-        self._model = model
-
-    def take(self) -> bool:
-        """Take the turn if it is free, or this thread's."""
-        turns, key = self._turns, self._key
-        with turns._lock:
-            model = turns._models.get(key)
-            if model is None:
-                model = turns._models[key] = _Model()
-            elif model.thread != threading.get_ident():
-                return False
-            model.depth += 1
-        self._model = model
-        return True
+        self.thread = threading.get_ident()  # 0 while it is on its way to another one
+        self.depth = 0
+        self.waiting: deque[_Waiting] = deque()
 
     def __enter__(self) -> None:
-        model = self._model
-        if model is None:
-            if self.take():
-                return
-            model = self._model = self._wait()
-        if model.thread != threading.get_ident():
+        """Make this thread the one that has it."""
+        if self.thread != threading.get_ident():
             with self._turns._lock:
-                model.thread = threading.get_ident()
+                self.thread = threading.get_ident()
 
     def __exit__(self, *exc: object) -> None:
-        """Give the turn back, to the next in the queue if there is one."""
-        turns, model = self._turns, self._model
-        assert model is not None
-        self._model = None
+        """Give it back, to the next in the queue if there is one."""
+        turns = self._turns
         with turns._lock:
-            model.depth -= 1
-            if model.depth:
+            self.depth -= 1
+            if self.depth:
                 return
-            if not model.waiting:
-                if turns._models.get(self._key) is model:  # not so in a forked child
-                    del turns._models[self._key]
+            if not self.waiting:
+                if turns._taken.get(self._key) is self:  # not so in a forked child
+                    del turns._taken[self._key]
                 return
-            waiting = model.waiting.popleft()
+            waiting = self.waiting.popleft()
             waiting.queued = False
-            model.thread = 0  # nobody's, until the next has entered
-            model.depth = 1
+            self.thread = 0  # nobody's, until the next has entered
+            self.depth = 1
         if waiting.deadline is not None:
             waiting.deadline.cancel()
-        waiting.ready(_Turn(turns, self._key, model))
+        waiting.ready(self)
 
-    def _wait(self) -> _Model:
+
+class _Holding:
+    """A block that takes a turn as it is entered, and waits for it on its own thread."""
+
+    __slots__ = ("_key", "_turn", "_turns")
+
+    def __init__(self, turns: LocalTurns, key: str) -> None:
+        self._turns = turns
+        self._key = key
+        self._turn: Turn | None = None
+
+    def __enter__(self) -> None:
+        turns = self._turns
+        with turns._lock:
+            turn: Turn | None = turns._take(self._key)
+        self._turn = turn or self._wait()
+        self._turn.__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        turn = self._turn
+        assert turn is not None
+        self._turn = None
+        turn.__exit__()
+
+    def _wait(self) -> Turn:
         """Wait for the turn on this thread.
 
         :raises Conflict: when it does not come in time.
@@ -201,12 +209,10 @@ class _Turn:
             answered.wait()
         except BaseException:  # a signal's handler may raise, in the main thread
             if not self._turns._withdraw(waiting) and answered.wait(1.0):
-                if isinstance(answers[0], _Turn):
+                if not isinstance(answers[0], Exception):
                     answers[0].__exit__()
             raise
         answer = answers[0]
-        if isinstance(answer, _Turn):
-            assert answer._model is not None
-            return answer._model
-        assert isinstance(answer, Exception)
-        raise answer
+        if isinstance(answer, Exception):
+            raise answer
+        return answer

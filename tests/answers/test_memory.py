@@ -19,7 +19,7 @@ from ..support import together
 
 def give(answers: MemoryAnswers, client: str, *ids: str, text: str = "[]") -> None:
     for request_id in ids:
-        assert answers.claim(client, request_id, b"") is Claim.NEW
+        assert answers.claim(client, request_id, "") is Claim.NEW
         answers.give(client, request_id, JSONText(text))
 
 
@@ -28,7 +28,7 @@ def known(answers: MemoryAnswers, client: str, *ids: str) -> list[str]:
     found = []
     for request_id in ids:
         try:
-            if answers.claim(client, request_id, b"") is Claim.NEW:
+            if answers.claim(client, request_id, "") is Claim.NEW:
                 answers.drop(client, request_id)
             else:
                 found.append(request_id)
@@ -52,19 +52,19 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 
 def test_a_request_is_handled_once_and_answered_again() -> None:
     answers = MemoryAnswers()
-    assert answers.claim("client", "id", b"1") is Claim.NEW
+    assert answers.claim("client", "id", "1") is Claim.NEW
     answers.give("client", "id", JSONText("[1]"))
-    assert answers.claim("client", "id", b"1") == "[1]"
-    assert answers.claim("client", "id", b"1") == "[1]"
+    assert answers.claim("client", "id", "1") == "[1]"
+    assert answers.claim("client", "id", "1") == "[1]"
     assert answers.stats() == {"answers": 1, "answer_bytes": 3}
 
 
 def test_the_same_id_with_other_content_is_a_conflict() -> None:
     answers = MemoryAnswers()
-    answers.claim("client", "id", b"1")
+    answers.claim("client", "id", "1")
     for _ in range(2):  # while it runs, and after
         with pytest.raises(Conflict, match="id id: was used for another request"):
-            answers.claim("client", "id", b"2")
+            answers.claim("client", "id", "2")
         if _ == 0:
             answers.give("client", "id", JSONText("[1]"))
 
@@ -73,15 +73,15 @@ def test_waiting_for_the_first_try_has_an_end() -> None:
     answers = MemoryAnswers(Limits(answer_timeout=0.01))
     got: list[Any] = []
     told = threading.Event()
-    assert answers.claim("client", "id", b"1") is Claim.NEW
-    assert answers.claim("client", "id", b"1") is Claim.RUNNING
+    assert answers.claim("client", "id", "1") is Claim.NEW
+    assert answers.claim("client", "id", "1") is Claim.RUNNING
     answers.wait("client", "id", lambda answer: (got.append(answer), told.set()))
     assert told.wait(10)
     assert isinstance(got[0], Timeout)
     assert "still running" in str(got[0])
     answers.give("client", "id", JSONText("[1]"))
     assert len(got) == 1
-    assert answers.claim("client", "id", b"1") == "[1]"
+    assert answers.claim("client", "id", "1") == "[1]"
 
 
 # What is kept
@@ -171,7 +171,7 @@ def test_what_a_connected_client_must_have_got_is_forgotten(now: list[float]) ->
 def test_a_running_request_is_never_forgotten(now: list[float]) -> None:
     answers = MemoryAnswers(Limits(max_answers=1, max_answer_age=240))
     got: list[Any] = []
-    answers.claim("client", "slow", b"1")
+    answers.claim("client", "slow", "1")
     for number in range(5):
         now[0] += 1000
         give(answers, "client", str(number))
@@ -179,7 +179,7 @@ def test_a_running_request_is_never_forgotten(now: list[float]) -> None:
     answers.wait("client", "slow", got.append)
     answers.give("client", "slow", JSONText("[1]"))
     assert got == ["[1]"]
-    assert answers.claim("client", "slow", b"1") == "[1]"
+    assert answers.claim("client", "slow", "1") == "[1]"
 
 
 # Who comes back
@@ -189,7 +189,7 @@ def test_a_client_that_comes_back_is_told_what_may_have_been_forgotten() -> None
     answers = MemoryAnswers(Limits(max_client_answers=2))
     answers.arrived("client")
     give(answers, "client", "a", "b", "c")
-    answers.claim("client", "running", b"")
+    answers.claim("client", "running", "")
     answers.left("client")
     assert answers.unknown("client", ["a", "b", "running"]) == ["a"]
     # It may ask for each channel apart.
@@ -254,7 +254,7 @@ def test_a_limit_that_would_break_the_promise_is_refused() -> None:
 
 def is_forgotten(answers: MemoryAnswers, client: str, request_id: str) -> bool:
     try:
-        assert answers.claim(client, request_id, b"") is Claim.NEW
+        assert answers.claim(client, request_id, "") is Claim.NEW
     except Unavailable as err:
         assert "whether the change was made is not known" in str(err)
         return True
@@ -322,4 +322,4 @@ def test_what_others_know_was_not_done_may_be_claimed() -> None:
     answers = MemoryAnswers(Limits(max_client_answers=1))
     answers.arrived("client")
     give(answers, "client", "a", "b")
-    assert answers.claim("client", "a", b"", even_forgotten=True) is Claim.NEW
+    assert answers.claim("client", "a", "", even_forgotten=True) is Claim.NEW
