@@ -26,14 +26,18 @@ def pages() -> list[str]:
     return sorted(name for name in found if not name.startswith("_"))
 
 
-def blocks(page: str, *languages: str) -> list[Block]:
-    """The blocks of a page that are in one of some languages, in order."""
-    text = (DOCS / page).read_text()
+def in_text(text: str) -> list[Block]:
+    """All blocks of a text, in order."""
     return [
         Block(match[1], match[2], text.count("\n", 0, match.start()) + 2)
         for match in _FENCE.finditer(text)
-        if match[1] in languages
     ]
+
+
+def blocks(page: str, *languages: str) -> list[Block]:
+    """The blocks of a page that are in one of some languages, in order."""
+    found = in_text((DOCS / page).read_text())
+    return [block for block in found if block.language in languages]
 
 
 def with_blocks(*languages: str) -> list[str]:
