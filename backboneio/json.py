@@ -357,8 +357,9 @@ def _count(text: str) -> None:
         within = (within + len(pieces) - 1) % 2
 
 
-#: Types of what may be, or have in it, an integer that JavaScript would round.
-_WITH_INTEGERS = frozenset((int, dict, list))
+#: Types of what may be, or have in it, an integer that JavaScript would round; and of what it is
+#: when it has travelled.
+_WITH_INTEGERS, _TRAVELLED = frozenset((int, dict, list)), frozenset((str, dict, list))
 
 
 def as_stored(sent: Any, stored: Any) -> Any:
@@ -374,9 +375,10 @@ def as_stored(sent: Any, stored: Any) -> Any:
             return stored
     elif kind is dict and type(stored) is dict:
         for key, item in sent.items():
-            before = stored.get(key)
-            if type(before) in _WITH_INTEGERS:
-                sent[key] = as_stored(item, before)
+            if type(item) in _TRAVELLED:
+                before = stored.get(key)
+                if type(before) in _WITH_INTEGERS:
+                    sent[key] = as_stored(item, before)
     elif kind is list and type(stored) is list:
         for index, (item, before) in enumerate(zip(sent, stored, strict=False)):
             sent[index] = as_stored(item, before)

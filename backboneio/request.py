@@ -170,6 +170,7 @@ class Response:
         notify: bool | str | Iterable[str | None] = True,
         whole: bool = False,
         changed: bool = True,
+        text: JSONText | None = None,
     ) -> None:
         """Answer with *result*, and tell the other clients of the change that was made.
 
@@ -184,12 +185,15 @@ class Response:
             attribute which is not in it, and which the server sent before, is gone.
         :param changed: False when the request turned out to change nothing: nobody is told, and the
             client's answer is as that to a read.
+        :param text: *result* as JSON text, of :func:`backboneio.json.dumps`, where the layer has
+            that already.
         :raises TypeError: when *result* cannot be JSON, or *notify* is none of these; the request
             is then still unanswered.
         """
         if self.ended:
             return
-        text = json.dumps(result, "result")
+        if text is None:
+            text = json.dumps(result, "result")
         told = notify if isinstance(notify, bool) else channels(notify)
         outcome = self._outcome_of(result, text, told if changed else None, whole)
         if self._claim():

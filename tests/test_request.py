@@ -197,3 +197,13 @@ def test_a_change_that_cannot_be_announced_is_answered_with_an_error(
         assert caught.value.name == "InternalError"
     with pytest.raises(TypeError, match="cannot be sent as JSON"):
         messages.call("update", {"id": 1})
+
+
+def test_an_answer_that_is_json_already_is_sent_as_it_is(
+    app: flask.Flask, messages: backboneio.Backend, client: SyncClient
+) -> None:
+    listener = SyncClient(app, "messages", "room")
+    model = {"id": 1, "text": "grüße"}
+    messages.use(lambda req, res: res.end(model, text='{ "id": 1, "text": "gr\\u00fc\\u00dfe" }'))
+    assert client.sync("update", {"id": 1}) == model
+    assert [change.model for change in listener.wait(1)] == [model]

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from ..limits import Limits
 
-#: How many more of them than of answers are kept: each costs a hundred bytes.
+#: How many more of them than of answers are kept: each costs 150 bytes.
 _TIMES = 4
 
 
@@ -21,7 +21,7 @@ class Forgotten:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         # By client; hashes of 61 bits, which nobody can guess (Python's of strings are salted).
-        self._ids: OrderedDict[str, dict[int, None]] = OrderedDict()
+        self._ids: OrderedDict[str, OrderedDict[int, None]] = OrderedDict()
         self._count = 0
 
     def __len__(self) -> int:
@@ -34,12 +34,14 @@ class Forgotten:
 
     def add(self, client: str, request_id: str) -> None:
         """Note that the answer of a request is forgotten."""
-        ids = self._ids.setdefault(client, {})
+        ids = self._ids.get(client)
+        if ids is None:
+            ids = self._ids[client] = OrderedDict()
         self._ids.move_to_end(client)
         ids[hash(request_id)] = None
         self._count += 1
         if len(ids) > _TIMES * self._limits.max_client_answers:
-            del ids[next(iter(ids))]
+            ids.popitem(last=False)
             self._count -= 1
         while self._count > _TIMES * self._limits.max_answers:
             self._count -= len(self._ids.popitem(last=False)[1])

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import forks, json
 from ..errors import Conflict, NotFound, TooLarge
+from ..json import JSONText
 from ..model import id_key
 from ..request import Request, Response
 from .base import Store
@@ -48,7 +49,8 @@ class MemoryStore(Store):
             model_id = model.setdefault(id_attribute, self._next_id)
             if isinstance(model_id, int):  # an id of a model that is deleted is not given again
                 self._next_id = max(self._next_id, model_id + 1)
-            self._add(None, self._checked(model))
+            self._text(model)
+            self._add(None, model)
         forks.register(self)
 
     def models(self, channel: str | None = None) -> list[Model]:
@@ -68,10 +70,10 @@ class MemoryStore(Store):
         if model_id is None:
             # Nobody can know the id yet, but may guess it: from here on changes wait for this one.
             model_id = model[self.id_attribute] = self._new_id(channel)
-        self._checked(model)
+        text = self._text(model)
         with req.turn(model_id):
             self._add(channel, model)
-            res.end(model, whole=True)
+            res.end(model, text=text, whole=True)
 
     def read(self, req: Request, res: Response) -> None:
         """Answer with one model, or all in the order of creation."""
@@ -80,7 +82,7 @@ class MemoryStore(Store):
         if model_id is None:
             res.end(self._all(channel), whole=True)
         else:
-            res.end(self._find(channel, model_id), whole=True)
+            res.end(self._find(channel, model_id)[1], whole=True)
 
     def update(self, req: Request, res: Response) -> None:
         """Replace a model; with ``upsert`` create what is not there."""
@@ -89,17 +91,19 @@ class MemoryStore(Store):
         model_id = model.get(self.id_attribute)
         while True:
             try:
-                stored = self._find(channel, model_id)
+                key, stored = self._find(channel, model_id)
             except NotFound:
                 if model_id is None or not self._upsert:
                     raise
-                self._add(channel, self._checked(model))
+                text = self._text(model)
+                self._add(channel, model)
                 break
             model = json.as_stored(model, stored)
             model[self.id_attribute] = stored[self.id_attribute]
-            if self._replace(channel, stored, self._checked(model)):
+            text = self._text(model)
+            if self._replace(channel, key, stored, model):
                 break
-        res.end(model, whole=True)
+        res.end(model, text=text, whole=True)
 
     def patch(self, req: Request, res: Response) -> None:
         """Change some attributes of a model."""
@@ -107,20 +111,21 @@ class MemoryStore(Store):
         attributes = self._plain(req.model)
         model_id = attributes.pop(self.id_attribute, None)
         while True:
-            stored = self._find(channel, model_id)
+            key, stored = self._find(channel, model_id)
             model = {**stored, **json.as_stored(attributes, stored)}
-            if self._replace(channel, stored, self._checked(model)):
+            text = self._text(model)
+            if self._replace(channel, key, stored, model):
                 break
-        res.end(model, whole=True)
+        res.end(model, text=text, whole=True)
 
     def delete(self, req: Request, res: Response) -> None:
         """Remove a model."""
         channel = self._channel(req)
         model_id = req.model.get(self.id_attribute)
         with self._lock:
-            model = self._find(channel, model_id)
+            key, model = self._find(channel, model_id)
             models = self._models[channel]
-            del models[id_key(model[self.id_attribute])]
+            del models[key]
             if not models:  # names of channels are clients' to choose: nothing is left of them
                 del self._models[channel]
             self._count -= 1
@@ -135,13 +140,14 @@ class MemoryStore(Store):
         with self._lock:
             return list(self._models.get(channel, {}).values())
 
-    def _find(self, channel: str | None, model_id: Any) -> Model:
-        """Return the stored model; two look-ups, so with or without ``_lock``."""
-        models = self._models.get(channel, {})
-        model = None if model_id is None else models.get(id_key(model_id))
-        if model is None:
-            raise self.not_found(model_id)
-        return model
+    def _find(self, channel: str | None, model_id: Any) -> tuple[str, Model]:
+        """Return the key and the stored model; two look-ups, so with or without ``_lock``."""
+        if model_id is not None:
+            key = id_key(model_id)
+            model = self._models.get(channel, {}).get(key)
+            if model is not None:
+                return key, model
+        raise self.not_found(model_id)
 
     def _new_id(self, channel: str | None) -> int:
         """Return an id that no model of the channel has, and that was not given before."""
@@ -165,13 +171,12 @@ class MemoryStore(Store):
             self._count += 1
             self._models.setdefault(channel, {})[key] = model
 
-    def _replace(self, channel: str | None, stored: Model, model: Model) -> bool:
+    def _replace(self, channel: str | None, key: str, stored: Model, model: Model) -> bool:
         """Put *model* in the place of *stored*, and return whether that was still there.
 
         Within one backend it is, since changes of a model take turns; two that share the store do
         not know each other's turns.
         """
-        key = id_key(stored[self.id_attribute])
         with self._lock:
             models = self._models.get(channel, {})
             if models.get(key) is not stored:
@@ -190,15 +195,13 @@ class MemoryStore(Store):
         except (json.NotPlain, RecursionError):
             return json.loads(json.dumps(model, "model"))  # type: ignore[no-any-return]
 
-    def _checked(self, model: Model) -> Model:
-        """Return *model* if it is small enough."""
-        if self._max_model is not None:
-            size = json.byte_length(json.dumps(model, "model"))
-            if size > self._max_model:
-                raise TooLarge(
-                    f"model: would be {size} bytes of JSON, and may be {self._max_model}"
-                )
-        return model
+    def _text(self, model: Model) -> JSONText:
+        """Return *model* as JSON text, if it is small enough."""
+        text = json.dumps(model, "model")
+        size = json.byte_length(text)
+        if self._max_model is not None and size > self._max_model:
+            raise TooLarge(f"model: would be {size} bytes of JSON, and may be {self._max_model}")
+        return text
 
 
 def memory_store(
