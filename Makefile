@@ -74,7 +74,7 @@ node:
 	@tools/system-packages node
 
 system:
-	@tools/system-packages node chromium postgresql mariadb proxies
+	@tools/system-packages node chromium postgresql mariadb proxies systemd
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -41,6 +41,9 @@ html_show_sourcelink = False
 #: The site's pages that are files beside docs/; in docs/ they are one link to the file.
 BESIDE = {"changes": "CHANGES.md", "contributing": "CONTRIBUTING.md", "reporting": "SECURITY.md"}
 _PAGES = {file: page for page, file in BESIDE.items()} | {"README.md": "index"}
+#: A step of the tutorial: its page, which the site gives the files of its folder, too.
+_STEP = re.compile(r"tutorial/(\d)-")
+_LANGUAGES = {".css": "css", ".html": "html+jinja", ".js": "javascript", ".py": "python"}
 _LINK = re.compile(r"\[([^\]]+)\]\(([^):#\s]+)(#[^)\s]*)?\)")
 
 
@@ -56,6 +59,8 @@ def point_links(app: Sphinx, name: str, source: list[str]) -> None:
     def pointed(match: re.Match[str]) -> str:
         text, target, anchor = match[1], match[2], match[3] or ""
         path = (folder / target).resolve()
+        if path.parent == HERE / "tutorial" and path.is_dir():
+            return f"[{text}](#the-files)" if _STEP.match(name) else text
         if path.is_relative_to(HERE):
             target = path.relative_to(HERE).as_posix()
         else:
@@ -66,6 +71,28 @@ def point_links(app: Sphinx, name: str, source: list[str]) -> None:
         return f"[{text}]({up}{target}{anchor})"
 
     source[0] = _LINK.sub(pointed, source[0])
+    step = _STEP.match(name)
+    if step:
+        source[0] += files(int(step[1]))
+
+
+def files(step: int) -> str:
+    """The section with a step's files: those that the step before does not have like that."""
+    folder, before = (HERE / "tutorial" / f"step{number}" for number in (step, step - 1))
+    shown, same = [], []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_file() or "__pycache__" in name or name.startswith("instance"):
+            continue
+        old = before / name
+        if old.is_file() and old.read_text() == path.read_text():
+            same.append(f"`{name}`")
+            continue
+        language = _LANGUAGES.get(path.suffix, "text")
+        fence = f"```{{literalinclude}} step{step}/{name}\n:language: {language}\n```"
+        shown.append(f"### {name}\n\n{fence}\n")
+    as_before = f"\nAs in the step before: {', '.join(same)}.\n" if same else ""
+    return "\n## The files\n\n" + "\n".join(shown) + as_before
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -40,9 +40,11 @@ def blocks(page: str, *languages: str) -> list[Block]:
     return [block for block in found if block.language in languages]
 
 
-def with_blocks(*languages: str) -> list[str]:
-    """The pages that have such blocks."""
-    return [page for page in pages() if blocks(page, *languages)]
+def runnable(*languages: str) -> list[str]:
+    """The pages whose blocks in such languages run by themselves: not the tutorial's excerpts."""
+    return [
+        page for page in pages() if not page.startswith("tutorial/") and blocks(page, *languages)
+    ]
 
 
 def source(page: str) -> pathlib.Path:

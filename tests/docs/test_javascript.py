@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ..support import ROOT
-from .blocks import blocks, pages
+from .blocks import blocks, runnable
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def problems(scripts: list[dict[str, Any]]) -> list[str]:
 def test_the_scripts_run() -> None:
     scripts = [
         {"page": page, "line": block.line, "text": block.text}
-        for page in pages()
+        for page in runnable("javascript")
         for block in blocks(page, "javascript")
     ]
     assert len(scripts) > 10

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from .blocks import with_blocks
+from .blocks import runnable
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("page", ["../README.md", *with_blocks("python")])
+@pytest.mark.parametrize("page", ["../README.md", *runnable("python")])
 def test_a_page(play: Any, page: str, caplog: pytest.LogCaptureFixture) -> None:
     play(page)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
