@@ -223,7 +223,9 @@ class Server:
         self, target: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> threading.Thread:
         """Run a function in a daemon thread of its own, and return the thread."""
-        thread = threading.Thread(target=target, args=args, kwargs=kwargs, daemon=True)
+        thread = threading.Thread(
+            target=target, args=args, kwargs=kwargs, name="backboneio-task", daemon=True
+        )
         thread.start()
         return thread
 
