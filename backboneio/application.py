@@ -11,6 +11,13 @@ from .request import Socket
 #: Where middleware keeps the application that it wraps.
 _INNER = ("wsgi_app", "app", "application")
 
+_NOTHING = nullcontext()
+
+
+def no_context(environ: dict[str, Any] | None) -> AbstractContextManager[object]:
+    """Return the context of stacks that run in none."""
+    return _NOTHING
+
 
 class Served(Protocol):
     """A backend that is served on an application: its clients, by address."""
@@ -59,7 +66,7 @@ class Application:
 
     def context(self, environ: dict[str, Any] | None) -> AbstractContextManager[object]:
         """Return the context for a stack: a handshake's, or for server code the current one."""
-        return nullcontext()
+        return no_context(environ)
 
 
 def layers_of(app: Any) -> Iterator[Any]:

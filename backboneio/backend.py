@@ -6,12 +6,13 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from types import EllipsisType
 from typing import Any, Protocol, TypeVar, overload
 
 from . import forks, json
 from .answers import Answers, MemoryAnswers
+from .application import no_context
 from .errors import HandedError
 from .execution import Context, execute
 from .journal import Journal, MemoryJournal
@@ -176,7 +177,7 @@ class Backend:
 
     def knows(self, method: str) -> bool:
         """Whether *method* may be asked for: it is Backbone's, or a layer was registered for it."""
-        return self._stack.knows(method)
+        return method in self._stack.known
 
     def handle(self, req: Request, res: Response) -> None:
         """Run *req* through the stack, on this thread.
@@ -258,7 +259,7 @@ class Backend:
             id_attribute=self.id_attribute,
             turn=self.turns.hold,
         )
-        context: Context = _no_context if within is None else within.context
+        context: Context = no_context if within is None else within.context
         outcome = execute(self, req, context)
         err = outcome.error
         if isinstance(err, HandedError) and isinstance(err.cause, Exception):
@@ -433,8 +434,11 @@ class Backend:
             audience = ()
         else:
             audience = None if origin is None and req.channel is None else (req.channel,)
-        announced = _announced(req, result, text)
-        draft = Draft(method, announced, audience, origin, req.channel, whole)
+        if req.method not in READING and not (
+            isinstance(result, dict) and req.id_attribute in result
+        ):
+            text = _completed(req, result, text)
+        draft = Draft(method, text, audience, origin, req.channel, whole)
         return self._published(draft) if notify is True and self._publisher else draft
 
     def _published(self, draft: Draft) -> Draft:
@@ -461,22 +465,13 @@ def create_backend(id_attribute: str | None = None, *, journal: Journal | None =
     return Backend(id_attribute, journal=journal)
 
 
-def _no_context(environ: dict[str, Any] | None) -> AbstractContextManager[object]:
-    return nullcontext()
-
-
 def _check_channel(channel: object) -> None:
     if channel is not None and not isinstance(channel, str):
         raise TypeError(f"a channel is a string, not {channel!r:.100}")
 
 
-def _announced(req: Request, result: Any, text: JSONText) -> JSONText:
-    """What other clients are told: the answer, completed by the request where the id is missing."""
-    key = req.id_attribute
-    if req.method in READING:
-        return text
+def _completed(req: Request, result: Any, text: JSONText) -> JSONText:
+    """Return what others are told where the answer lacks the id: completed by the request."""
     if not isinstance(result, dict):
         return json.dumps(req.model)
-    if key not in result and key in req.model:
-        return json.dumps({**req.model, **result})
-    return text
+    return json.dumps({**req.model, **result}) if req.id_attribute in req.model else text

@@ -150,7 +150,8 @@ class Execution:
         return None if req.method in READING else req.model.get(req.id_attribute)
 
     def _run(self) -> None:
-        req, res = self.req, Response(self.settle, self._outcome_of)
+        req = self.req
+        res = Response(self.settle, partial(self._resource.draft, req))
         before = _running.set(self)
         try:
             with self._context(None if req.socket is None else req.socket.environ):
@@ -165,11 +166,6 @@ class Execution:
                 raise
         finally:
             _running.reset(before)
-
-    def _outcome_of(self, result: Any, text: JSONText, notify: Notify, whole: bool) -> Outcome:
-        """Return the outcome of an answer."""
-        draft = self._resource.draft(self.req, result, text, notify, whole)
-        return Outcome(result=text, draft=draft, whole=whole)
 
     def settle(self, outcome: Outcome) -> None:
         """Give the change to the journal, and the request its answer."""

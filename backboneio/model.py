@@ -67,7 +67,7 @@ class Draft(NamedTuple):
 
     def at(self, rev: int) -> Change:
         """Return the change that this becomes at *rev*."""
-        return Change(*self[:-1], rev)
+        return tuple.__new__(Change, (*self[:-1], rev))
 
     def told(self, channel: Channel) -> bool:
         """Whether the listeners of *channel* are told of it."""

@@ -12,7 +12,7 @@ from werkzeug.datastructures import EnvironHeaders
 from . import json
 from .errors import SyncError, handed
 from .json import JSONText
-from .model import Channel, ModelId, Outcome
+from .model import Channel, Draft, ModelId, Outcome
 
 #: Whom to tell of a change: True for the default, False for nobody, else these channels; None where
 #: nothing was changed.
@@ -140,13 +140,13 @@ class Request:
 #: Takes the outcome of a request; called once.
 Settle = Callable[[Outcome], object]
 
-#: Makes the outcome of what a layer answered: the result, also as JSON, whom to tell, and whether
-#: the result is the whole row.
-OutcomeOf = Callable[[Any, JSONText, Notify, bool], Outcome]
+#: Makes the change, if there is one to tell, of what a layer answered: the result, also as JSON,
+#: whom to tell, and whether the result is the whole row.
+DraftOf = Callable[[Any, JSONText, Notify, bool], Draft | None]
 
 
-def _without_change(result: Any, text: JSONText, notify: Notify, whole: bool) -> Outcome:
-    return Outcome(result=text, whole=whole)
+def _no_change(result: Any, text: JSONText, notify: Notify, whole: bool) -> None:
+    return None
 
 
 class Response:
@@ -156,9 +156,9 @@ class Response:
     :ivar failure: the error that is the answer, or None.
     """
 
-    def __init__(self, settle: Settle, outcome_of: OutcomeOf = _without_change) -> None:
+    def __init__(self, settle: Settle, draft_of: DraftOf = _no_change) -> None:
         self._settle = settle
-        self._outcome_of = outcome_of
+        self._draft_of = draft_of
         self._unanswered = threading.Lock()  # taken for good by the first answer
         self.ended = False
         self.failure: BaseException | None = None
@@ -195,9 +195,8 @@ class Response:
         if text is None:
             text = json.dumps(result, "result")
         told = notify if isinstance(notify, bool) else channels(notify)
-        outcome = self._outcome_of(result, text, told if changed else None, whole)
-        if self._claim():
-            self._settle(outcome)
+        draft = self._draft_of(result, text, told if changed else None, whole)
+        self._answer(Outcome(text, None, draft, whole))
 
     def error(self, err: object) -> None:
         """Answer with an error: a :class:`SyncError`, any exception, a string or a dict.
@@ -208,15 +207,13 @@ class Response:
 
     def fail(self, err: BaseException) -> None:
         """Answer with an exception that nobody handed on: clients see it only when they may."""
-        if self._claim():
-            self.failure = err
-            self._settle(Outcome(error=err))
+        self._answer(Outcome(error=err))
 
-    def _claim(self) -> bool:
+    def _answer(self, outcome: Outcome) -> None:
         if self._unanswered.acquire(blocking=False):
             self.ended = True
-            return True
-        return False
+            self.failure = outcome.error
+            self._settle(outcome)
 
 
 def channels(chosen: str | Iterable[str | None]) -> tuple[str | None, ...]:

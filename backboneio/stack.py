@@ -60,19 +60,18 @@ class Registered(NamedTuple):
 
 
 class Stack:
-    """The layers as they are between two registrations."""
+    """The layers as they are between two registrations.
 
-    __slots__ = ("_serving", "layers")
+    :ivar known: the methods that may be asked for: Backbone's, and those that a layer is for.
+    """
+
+    __slots__ = ("_serving", "known", "layers")
 
     def __init__(self, layers: tuple[Registered, ...] = ()) -> None:
         self.layers = layers
+        named = frozenset[str]().union(*(layer.methods or () for layer in layers))
+        self.known = named.difference(("listen", WRITE)).union(CRUD)
         self._serving: dict[str, tuple[Registered, ...]] = {}
-
-    def knows(self, method: str) -> bool:
-        """Whether *method* may be asked for: it is Backbone's, or a layer is registered for it."""
-        return method in CRUD or (
-            method not in ("listen", WRITE) and any(layer.names(method) for layer in self.layers)
-        )
 
     def handle(self, req: Request, res: Response) -> None:
         """Run *req* through the layers, on this thread.
@@ -112,7 +111,7 @@ class Stack:
     def _serving_of(self, method: str) -> tuple[Registered, ...]:
         """Return the layers for *method*; worked out once."""
         layers = tuple(layer for layer in self.layers if layer.serves(method))
-        if self.knows(method) or method == "listen":  # a name made up is not kept
+        if method in self.known or method == "listen":  # a name made up is not kept
             self._serving[method] = layers
         return layers
 

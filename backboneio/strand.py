@@ -48,6 +48,11 @@ class Strand:
         """Whether this thread is running a job."""
         return self._runner == threading.get_ident()
 
+    def do(self, job: Callable[[], object]) -> None:
+        """Run *job* after what is queued, now or on the thread that runs jobs."""
+        self._jobs.append(job)
+        self.run()
+
     def post(self, job: Callable[[], object]) -> None:
         """Queue *job*. Somebody has to call :meth:`run` soon after."""
         self._jobs.append(job)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 from .. import forks, json
+from ..application import no_context
 from ..backend import Backend
 from ..errors import BadRequest, Forbidden, SyncError, Unavailable, client_error, error_object
 from ..execution import Context
@@ -69,7 +69,7 @@ class Sync:
         self.event = event
         self.debug = debug
         self.limits = limits or Limits()
-        self.context: Context = context or (lambda environ: nullcontext())
+        self.context: Context = context or no_context
         self.is_current = is_current
         self.sockets: dict[str, SyncSocket] = {}  # by address; single dictionary operations
         self.channels_lock = threading.Lock()
@@ -83,13 +83,8 @@ class Sync:
         forks.register(self)
         self.handlers = {"sync": self.sync, "listen": self.listen, "leave": self.leave}
         backend.attach(self, limits, make_journal)
-
-    @property
-    def journal(self) -> Journal:
-        """The backend's journal."""
-        journal = self.backend.journal
-        assert journal is not None  # since attach()
-        return journal
+        assert backend.journal is not None
+        self.journal: Journal = backend.journal
 
     def after_fork(self) -> None:
         """Have no clients: they are the parent's."""
@@ -268,19 +263,18 @@ class Sync:
 
     def in_order(self, job: Callable[[], object]) -> None:
         """Run *job* after everything that was queued before it."""
-        self._strand.post(job)
-        self._strand.run()
+        self._strand.do(job)
 
     def deliver(self, change: Change, token: object) -> None:
         """Tell the listeners of a change, and answer the request that made it."""
-        self._strand.post(partial(self._deliver, change, token))
-        self._strand.run()
+        self._strand.do(partial(self._deliver, change, token))
 
     # What follows runs on the strand.
 
     def _deliver(self, change: Change, token: object) -> None:
         # Before it looks for joinings, see Joining.
-        self.delivered = max(self.delivered, change.rev)
+        if change.rev > self.delivered:
+            self.delivered = change.rev
         if self._joinings:
             for joining in list(self._joinings):
                 joining.tail.append(change)

@@ -41,10 +41,7 @@ class Namespace(Protocol):
     limits: Limits
     delivered: int
     sockets: dict[str, SyncSocket]
-
-    @property
-    def journal(self) -> Journal:
-        """The backend's journal."""
+    journal: Journal
 
     def seen(self) -> int:
         """Return the last rev that clients here have seen, or that came before all of them.
