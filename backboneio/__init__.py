@@ -17,6 +17,7 @@ from .errors import (
     Unauthorized,
     Unavailable,
 )
+from .inspection import inspector
 from .limits import Limits
 from .model import Change
 from .request import Next, Request, Response, Socket
@@ -51,6 +52,7 @@ __all__ = [
     "WSGIApp",
     "create_backend",
     "disconnect_user",
+    "inspector",
     "listen",
     "middleware",
     "setup_sync",

@@ -65,6 +65,7 @@ class WSGIApp:
 
     :ivar sio: the ``socketio.Server``: add events, rooms and connect handlers of your own.
     :ivar app: *app* as it was given.
+    :ivar application: what is known of it.
     :ivar wsgi_app: what answers everything else: *app*, or a Flask application's ``wsgi_app`` as
         it was.
     """
@@ -86,8 +87,8 @@ class WSGIApp:
             raise TypeError(f"the application has to be a WSGI callable, not {app!r:.100}")
         check(backends)
         self.app: Any = app
-        self._application = _application(app)
-        self.wsgi_app: WSGICallable = self._application.wsgi
+        self.application = _application(app)
+        self.wsgi_app: WSGICallable = self.application.wsgi
         self.prefix = re.sub("/+", "/", f"/{path}/")
         for layer in layers_of(self.wsgi_app):
             if isinstance(layer, WSGIApp) and layer.prefix == self.prefix:
@@ -103,12 +104,13 @@ class WSGIApp:
         self._files = ClientFiles()
         self.sio = make_server(transport, **socketio_options)
         self._serving = Serving(
-            self.sio, self._application, event=event, debug=debug, limits=limits, journal=journal
+            self.sio, self.application, event=event, debug=debug, limits=limits, journal=journal
         )
         self._serving.add(backends)
+        self._pages: dict[str, WSGICallable] = {}  # replaced as a whole
         self._said: set[str] = set()
         self._serves = False
-        self._application.register(self)
+        self.application.register(self)
 
     @property
     def syncs(self) -> dict[str, Sync]:
@@ -126,6 +128,22 @@ class WSGIApp:
         """
         self._serving.add({name: backend})
 
+    def mount(self, name: str, page: WSGICallable, backends: Mapping[str, Backend]) -> None:
+        """Serve a page of this package's own at ``<prefix><name>/``, and the backends it needs.
+
+        These are in no figures and labels, and clients find them below ``<name>/``.
+
+        :raises ValueError: when there is such a page already.
+        """
+        if name in self._pages:
+            raise ValueError(f"{self.prefix}{name}/ is served already")
+        own = Serving(
+            self.sio, self.application, event="backend", debug=None, limits=None, journal=None
+        )
+        own.add({f"{name}/{key}": backend for key, backend in backends.items()})
+        own.has_clients()
+        self._pages = {**self._pages, name: page}
+
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
@@ -138,9 +156,12 @@ class WSGIApp:
             return self._pass_on(environ, start_response)
         if environ.get("wsgi.multiprocess") and "processes" not in self._said:
             self._warn_of_processes()
-        problem = self._application.refusal(environ)
+        problem = self.application.refusal(environ)
         if problem is not None:
             return self._refuse(problem, start_response)
+        page = self._pages.get(path[len(self.prefix) :].rstrip("/"))
+        if page is not None:
+            return page(environ, start_response)
         if self._files.match(path[len(self.prefix) :]) is not None:
             return self._files(environ, start_response)
         response: Iterable[bytes] = self.sio.handle_request(environ, start_response)
@@ -205,7 +226,7 @@ class WSGIApp:
 
     def propagates(self) -> bool:
         """Whether a ``SyncClient`` raises exceptions that clients may not know."""
-        return self._application.propagates()
+        return self.application.propagates()
 
     def create_tables(self) -> list[str]:
         """Create the tables that the journals of the backends lack, where they have any.

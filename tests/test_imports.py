@@ -36,7 +36,7 @@ HOUSE = [
     ["socketio"],
     ["serving"],
     ["wsgi"],
-    ["backbone"],
+    ["backbone", "inspection"],
     ["testing"],
     ["__init__"],
 ]

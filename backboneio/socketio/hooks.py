@@ -168,7 +168,7 @@ class Hooks:
 
     def _part(self, original: Original, namespace: str, address: str, *args: Any) -> None:
         """A client leaves a namespace: it is out first, then its handler runs."""
-        self._leave_sync(address, namespace)
+        self._leave_sync(address, namespace, str(args[1]) if len(args) > 1 else "")
         try:
             with self._in_context(namespace, address):
                 original("disconnect", namespace, *args)
@@ -258,10 +258,10 @@ class Hooks:
 
     # Ends
 
-    def _leave_sync(self, address: str, namespace: str) -> None:
+    def _leave_sync(self, address: str, namespace: str, why: str = "refused") -> None:
         served = self._served.get(namespace)
         if served is not None:
-            served.sync.disconnect(address)
+            served.sync.disconnect(address, why)
 
     def throw_out(self, address: str) -> None:
         """Close a connection, see :meth:`SocketIOWire.disconnect`; from any thread."""

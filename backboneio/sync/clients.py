@@ -266,6 +266,16 @@ class Audiences:
         """The number of channels that somebody hears."""
         return len(self.by_channel)
 
+    def count(self, channels: tuple[Channel, ...] | None) -> int:
+        """Return how many clients hear any of these channels; None for all there are."""
+        heard = self._heard_by.values()
+        if channels is None:
+            return len(heard)
+        if len(channels) == 1:
+            audience = self.by_channel.get(channels[0])
+            return 0 if audience is None else sum(map(len, audience.addresses.values()))
+        return sum(1 for one in heard if not one.keys().isdisjoint(channels))
+
     def enter(self, socket: SyncSocket, membership: Membership) -> bool:
         """Let *socket* hear a channel, unless it left or went away meanwhile."""
         channel = membership.channel

@@ -28,6 +28,7 @@ from .protocol import (
 )
 from .replay import Joining
 from .requests import Ack, Asked, Listening
+from .watching import Watcher
 
 logger = logging.getLogger("backboneio.sync")
 
@@ -78,6 +79,7 @@ class Sync:
         self.delivered = 0  # the last rev that was sent; written by the strand
         # Whose replays are being put together; single dictionary operations.
         self._joinings: dict[Joining, None] = {}
+        self.watcher: Watcher | None = None  # read once where something happens; see _deliver
         self._has_warned = False
         self._has_begun = False  # whether the journal delivers here; for label()
         forks.register(self)
@@ -90,6 +92,7 @@ class Sync:
         """Have no clients: they are the parent's."""
         self.channels_lock = threading.Lock()
         self.sockets.clear()
+        self.watcher = None
         self.audiences = Audiences()
         self._joinings.clear()
         self._has_begun = False
@@ -124,10 +127,13 @@ class Sync:
         self.sockets[socket.address] = socket
         self.backend.is_served = True
 
-    def disconnect(self, address: str) -> None:
+    def disconnect(self, address: str, why: str = "thrown out") -> None:
         """A client has gone: it hears nothing more."""
         socket = self.sockets.pop(address, None)
         if socket is not None:
+            watcher = self.watcher
+            if watcher is not None:
+                watcher.left(self.name, socket, why)
             # Its channels stay: what it has sent still counts, and no refusal is to be remembered.
             socket.closed = True
             self.in_order(partial(self._forget, socket))
@@ -282,6 +288,9 @@ class Sync:
         if isinstance(token, Asked) and token.sync is self:
             token.acknowledge(change.rev)
             origin = token.socket.address
+        watcher = self.watcher
+        if watcher is not None:
+            watcher.delivered(self.name, change, self.audiences.count(change.channels))
         if change.channels is None:
             self.audiences.everyone.send(partial(synced_text, change, None), None)
             return

@@ -20,6 +20,7 @@ from ..turns import Turn
 from .clients import Membership, SyncSocket
 from .protocol import ListenArguments, SyncArguments, answer_text, listening_text
 from .replay import Allowance, Joining
+from .watching import Watcher
 
 #: Sends the arguments of an ack, given as the JSON text of a list.
 Ack = Callable[[JSONText], None]
@@ -40,6 +41,7 @@ class Namespace(Protocol):
     context: Context
     limits: Limits
     delivered: int
+    watcher: Watcher | None
     sockets: dict[str, SyncSocket]
     journal: Journal
 
@@ -176,12 +178,25 @@ class Listening(Execution):
         }
         if asked.since is not None and missed is None:
             accepted["reset"] = True
+            watcher = sync.watcher
+            if watcher is not None:
+                why = _why(asked.since[0] == epoch, joining)
+                watcher.reset(sync.name, self._socket, asked.channel, why)
             patience = len(sync.sockets)  # a thousand fetches a second
             if patience >= _CROWD:
                 accepted["retryAfter"] = patience
         if self._unknown is not None:
             accepted["unknown"] = self._unknown
         self._ack(listening_text(accepted, missed))
+
+
+def _why(is_of_this_epoch: bool, joining: Joining | None) -> str:
+    """Say why a client that comes back has to fetch anew."""
+    if not is_of_this_epoch:
+        return "what it has seen is of another epoch: of another process, or before a restart"
+    if joining is None:
+        return "it was replayed much just now"
+    return "what it missed is not kept any more, or too much"
 
 
 def _left_meanwhile() -> Forbidden:

@@ -58,6 +58,11 @@ class LocalTurns:
             waiting = sum(len(turn.waiting) for turn in self._taken.values())
             return {"turns": len(self._taken), "waiting": waiting}
 
+    def queues(self) -> dict[str, int]:
+        """Return how many requests wait for each model that is being changed, by its id's key."""
+        with self._lock:
+            return {key: len(turn.waiting) for key, turn in self._taken.items()}
+
     def _take(self, key: str) -> _Turn | None:
         """Return the turn on a model if it is free, or this thread's; under the lock."""
         turn = self._taken.get(key)

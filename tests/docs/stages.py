@@ -55,6 +55,7 @@ class User(flask_login.UserMixin):  # type: ignore[misc]
 def _application(folder: pathlib.Path) -> flask.Flask:
     app = flask.Flask("docs", instance_path=str(folder))
     app.config.update(SECRET_KEY="of the tests", TESTING=True, HOOK_TOKEN="secret")
+    app.config["INSPECTOR_PASSWORD"] = "secret"
     app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{folder}/docs.db"
     manager = flask_login.LoginManager(app)
     manager.user_loader(lambda user_id: User())

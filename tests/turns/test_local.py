@@ -188,3 +188,18 @@ def test_the_thread_for_deadlines_ends_when_nobody_waits() -> None:
     release()
     names = lambda: [thread.name for thread in threading.enumerate()]  # noqa: E731
     wait_until(lambda: "backboneio deadlines" not in names())
+
+
+def test_it_tells_how_many_wait_for_which_model() -> None:
+    turns = LocalTurns()
+    with turns.hold(7), turns.hold("a"):
+        waiting = threading.Thread(target=lambda: turns.wait(7, lambda turn: _give_back(turn)))
+        waiting.start()
+        waiting.join()
+        assert turns.queues() == {"7": 1, "a": 0}
+    assert turns.queues() == {}
+
+
+def _give_back(turn: Any) -> None:
+    with turn:
+        pass
