@@ -175,6 +175,11 @@ class Backend:
         """
         return self.use("listen", layer)
 
+    @property
+    def layers(self) -> tuple[Registered, ...]:
+        """The layers, in their order, each with its ``function`` and its ``methods``."""
+        return self._stack.layers
+
     def knows(self, method: str) -> bool:
         """Whether *method* may be asked for: it is Backbone's, or a layer was registered for it."""
         return method in self._stack.known

@@ -18,7 +18,7 @@ PACKAGE = pathlib.Path(backboneio.__file__).parent
 
 #: backboneio/: modules and packages, a package standing for all that is in it.
 HOUSE = [
-    ["json", "forks", "options", "extras"],
+    ["json", "forks", "options", "extras", "remote"],
     ["limits"],
     ["errors", "strand", "deadlines", "client_files"],
     ["model"],
@@ -36,7 +36,7 @@ HOUSE = [
     ["socketio"],
     ["serving"],
     ["wsgi"],
-    ["backbone", "inspection"],
+    ["backbone", "cli", "inspection"],
     ["testing"],
     ["__init__"],
 ]

@@ -130,6 +130,8 @@ def test_the_installed_package_is_complete(python: Path) -> None:
     version = "import importlib.metadata as m; print(m.version('backboneio'))"
     output = subprocess.check_output([python, "-I", "-c", version], text=True)
     assert output.strip() == backboneio.__version__
+    command = subprocess.check_output([python.parent / "backboneio", "--version"], text=True)
+    assert command.endswith(f" {backboneio.__version__}\n")
 
 
 def test_an_application_serves_the_client_files_without_node(url: str, tree: Path) -> None:

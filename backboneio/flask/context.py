@@ -19,7 +19,7 @@ from werkzeug.local import LocalProxy
 from werkzeug.wsgi import get_host
 
 from ..application import Application
-from . import commands, extension
+from . import extension
 from .connection import Connection
 from .extension import Live
 from .sessions import LazySession
@@ -96,9 +96,8 @@ class FlaskApplication(Application):
         return context
 
     def register(self, live: Live) -> None:
-        """Let ``app.extensions`` have a :class:`~backboneio.WSGIApp`; add ``flask`` commands."""
+        """Let ``app.extensions`` have a :class:`~backboneio.WSGIApp`."""
         extension.of(self._app).apps[live.prefix] = live
-        self._app.cli.add_command(commands.group)
 
     def user_id(self, environ: dict[str, Any]) -> str | None:
         """Return the id of Flask-Login's user on a page."""

@@ -25,6 +25,7 @@ from ..stores.rows import Rows
 from ..strand import Strand
 from . import live, remembered, sessions
 from .answers import SQLAnswers
+from .figures import figures
 from .sequencer import Sequencer
 from .slots import HOLD, Slot
 from .tables import Row, values
@@ -218,6 +219,17 @@ class SQLLog:
                 "changes": len(self._recent),
                 "journal_bytes": self._recent_bytes,
             }
+
+    def figures(self) -> dict[str, int]:
+        """Return what the database holds of the backend; inside the application's context.
+
+        :raises Unavailable: when the database is away, or the tables are not there.
+        """
+        self.start()
+        try:
+            return figures(self._sequencer.database.engine, self.tables, self.name)
+        except exc.SQLAlchemyError as err:
+            raise self._sequencer.unavailable(err) from err
 
     # For the store, and for whoever records (recorder.Keeper)
 
