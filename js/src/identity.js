@@ -101,18 +101,20 @@ function findModel(collection, model) {
   return findId(collection, modelId(collection, model.attributes, model.idAttribute));
 }
 
-// Models whose cid equals one of these ids get another for a while: Backbone 1.1 mixes up
-// ids and cids when it sets a list, too. The function returned gives the cids back. They are
-// looked for among the models: in Backbone's index such an id may have taken the cid's place.
+// Models whose cid equals one of these ids, be it their own, get another for a while: Backbone
+// 1.1 mixes up ids and cids when it sets a list, too. The function returned gives the cids back.
+// They are looked for among the models: in Backbone's index such an id may have taken the cid's
+// place.
 export function aside(collection, ids) {
   var restores = [], byCid = null;
   ids.filter(function(id) { return cidLike(collection, id); }).forEach(function(id) {
     byCid = byCid || new Map(collection.models.map(function(model) { return [model.cid, model]; }));
     var model = byCid.get(id), index = collection._byId;
-    if (!model || modelKey(collection, model) === keyOf(id)) return;
+    if (!model) return;
+    var its = modelKey(collection, model) === keyOf(id);
     model.cid = 'set aside: ' + id;
     index[model.cid] = model;
-    if (index[id] === model) delete index[id];
+    if (index[id] === model && !its) delete index[id];
     restores.push(function() {
       delete collection._byId[model.cid];
       model.cid = id;

@@ -9,8 +9,8 @@
 //    of which it sent the whole row.
 //  * `sent`: the attributes as the server said last, null before it said anything. What is not in
 //    it the server has not, or has not told.
-//  * `edits`: attributes that the page has changed (or taken away) itself, each with the time at
-//    which it did so. Times are counted, see `now`.
+//  * `edits`: attributes that the page has changed (or taken away) itself, each with what it made
+//    of it and the time at which it did so. Times are counted, see `now`.
 //  * `saves`: requests that were made and not answered, each with `at`, the time at which it was
 //    made, and `covers`, the attributes it changes.
 //  * `withheld`: attributes of which the server said something while the page claimed them.
@@ -24,8 +24,8 @@
 //
 // ### What changes it
 //
-//  * *The page sets an attribute*: it claims it, unless that is what the server has anyway and
-//    no save is under way.
+//  * *The page sets an attribute*: it claims it. An edit that is what the server has anyway, while
+//    no save is under way, is none: the claim ends.
 //  * *A save is made*: it covers what it sends of the page's changes.
 //  * *An event* says its row, and ends no claim.
 //  * *The answer to a fetch* says its row, and ends edits from before the page asked for it; also
@@ -57,10 +57,6 @@ export function Shadow() {
   this.epoch = this.sent = null;
   this.rev = this.whole = 0;
   this.own = null; // edits, saves, withheld; null while there are none
-}
-
-function none(own) {
-  return !own || !own.edits.size && !own.saves.length && !own.withheld.size;
 }
 
 extend(Shadow.prototype, {
@@ -96,28 +92,29 @@ extend(Shadow.prototype, {
 
   // The page has set `names`, or taken them away: `before` and `shown` are the attributes.
   edit: function(names, before, shown) {
-    var shadow = this, own;
+    var edits = this.mine().edits;
     names.forEach(function(name) {
       if (has(before, name) === has(shown, name) && same(before[name], shown[name])) return;
-      own = shadow.mine();
-      own.edits.set(name, now());
-      if (!own.saves.length && shadow.agrees(name, shown)) shadow.settle(name);
+      edits.set(name, {at: now(), there: has(shown, name), value: shown[name]});
     });
-    this.tidy();
+    this.tidy(shown);
   },
 
   // A save is made: it covers what the page has changed of what it sends, `attrs`. With `wait`
-  // these are not set before the answer, so it covers no more than what nobody has saved yet.
+  // what it is to change is not shown before the answer: it covers only edits from before.
   begin: function(save, attrs, wait, patch, shown) {
     var shadow = this, own = this.mine(), names = new Set(Object.keys(attrs));
     save.at = now();
     save.covers = new Set();
     // An attribute that was taken away is sent by being left out.
-    if (!patch) own.edits.forEach(function(at, name) { names.add(name); });
+    var add = function(value, name) { names.add(name); };
+    if (!patch) own.edits.forEach(add);
+    if (!patch) own.saves.forEach(function(other) { other.covers.forEach(add); });
     names.forEach(function(name) {
-      var edited = own.edits.has(name) && !(wait && shadow.isSaving(name));
-      var differs = !wait && shadow.sent && !shadow.agrees(name, shown);
-      if (edited || differs) save.covers.add(name);
+      var edit = own.edits.get(name);
+      var sends = edit && edit.there === has(attrs, name) && same(attrs[name], edit.value);
+      var differs = edit || shadow.isSaving(name) || shadow.sent && !shadow.agrees(name, shown);
+      if (wait ? sends : differs) save.covers.add(name);
     });
     own.saves.push(save);
   },
@@ -131,11 +128,11 @@ extend(Shadow.prototype, {
 
   // Whether what arrives may not be shown: the page has a newer change of the attribute.
   claims: function(name, arrival) {
-    var own = this.own, at = own && own.edits.get(name), save = arrival.save;
+    var own = this.own, edit = own && own.edits.get(name), save = arrival.save;
     if (!own) return false;
     if (this.isSaving(name, save)) return true;
-    if (at === undefined) return false;
-    return save ? at > save.at || !save.covers.has(name) : at > (arrival.since || 0);
+    if (!edit) return false;
+    return save ? edit.at > save.at || !save.covers.has(name) : edit.at > (arrival.since || 0);
   },
 
   isEdited: function() {
@@ -162,7 +159,7 @@ extend(Shadow.prototype, {
     if (whole) {
       Object.keys(extend({}, sent, answered)).forEach(function(name) { names.add(name); });
       if (own) own.withheld.forEach(function(name) { names.add(name); });
-      if (own) own.edits.forEach(function(at, name) { names.add(name); });
+      if (own) own.edits.forEach(function(edit, name) { names.add(name); });
     }
     names.forEach(function(name) {
       var gone = !has(row, name) && (whole && known(name) || has(answered, name));
@@ -173,13 +170,10 @@ extend(Shadow.prototype, {
       if (has(row, name)) show.set[name] = row[name];
       else if (!gone && has(asked, name)) show.set[name] = asked[name];
       else if (gone && has(shown, name)) show.drop.push(name);
-      if (has(row, name) || whole) {
-        shadow.settle(name);
-        if (save) save.covers.delete(name);
-      }
+      if (has(row, name) || whole) shadow.settle(name, save);
     });
     this.sent = whole || !this.sent ? row : extend({}, sent, row);
-    this.tidy();
+    this.tidy(shown);
     return show;
   },
 
@@ -190,7 +184,9 @@ extend(Shadow.prototype, {
     if (!own || own.saves.indexOf(save) < 0) return show;
     own.saves = own.saves.filter(function(other) { return other !== save; });
     save.covers.forEach(function(name) {
-      if (own.edits.get(name) > save.at || shadow.isSaving(name)) return;
+      var edit = own.edits.get(name);
+      if (edit && edit.at <= save.at) own.edits.delete(name);
+      if (own.edits.has(name) || shadow.isSaving(name)) return;
       if (own.withheld.has(name) && refused) {
         if (has(sent, name)) show.set[name] = sent[name]; else show.drop.push(name);
       } else if (!refused && (has(sent, name) || own.withheld.has(name))) {
@@ -199,22 +195,26 @@ extend(Shadow.prototype, {
       }
       shadow.settle(name);
     });
-    if (!own.saves.length) {
-      own.edits.forEach(function(at, name) { if (shadow.agrees(name, shown)) shadow.settle(name); });
-    }
-    this.tidy();
+    this.tidy(shown);
     return show;
   },
 
-  // The page claims an attribute no more.
-  settle: function(name) {
+  // The page claims an attribute no more, nor do saves up to the one that was answered.
+  settle: function(name, answered) {
     if (!this.own) return;
     this.own.edits.delete(name);
     this.own.withheld.delete(name);
+    if (answered) {
+      this.own.saves.forEach(function(save) { if (save.at <= answered.at) save.covers.delete(name); });
+    }
   },
 
-  tidy: function() {
-    if (none(this.own)) this.own = null;
+  // An edit that is what the server has, while no save may change that, is none.
+  tidy: function(shown) {
+    var shadow = this, own = this.own;
+    if (!own || own.saves.length) return;
+    own.edits.forEach(function(edit, name) { if (shadow.agrees(name, shown)) shadow.settle(name); });
+    if (!own.edits.size) this.own = null;
   }
 });
 

@@ -72,6 +72,9 @@ const cases = {
     ['event', 3, {b: 3}], {a: 'mine', b: 3}
   ],
   'set back, it is none': [['event', 1, {a: 1}], ['set', {a: 2}], ['set', {a: 1}], ['event', 2, {a: 3}], {a: 3}],
+  'when others make the same of it, it is none': [
+    ['event', 1, {a: 1}], ['set', {a: 2}], ['event', 2, {a: 2}], ['event', 3, {a: 3}], {a: 3}
+  ],
   'taken away again, it is none': [
     ['event', 1, {a: 1}], ['set', {n: 2}], ['set', {n: undefined}], ['event', 2, {a: 1, n: 3}], {a: 1, n: 3}
   ],
@@ -105,6 +108,14 @@ const cases = {
     ['event', 1, {a: 0}], ['save', 'p', {a: 1}], ['save', 'q', {a: 2}], ['refused', 'p'], ['refused', 'q'], {a: 2},
     ['event', 2, {a: 3}], {a: 3}
   ],
+  'the last one of it times out first': [
+    ['event', 1, {a: 0}], ['save', 'p', {a: 1}], ['save', 'q', {a: 2}], ['refused', 'q'], {a: 2}, ['event', 2, {a: 9}], {a: 2},
+    ['answer', 'p', 3, {a: 1}], {a: 1}
+  ],
+  'the last one of it is answered first': [
+    ['event', 1, {a: 0}], ['save', 'p', {a: 1}], ['save', 'q', {a: 2}], ['answer', 'q', 3, {a: 2}], {a: 2},
+    ['event', 4, {a: 4}], {a: 4}, ['answer', 'p', 2, {a: 1}], {a: 4}
+  ],
   'refused, what was taken away meanwhile is away': [
     ['event', 1, {a: 1, b: 1}], ['save', 'p', {a: 2}], ['event', 2, {b: 2}], {a: 2, b: 2}, ['refused', 'p'], {b: 2}
   ],
@@ -128,6 +139,14 @@ const cases = {
   ],
   'wait: changed since, it is kept': [
     ['event', 1, {a: 1}], ['save', 'p', {a: 2}, 'wait'], ['set', {a: 3}], ['answer', 'p', 2, {a: 2}], {a: 3}
+  ],
+  'wait: an edit from before is sent with it': [
+    ['event', 1, {a: 1, n: 1}], ['set', {a: 2}], ['save', 'p', {n: 2}, 'wait'], ['asks', 'f'], ['fetched', 'f', 1, {a: 1, n: 1}],
+    {a: 2, n: 1}, ['answer', 'p', 2, {a: 2, n: 2}], {a: 2, n: 2}, ['event', 3, {a: 3, n: 3}], {a: 3, n: 3}
+  ],
+  'wait: what another save changes is held back for that one alone': [
+    ['event', 1, {a: 1}], ['save', 'p', {a: 2}], ['save', 'q', {a: 3}, 'wait'], ['event', 2, {a: 9}], {a: 2},
+    ['answer', 'p', 3, {a: 2}], ['event', 4, {a: 4}], {a: 4}, ['answer', 'q', 5, {a: 3}], {a: 3}
   ],
   'wait: an answer that is not whole': [
     ['event', 1, {a: 1, b: 1}], ['save', 'p', {a: 2}, 'wait'], ['answer', 'p', 2, {b: 1}, false], {a: 2, b: 1}
