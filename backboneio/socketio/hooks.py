@@ -17,7 +17,7 @@ from ..errors import client_error, error_object
 from ..execution import Context, ParkedThread
 from ..sync import Sync, SyncSocket
 from ..transport import BadMessage
-from . import threads
+from . import sessions, threads
 from .direct import Direct, Served
 from .manager import guard
 from .packets import ANNOUNCEMENT, OversizedAuth, Packet, checked
@@ -69,8 +69,9 @@ class Hooks:
         self._lock = threading.Lock()
         for known in (self.out, self._waiting, self._sio.environ, self._sio._binary_packet):
             known.clear()
-        if not self._hub:
-            threads.forget(self._sio.eio)
+        guard = getattr(self._sio.eio, "guard", None)
+        if guard is not None:
+            guard.after_fork()
 
     def serve(self, syncs: Mapping[str, Sync]) -> None:
         """Serve namespaces by name.
@@ -106,7 +107,7 @@ class Hooks:
                 raise
             logger.info("%s: %s", address, err)
             self.out.add(address)
-            threads.end(self._sio.eio, address, self._sio.reason.TRANSPORT_ERROR, abort=True)
+            sessions.end(self._sio.eio, address, self._sio.reason.TRANSPORT_ERROR, abort=True)
 
     def _refuse_misplaced(self, address: str, message: Any) -> None:
         """Refuse what python-socketio, which parses it, would take for something else."""
@@ -275,7 +276,7 @@ class Hooks:
         if self._hub:
             sio.eio.disconnect(address)
         else:
-            threads.end(sio.eio, address, sio.reason.SERVER_DISCONNECT)
+            sessions.end(sio.eio, address, sio.reason.SERVER_DISCONNECT)
 
     def handle_eio_disconnect(self, original: Original, address: str, reason: str) -> None:
         """A connection has ended: nothing is left of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import logging
 from typing import Any
@@ -83,21 +84,16 @@ def make_server(transport_name: str = "auto", **options: Any) -> socketio.Server
     if transport_name == "threads" or problem is not None:
         if problem is not None:
             logger.warning("python-engineio's threads serve the clients: %s", problem)
-        limits = options.get("limits") or transport.Limits()
-        options.setdefault("max_backlog", limits.max_backlog)
-        for name in _HUB_OPTIONS - {"max_backlog"}:  # python-engineio would not mind
-            options.pop(name, None)
+        chosen = {name: options.pop(name) for name in LIMIT_OPTIONS & options.keys()}
+        limits = options.get("limits") or transport.TransportLimits()
+        options["limits"] = dataclasses.replace(limits, **chosen)
         return ThreadsServer(**options)
     return HubServer(**options)
 
 
-#: What only the hub knows.
-_HUB_OPTIONS = LIMIT_OPTIONS | {"limits"}
-
-
 def known_options() -> set[str]:
     """All options that ``socketio.Server`` and the transports have."""
-    known = {"engineio_logger"} | _HUB_OPTIONS
+    known = {"engineio_logger", "limits"} | LIMIT_OPTIONS
     # BaseServer, since socketio.Server hands on all that it is given.
     for function in (socketio.base_server.BaseServer, transport.Server, engineio.Server):
         known |= {

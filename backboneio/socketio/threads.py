@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import io
 import logging
-import queue
+import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -25,59 +26,15 @@ from engineio import payload as engineio_payload
 from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
 from wsproto.utilities import ProtocolError
 
-from ..transport import Limits
+from ..deadlines import deadlines
+from ..transport import TransportLimits
+from ..transport.http import Environs, Refused
+from ..transport.newcomers import Newcomers, NoRoom
+from .sessions import Backlog, Environ, Session, Sessions, StartResponse, end
 
 logger = logging.getLogger("backboneio.socketio")
 
-_LIMITS = Limits()
-
-Environ = dict[str, Any]
-StartResponse = Callable[..., Any]
-
-
-class Backlog(queue.Queue[Any]):
-    """What waits for one client: the queue of a python-engineio session, which counts its bytes.
-
-    ``mutex``, the queue's own lock, protects the figures.
-    """
-
-    def __init__(self, max_bytes: int, maxsize: int = 0) -> None:
-        super().__init__(maxsize)
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._ending = False
-        #: whether more waits than may
-        self.over = False
-        #: cuts the connection, where a WebSocket carries the session
-        self.cut: Callable[[], None] | None = None
-
-    def _put(self, item: Any) -> None:
-        size = _size(item)
-        # As on the hub: one message may be bigger than the limit.
-        if self._bytes and self._bytes + size > self._max_bytes:
-            self.over = True
-        super()._put(item)
-        self._bytes += size
-
-    def _get(self) -> Any:
-        item = super()._get()
-        self._bytes -= _size(item)
-        return item
-
-    def claim_end(self) -> bool:
-        """Whether the caller is the one who has to end the client: True once."""
-        with self.mutex:
-            first = not self._ending
-            self._ending = True
-            return first
-
-
-def _size(packet: Any) -> int:
-    data = getattr(packet, "data", None)
-    if isinstance(data, str):
-        return len(data) if data.isascii() else len(data.encode("utf-8", "surrogatepass"))
-    return len(data) if isinstance(data, (bytes, bytearray)) else 0
-
+_LIMITS = TransportLimits()
 
 #: Seconds after which a thread that waits for its client looks whether there is still one:
 #: simple-websocket 1.1 may not wake it when it has closed what sent too large a message.
@@ -117,9 +74,11 @@ class WebSocket(SimpleWebSocketWSGI):  # type: ignore[misc]
     def __init__(self, handler: Any, server: Any, **options: Any) -> None:
         # Otherwise it is looked at when all of it is in memory.
         options.setdefault("max_message_size", server.max_http_buffer_size)
+        # The process is not to wait for what a client sends.
+        options.setdefault("thread_class", partial(threading.Thread, daemon=True))
         self._brake = Brake(self._is_full)
         super().__init__(handler, server, event_class=lambda: self._brake, **options)
-        self._session: engineio.socket.Socket = handler.__self__
+        self._session: Session = handler.__self__
         self._max_waiting = server.max_http_buffer_size * _LIMITS.max_inbox_messages
 
     def _is_full(self) -> bool:
@@ -133,22 +92,27 @@ class WebSocket(SimpleWebSocketWSGI):  # type: ignore[misc]
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Any:
         """Open the WebSocket and stay until its end."""
-        if isinstance(self._session.queue, Backlog):
-            self._session.queue.cut = self._cut
         try:
             return super().__call__(environ, start_response)
         except (ProtocolError, simple_websocket.ConnectionError) as err:
             # No WebSocket handshake. What WSGI servers take for a client that went away:
             raise ConnectionResetError(errno.ECONNRESET, str(err)) from err
+        finally:
+            self.cut()  # simple-websocket's thread reads for as long as the client likes
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """Cut the connection, without a word."""
         with suppress(OSError, AttributeError):  # there may be no connection yet, or any more
             self.ws.sock.shutdown(socket.SHUT_RDWR)
 
     def wait(self) -> Any:
         """Return the next packet; None at the end, which one that is none is, too."""
         packet = None
+        patience = self._session.patience()
+        deadline = None if patience is None else time.monotonic() + patience
         while packet is None:
+            if deadline is not None and time.monotonic() > deadline:
+                return None
             try:
                 packet = self.ws.receive(timeout=_LOOK)
                 self._brake.release()
@@ -168,16 +132,19 @@ class WebSocket(SimpleWebSocketWSGI):  # type: ignore[misc]
 
 
 def _is_packet(text: str, kinds: str = "123456b") -> bool:
-    """Whether text is an Engine.IO packet that a client may send."""
+    """Whether text is an Engine.IO packet that a client may send.
+
+    What is no packet of Socket.IO python-engineio tries as JSON: not lists and objects, of any size
+    and depth.
+    """
     if text[:1] not in kinds or not text:
         return False
-    if text[0] == "4" and text[1:2].isdigit():
-        return True  # a packet of Socket.IO, as nearly all are
-    try:
-        engineio_packet.Packet(encoded_packet=text)
-    except (ValueError, RecursionError):  # what is no packet of Socket.IO is tried as JSON
-        return False
-    return True
+    if text[0] == "b":
+        try:
+            engineio_packet.Packet(encoded_packet=text)
+        except ValueError:
+            return False
+    return text[1:2].isdigit() or text[1:].lstrip()[:1] not in ("[", "{")
 
 
 def _are_packets(body: bytes, limit: int) -> bool:
@@ -189,28 +156,74 @@ def _are_packets(body: bytes, limit: int) -> bool:
     return len(packets) <= limit and all(_is_packet(packet, "1345b") for packet in packets)
 
 
+#: Seconds after which it is looked whether the WSGI server is about to end.
+_GLANCE = 0.5
+
+
 class Guard:
     """What is done otherwise than in ``engineio.Server``, for a server in threading mode."""
 
-    def __init__(self, eio: engineio.Server, max_backlog: int) -> None:
+    def __init__(self, eio: engineio.Server, limits: TransportLimits) -> None:
         self._eio = eio
-        self._max_backlog = max_backlog
+        self._limits = limits
+        self._newcomers = Newcomers(limits)
+        self._environs = Environs((), limits.max_environ)
+        self._request = threading.local()  # its `environ`, on the thread that handles it
+        self._watching = threading.Lock()  # taken while the server's end is looked for
         # python-engineio drops a polling client's message of more than 16 packets and says "OK". A
         # page that was offline sends all its requests at once.
         polled = engineio_payload.Payload
-        polled.max_decode_packets = max(polled.max_decode_packets, _LIMITS.max_packets)
+        polled.max_decode_packets = max(polled.max_decode_packets, limits.max_packets)
         eio._async = {**eio._async, "websocket": WebSocket}
+        eio.sockets = Sessions(self._begin)
+
+    def after_fork(self) -> None:
+        """Know nobody, and start anew what looks after clients: in a child, without threads."""
+        self._newcomers.after_fork()
+        self._watching = threading.Lock()
+        self._eio.sockets = Sessions(self._begin)
+        if self._eio.service_task_handle is not None:
+            self._eio.service_task_handle = None
+            self._eio.start_service_task = True
+
+    def _begin(self, session: Session) -> None:
+        """Let a client in, if there is room for it."""
+        environ = self._request.environ
+        eio = self._eio
+        gone = self._newcomers.enter(
+            session.sid,
+            environ.get("REMOTE_ADDR", ""),
+            comes_back="HTTP_UPGRADE" not in environ,
+            full=len(eio.sockets) >= self._limits.max_connections,
+        )
+        if gone is not None:
+            end(eio, str(gone), eio.reason.TRANSPORT_ERROR, abort=True)
+        session.begin(self._limits, self._newcomers)
+        if self._watching.acquire(blocking=False):
+            deadlines.after(_GLANCE, self._glance)
+
+    def _glance(self) -> None:
+        """End the clients when the WSGI server ends: it would wait for them, for half a minute."""
+        if _is_ending():
+            for sid in list(self._eio.sockets):
+                end(self._eio, sid, self._eio.reason.SERVER_DISCONNECT)
+        if self._eio.sockets:
+            deadlines.after(_GLANCE, self._glance)
+            return
+        self._watching.release()
+        if self._eio.sockets and self._watching.acquire(blocking=False):  # one came since
+            deadlines.after(_GLANCE, self._glance)
 
     def create_queue(self, original: Any, *args: Any, **kwargs: Any) -> Backlog:
         """Make what a session's packets wait in."""
-        return Backlog(self._max_backlog, *args, **kwargs)
+        return Backlog(self._limits.max_backlog, *args, **kwargs)
 
     def send_packet(self, original: Any, sid: str, packet: engineio_packet.Packet) -> None:
         """Queue a packet for a client, unless too much waits for it, and do nothing else.
 
         python-engineio looks whether the client has been silent for too long and then calls the
-        disconnect handlers right there; they are the application's, and may take their time. Its
-        service task finds such clients as well.
+        disconnect handlers right there; they are the application's, and may take their time. A
+        :class:`Session` has deadlines for that.
         """
         session = self._eio.sockets.get(sid)
         if session is None or session.closing or session.closed:
@@ -229,17 +242,20 @@ class Guard:
 
     def handle_request(self, original: Any, environ: Environ, start_response: StartResponse) -> Any:
         """Handle an HTTP request; what was posted only when it is whole, and packets."""
-        if environ.get("REQUEST_METHOD") == "POST":
-            body = self._read(environ)
-            limit = engineio_payload.Payload.max_decode_packets
-            if body is None or not _are_packets(body, limit):
-                return self._refuse(environ, start_response)
-            environ["wsgi.input"] = io.BytesIO(body)
-            environ["CONTENT_LENGTH"] = str(len(body))
-        query = environ.get("QUERY_STRING", "")
-        if "transport" not in parse_qs(query):  # python-engineio takes that for polling
-            environ["QUERY_STRING"] = f"{query}&transport=none"
+        method, query = environ.get("REQUEST_METHOD"), environ.get("QUERY_STRING", "")
+        self._request.environ = environ
         try:
+            if method == "POST":
+                return self._post(original, environ, start_response)
+            if method not in ("GET", "OPTIONS"):
+                return _answer(start_response, "400 BAD REQUEST", "Bad request method")
+            if "transport" not in parse_qs(query):  # python-engineio takes that for polling
+                environ["QUERY_STRING"] = f"{query}&transport=none"
+            session = self._eio.sockets.get(self._sid(environ))
+            if session is None:
+                self._environs.small(environ)
+            elif session.upgraded and isinstance(session, Session) and "HTTP_UPGRADE" in environ:
+                return session.turn_away(environ, start_response)
             return original(environ, start_response)
         except ConnectionError:
             # So python-engineio ends a WebSocket under Werkzeug, which then waits on the same
@@ -247,11 +263,27 @@ class Guard:
             with suppress(OSError, KeyError):
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise
+        except NoRoom:
+            return _answer(start_response, "503 SERVICE UNAVAILABLE", "Too many connections")
+        except Refused as err:
+            return _answer(start_response, err.status, str(err))
         except KeyError:
             # So it finds out that the session has ended in this moment.
             if self._sid(environ) in self._eio.sockets:
                 raise
             return self._refuse(environ, start_response)
+        finally:
+            del self._request.environ
+
+    def _post(self, original: Any, environ: Environ, start_response: StartResponse) -> Any:
+        body = self._read(environ)
+        limit = engineio_payload.Payload.max_decode_packets
+        if body is None or not _are_packets(body, limit):
+            return self._refuse(environ, start_response)
+        environ["wsgi.input"] = io.BytesIO(body)
+        environ["CONTENT_LENGTH"] = str(len(body))
+        result = original(environ, start_response)
+        return [b"ok"] if result == [b"OK"] else result  # as Node's server has it
 
     def _read(self, environ: Environ) -> bytes | None:
         """Read what was posted; None when it is too much, or not all that was announced."""
@@ -267,8 +299,8 @@ class Guard:
     def _refuse(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         """End the session: what got lost is sent again in the next one."""
         end(self._eio, self._sid(environ), self._eio.reason.TRANSPORT_ERROR)
-        start_response("400 BAD REQUEST", [("Content-Type", "text/plain")])
-        return [b"not a whole Engine.IO payload, or of no session"]
+        problem = "not a whole Engine.IO payload, or of no session"
+        return _answer(start_response, "400 BAD REQUEST", problem)
 
     def _sid(self, environ: Environ) -> str:
         """Return the session that a request is of."""
@@ -276,24 +308,35 @@ class Guard:
         return sid
 
 
+def _answer(start_response: StartResponse, status: str, text: str) -> list[bytes]:
+    start_response(status, [("Content-Type", "text/plain")])
+    return [text.encode()]
+
+
+def _is_ending() -> bool:
+    """Whether gunicorn's worker is about to end: its handlers of signals are its own methods."""
+    worker = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return getattr(worker, "alive", True) is False
+
+
 class Engine(engineio.Server):  # type: ignore[misc]
     """The Engine.IO server of our own Socket.IO servers on threads.
 
-    :param max_backlog: bytes that may wait for one client, as on the hub. What the thread that
-        writes to it has taken comes on top, so it is twice that at most.
+    :param limits: what clients may cost, as on the hub, as far as threads can keep to it. What the
+        thread that writes to a client has taken comes on top of ``max_backlog``.
     """
 
-    def __init__(self, max_backlog: int = _LIMITS.max_backlog, **options: Any) -> None:
+    def __init__(self, limits: TransportLimits = _LIMITS, **options: Any) -> None:
         super().__init__(**options)
-        self._guard = Guard(self, max_backlog)
+        self.guard = Guard(self, limits)
 
     def create_queue(self, *args: Any, **kwargs: Any) -> Backlog:
         """Make what a session's packets wait in."""
-        return self._guard.create_queue(None, *args, **kwargs)
+        return self.guard.create_queue(None, *args, **kwargs)
 
     def send_packet(self, sid: str, pkt: engineio_packet.Packet) -> None:
         """Send a packet to a client. Never blocks."""
-        self._guard.send_packet(None, sid, pkt)
+        self.guard.send_packet(None, sid, pkt)
 
     def handle_request(self, environ: Environ, start_response: StartResponse) -> Any:
         """Handle an HTTP request.
@@ -303,7 +346,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
         """
         for name in ("HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST"):
             environ.pop(name, None)
-        return self._guard.handle_request(super().handle_request, environ, start_response)
+        return self.guard.handle_request(super().handle_request, environ, start_response)
 
 
 def install(eio: engineio.Server) -> None:
@@ -313,32 +356,6 @@ def install(eio: engineio.Server) -> None:
     """
     if eio.async_mode != "threading":
         return
-    guard = Guard(eio, _LIMITS.max_backlog)
+    eio.guard = guard = Guard(eio, _LIMITS)
     for name in ("create_queue", "send_packet", "handle_request"):
         setattr(eio, name, partial(getattr(guard, name), getattr(eio, name)))
-
-
-def forget(eio: engineio.Server) -> None:
-    """Know nobody, and start anew what looks after clients: in a forked child, without threads."""
-    eio.sockets.clear()
-    if eio.service_task_handle is not None:
-        eio.service_task_handle = None
-        eio.start_service_task = True
-
-
-def end(eio: engineio.Server, sid: str, reason: str, *, abort: bool = False) -> None:
-    """End a client's session; its disconnect handlers run in a thread that ends with them.
-
-    python-engineio would wait for a client that polls until it has fetched all that is for it.
-
-    :param abort: whether to leave out the goodbye.
-    """
-    session = eio.sockets.get(sid)
-    if session is None:
-        return
-
-    def close() -> None:
-        session.close(wait=False, abort=abort, reason=reason)
-        eio.sockets.pop(sid, None)
-
-    threading.Thread(target=close, name="backboneio-goodbye", daemon=True).start()

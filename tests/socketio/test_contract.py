@@ -61,6 +61,13 @@ METHODS: list[tuple[type[Any], str, str]] = [
     (engineio.Server, "create_queue", "self, *args, **kwargs"),
     (engineio.Server, "send_packet", "self, sid, pkt"),
     (engineio.Server, "handle_request", "self, environ, start_response"),
+    (engineio.Server, "_bad_request", "self, message=None"),
+    (engineio.socket.Socket, "check_ping_timeout", "self"),
+    (engineio.socket.Socket, "handle_get_request", "self, environ, start_response"),
+    (engineio.socket.Socket, "handle_post_request", "self, environ"),
+    (engineio.socket.Socket, "receive", "self, pkt"),
+    (engineio.socket.Socket, "schedule_ping", "self"),
+    (engineio.socket.Socket, "send", "self, pkt"),
     (engineio.socket.Socket, "close", "self, wait=True, abort=False, reason=None"),
     (engineio.socket.Socket, "_websocket_handler", "self, ws"),
     (queue.Queue, "_put", "self, item"),  # documented in its source alone, and older than us
@@ -135,6 +142,11 @@ def test_sessions_have_the_attributes_we_use(sio: socketio.Server) -> None:
     session = engineio.socket.Socket(sio.eio, "sid")
     assert session.queue is made
     assert (session.closing, session.closed) == (False, False)
+    assert (session.connected, session.upgrading, session.upgraded) == (False, False, False)
+    assert isinstance(session.last_ping, float)
+    assert session.upgrade_protocols == ["websocket"]
+    assert sio.eio.ping_interval_grace_period == 0
+    assert isinstance(sio.reason.PING_TIMEOUT, str)
 
 
 def test_a_websocket_knows_its_session_and_its_socket(sio: socketio.Server) -> None:
