@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -22,6 +21,7 @@ from .websocket import WebSocket
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
+_WEBSOCKET = '["websocket"]'
 _TEXT: Headers = [("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store")]
 
 
@@ -57,8 +57,13 @@ class Endpoint:
         self._environs = Environs(options.environ_keys, service.limits.max_environ)
         self._told: set[str] = set()
         self._waiting = WaitingRoom(service.limits)
-        both = options.allow_upgrades and "websocket" in options.transports
-        self._offers = ["websocket"] if both else []
+        self._may_upgrade = options.allow_upgrades and "websocket" in options.transports
+        #: the same in every open packet
+        self._offer = (
+            f'"pingTimeout":{int(options.ping_timeout * 1000)},'
+            f'"pingInterval":{int(options.ping_interval * 1000)},'
+            f'"maxPayload":{options.max_payload}'
+        )
 
     def after_fork(self) -> None:
         """In a forked child: other threads' requests are the parent's."""
@@ -158,9 +163,8 @@ class Endpoint:
     def _enter(self, environ: Environ, transport: str) -> Connection:
         """Make a connection, if there is room for it; owned by this thread."""
         service, connections = self._service, self._service.connections
-        stopping = Refused("503 Service Unavailable", "Shutting down", [("Retry-After", "1")])
         if service.stopping:
-            raise stopping
+            raise _stopping()
         self._hub.start()
         connection = Connection(service, self._new_id())
         connection.owner.acquire()
@@ -180,20 +184,14 @@ class Endpoint:
         connections[connection.sid] = connection
         if service.stopping:  # since then: shutdown() may not have seen the connection
             connection.refuse()
-            raise stopping
+            raise _stopping()
         return connection
 
     def _open_packet(self, sid: str, environ: Environ, transport: str) -> str:
-        options = self._options
-        offers = self._offers if transport == "polling" else []
-        if offers and self._no_websocket(environ):
-            offers = []
-        return (
-            f'0{{"sid":"{sid}","upgrades":{json.dumps(offers)},'
-            f'"pingTimeout":{int(options.ping_timeout * 1000)},'
-            f'"pingInterval":{int(options.ping_interval * 1000)},'
-            f'"maxPayload":{options.max_payload}}}'
-        )
+        upgrades = self._may_upgrade and transport == "polling"
+        if upgrades and self._find_for_websocket(environ) is None:
+            upgrades = False
+        return f'0{{"sid":"{sid}","upgrades":{_WEBSOCKET if upgrades else "[]"},{self._offer}}}'
 
     def _open_polling(self, connection: Connection, packet: bytes) -> bytes:
         self._hub.flush()
@@ -251,22 +249,24 @@ class Endpoint:
             connection.begin_upgrade(link, head)
         return pair, ended
 
-    def _socket_for_websocket(self, environ: Environ) -> Any:
+    def _socket_for_websocket(self, environ: Environ) -> handover.ClientSocket:
         problem = handshake.refusal(environ)
         if problem is not None:
             headers = [("Sec-WebSocket-Version", "13")] if "version" in problem else []
             raise Refused("400 Bad Request", problem, headers)
-        if self._no_websocket(environ):
+        sock = self._find_for_websocket(environ)
+        if sock is None:
             raise bad_request("WebSocket is not available")
-        return handover.find(environ)
+        return sock
 
-    def _no_websocket(self, environ: Environ) -> bool:
-        """Whether the WSGI server keeps its connections; if so, say why, once."""
-        reason = handover.why_kept(environ)
-        if reason is not None:
-            message = f"no WebSocket, clients go on with long-polling: {reason}"
+    def _find_for_websocket(self, environ: Environ) -> handover.ClientSocket | None:
+        """Return the connection; None, and say why once, when the WSGI server keeps it."""
+        try:
+            return handover.find_for_websocket(environ)
+        except handover.Kept as kept:
+            message = f"no WebSocket, clients go on with long-polling: {kept}"
             self._log_once(message, "no socket", level="warning")
-        return reason is not None
+            return None
 
     def _take(
         self, environ: Environ, sock: Any
@@ -282,7 +282,7 @@ class Endpoint:
                 level="warning",
             )
             ours, theirs = socket.socketpair()
-            return theirs.detach(), b"", ours, handover.Ended()
+            return theirs.detach(), b"", ours, handover.Ended(sock)
         except OSError as err:
             raise Refused("503 Service Unavailable", "Too many open files") from err
 
@@ -425,6 +425,10 @@ class Endpoint:
             level = "debug"
         self._told.add(key)
         getattr(self._service.logger, level)(message)
+
+
+def _stopping() -> Refused:
+    return Refused("503 Service Unavailable", "Shutting down", [("Retry-After", "1")])
 
 
 def _answer(

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 import requests
 import socketio
+from gunicorn.config import Config
+from gunicorn.http.parser import RequestParser
+from gunicorn.http.wsgi import create
 from gunicorn.http2.request import HTTP2Body
 
 from backboneio.transport import handover
@@ -150,7 +153,37 @@ def test_http2_keeps_its_connection() -> None:
     with ours, theirs:
         environ = {"gunicorn.socket": ours, "wsgi.input": HTTP2Body(b""), "HTTP_VERSION": "2"}
         assert handover.find(environ) is None
-        assert "HTTP/2" in str(handover.why_kept(environ))
+        with pytest.raises(handover.Kept, match="HTTP/2"):
+            handover.find_for_websocket(environ)
+
+
+@pytest.fixture
+def gunicorn_request() -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A request in gunicorn's hands: its response, which nothing was sent of, and the environ."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        request = next(RequestParser(Config(), theirs, ("127.0.0.1", 1)))
+        yield create(request, theirs, ("127.0.0.1", 1), ("127.0.0.1", 2), Config())
+
+
+def take_and_answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> None:
+    fd, _, ended = handover.take(handover.find_for_websocket(environ))
+    socket.socket(fileno=fd).close()
+    ended.respond(start_response, "101 Switching Protocols").close()
+
+
+def test_gunicorn_ends_a_connection_that_has_left(gunicorn_request: Any) -> None:
+    """It would wait for another request on it, and have a thread find out that there is none."""
+    response, environ = gunicorn_request
+    take_and_answer(environ, response.start_response)
+    assert response.should_close()
+
+
+def test_a_middleware_before_gunicorns_start_response(gunicorn_request: Any) -> None:
+    response, environ = gunicorn_request
+    take_and_answer(environ, lambda *given: response.start_response(*given))
+    assert response.status == "101 Switching Protocols"
 
 
 def test_uwsgi_without_websockets(start: Callable[..., ServerProcess]) -> None:

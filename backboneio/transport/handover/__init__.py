@@ -23,7 +23,17 @@ from . import cheroot, gunicorn, uwsgi, waitress, werkzeug, wsgiref
 from .client_socket import ClientSocket, Ended, Kept, replace
 from .relay import relay
 
-__all__ = ["ClientSocket", "Ended", "find", "relay", "take", "takeable", "threads", "why_kept"]
+__all__ = [
+    "ClientSocket",
+    "Ended",
+    "Kept",
+    "find",
+    "find_for_websocket",
+    "relay",
+    "take",
+    "takeable",
+    "threads",
+]
 
 _ADAPTERS = (
     werkzeug.find,
@@ -36,28 +46,36 @@ _ADAPTERS = (
 
 
 def find(environ: dict[str, Any]) -> ClientSocket | None:
-    """Return the client's connection, None where the server keeps it; see :func:`why_kept`."""
+    """Return the client's connection, None where the server keeps it."""
     try:
         return _find(environ)
     except Kept:
         return None
 
 
-def why_kept(environ: dict[str, Any]) -> str | None:
-    """Say for a log why there is no WebSocket, and what to do about it; None where there is."""
-    server = environ.get("SERVER_SOFTWARE") or (
-        "uWSGI" if "uwsgi.version" in environ else "unknown"
-    )
+def find_for_websocket(environ: dict[str, Any]) -> ClientSocket:
+    """Return the client's connection.
+
+    Raises Kept where there can be no WebSocket: why, and what to do about it, for a log.
+    """
     try:
         connection = _find(environ)
     except Kept as kept:
-        return f"the WSGI server ({server}) keeps its connections: {kept}"
+        raise Kept(f"the WSGI server ({_name(environ)}) keeps its connections: {kept}") from None
     if connection is None:
-        return (
-            f"the WSGI server ({server}) keeps its connections to itself; "
+        raise Kept(
+            f"the WSGI server ({_name(environ)}) keeps its connections to itself; "
             "let gunicorn or another one of docs/deployment.md serve /socket.io/"
         )
-    return f"{server}: {connection.no_websocket}" if connection.no_websocket else None
+    if connection.no_websocket:
+        raise Kept(f"{_name(environ)}: {connection.no_websocket}")
+    return connection
+
+
+def _name(environ: dict[str, Any]) -> str:
+    """Return what the WSGI server is called."""
+    known = "uWSGI" if "uwsgi.version" in environ else "unknown"
+    return environ.get("SERVER_SOFTWARE") or known
 
 
 def _find(environ: dict[str, Any]) -> ClientSocket | None:
@@ -88,7 +106,7 @@ def take(connection: ClientSocket) -> tuple[int, bytes, Ended]:
     the server is to send. Raises OSError (too many open files) with everything as it was.
     """
 
-    def exchange() -> tuple[int, Ended]:
+    def exchange() -> tuple[int, socket.socket]:
         number = connection.fileno()
         fd = os.dup(number)
         try:
@@ -97,7 +115,8 @@ def take(connection: ClientSocket) -> tuple[int, bytes, Ended]:
             os.close(fd)
             raise
 
-    fd, ended = connection.exchange(exchange)
+    fd, peer = connection.exchange(exchange)
+    ended = Ended(connection, peer)
     try:
         return fd, connection.read_ahead(), ended
     except OSError:

@@ -54,6 +54,9 @@ class ClientSocket:
         """
         return b""
 
+    def hang_up_after(self, start_response: Callable[..., Any]) -> None:
+        """Have the server close its end after this response, where that spares it work."""
+
 
 class Buffered(ClientSocket):
     """A connection that its server reads through a binary file, the `source`."""
@@ -87,11 +90,13 @@ def socket_under(file: Any) -> Any:
 class Ended:
     """The response that the WSGI server sends into the void, empty."""
 
-    def __init__(self, peer: socket.socket | None = None) -> None:
+    def __init__(self, connection: ClientSocket, peer: socket.socket | None = None) -> None:
+        self._connection = connection
         self._peer = peer
 
     def respond(self, start_response: Callable[..., Any], status: str) -> Ended:
         """Begin the response and return its body; `status` is what an access log shows."""
+        self._connection.hang_up_after(start_response)
         write = start_response(status, [] if status.startswith("1") else [("Content-Length", "0")])
         # To have the headers sent now, and not when the other end of the pair is closed. A server
         # may object that the client is gone, which is what it is to believe.
@@ -108,10 +113,11 @@ class Ended:
             self._peer.close()
 
 
-def replace(fd: int) -> Ended:
+def replace(fd: int) -> socket.socket:
     """Point a file descriptor at one end of a fresh socket pair: a client that has said it all.
 
-    Raises OSError (too many open files) with everything as it was.
+    Returns the other end, to be closed when the server has answered. Raises OSError (too many open
+    files) with everything as it was.
     """
     ours, theirs = socket.socketpair()
     try:
@@ -123,4 +129,4 @@ def replace(fd: int) -> Ended:
         raise
     finally:
         theirs.close()
-    return Ended(ours)
+    return ours

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .client_socket import ClientSocket, Kept, checked
@@ -25,3 +26,13 @@ def find(environ: dict[str, Any]) -> ClientSocket | None:
 class _ClientSocket(ClientSocket):
     def read_ahead(self) -> bytes:
         return bytes(self.source.read())
+
+    def hang_up_after(self, start_response: Callable[..., Any]) -> None:
+        """Ask for ``Connection: close``, which no application may say in a header (PEP 3333).
+
+        A gthread worker would wait for another request, and give the end of the stream to a thread.
+        It does so where a middleware has put a function of its own before gunicorn's.
+        """
+        force_close = getattr(getattr(start_response, "__self__", None), "force_close", None)
+        if force_close is not None:
+            force_close()

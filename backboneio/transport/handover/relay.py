@@ -43,9 +43,9 @@ def relay(connection: ClientSocket, ours: socket.socket) -> Ended:
         ours.close()
     try:
         sock.shutdown(socket.SHUT_RDWR)
-        return replace(sock.fileno())
+        return Ended(connection, replace(sock.fileno()))
     except OSError:
-        return Ended()
+        return Ended(connection)
 
 
 def _wait(
