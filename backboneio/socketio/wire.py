@@ -34,7 +34,8 @@ class SocketIOWire:
         self._namespace = namespace
         self._out = out
         self._throw_out = throw_out
-        self._send_many = getattr(sio.eio, "send_many", None)
+        #: sends one message to many addresses
+        self._transmit = getattr(sio.eio, "send_many", self._send_each)
         self._park = getattr(sio.eio, "park", None)
         # With another serializer (msgpack, say) packets are made by python-socketio, from values.
         self._packet_class = None if issubclass(sio.packet_class, Packet) else sio.packet_class
@@ -50,10 +51,9 @@ class SocketIOWire:
             for address in addresses:
                 self._sio._send_packet(address, packet)
             return
-        message = f"{socketio_packet.EVENT}{self._namespace},{text}"
-        if self._send_many is not None:
-            self._send_many(addresses, message)
-            return
+        self._transmit(addresses, f"{socketio_packet.EVENT}{self._namespace},{text}")
+
+    def _send_each(self, addresses: Collection[str], message: str) -> None:
         frame = engineio_packet.Packet(engineio_packet.MESSAGE, message)
         for address in addresses:
             self._sio.eio.send_packet(address, frame)
@@ -71,7 +71,7 @@ class SocketIOWire:
             )
             self._sio._send_packet(address, packet)
             return
-        self._sio.eio.send(address, f"{socketio_packet.ACK}{self._namespace},{ack_id}{text}")
+        self._transmit((address,), f"{socketio_packet.ACK}{self._namespace},{ack_id}{text}")
 
     def park(self, address: str) -> Parked:
         """Handle no more input of a client until it is resumed; called by a handler of its events.

@@ -357,13 +357,11 @@ class Connection(Heartbeat):
                 if self._ending is not None or self.parked is not None:
                     return False
             elif not link.readable:
-                self._count_partial(reader.waiting)
-                return False
+                break
             else:
                 count = link.receive(worker.receive)
                 if count is None:
-                    self._count_partial(reader.waiting)
-                    return False
+                    break
                 if not count:
                     if link is self.link:
                         self.end(Reason.TRANSPORT_CLOSE)
@@ -378,6 +376,9 @@ class Connection(Heartbeat):
             left -= 1
             if left <= 0 or time.monotonic() > deadline > 0:
                 return True
+        if reader.data or reader.message or self._partial:
+            self._count_partial(reader.waiting)
+        return False
 
     def _count_partial(self, size: int) -> None:
         """Count what has come of a message whose end has not, if it is long."""

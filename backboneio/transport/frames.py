@@ -118,23 +118,23 @@ class FrameReader:
     :param max_size: bytes of a message, its fragments together.
     :ivar data: what has arrived, of which some may have been read; when it is empty, next() has
         nothing to return.
+    :ivar message: the fragments of a message so far, None between messages.
     """
 
-    __slots__ = ("_max_size", "_message", "_opcode", "_position", "data")
+    __slots__ = ("_max_size", "_opcode", "_position", "data", "message")
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
         #: read up to _position; a bytearray while a frame's end is missing
         self.data: bytes | bytearray = b""
         self._position = 0
-        #: the fragments of a message so far, and its opcode
-        self._message: bytearray | None = None
-        self._opcode = 0
+        self.message: bytearray | None = None
+        self._opcode = 0  # the message's
 
     @property
     def waiting(self) -> int:
         """Bytes that wait for the rest of their message."""
-        message = self._message
+        message = self.message
         return len(self.data) - self._position + (0 if message is None else len(message))
 
     def feed(self, data: bytes) -> None:
@@ -158,7 +158,7 @@ class FrameReader:
                 self.data = b""
                 self._position = 0
             return None
-        if available >= 6 and self._message is None:
+        if available >= 6 and self.message is None:
             head = data[start]
             size = data[start + 1] - _MASKED
             if (head == _WHOLE_TEXT or head == _WHOLE_BINARY) and size >= 0:
@@ -230,14 +230,14 @@ class FrameReader:
             if not fin:
                 raise _broken("a control frame in fragments")
         elif opcode == CONT:
-            if self._message is None:
+            if self.message is None:
                 raise _broken("a continuation of nothing")
-        elif self._message is not None:
+        elif self.message is not None:
             raise _broken("a new message within another one")
 
     def _check_size(self, opcode: int, size: int) -> None:
         if opcode < CLOSE:
-            message = self._message
+            message = self.message
             if size + (0 if message is None else len(message)) > self._max_size:
                 raise FrameError(CloseCode.MESSAGE_TOO_BIG, "message too big")
 
@@ -247,11 +247,11 @@ class FrameReader:
             return opcode, payload
         if opcode != CONT:
             self._opcode = opcode
-            self._message = bytearray()
-        message = self._message
+            self.message = bytearray()
+        message = self.message
         assert message is not None
         message += payload
         if not fin:
             return CONT, b""
-        self._message = None
+        self.message = None
         return self._opcode, bytes(message)

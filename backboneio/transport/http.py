@@ -124,7 +124,7 @@ class Environs:
     :param limit: bytes of names and values; a request that has more is refused.
     """
 
-    #: Texts that most clients share are stored once: so many of them, none longer than that.
+    #: Names and values that most clients share are stored once: so many, no pair longer than that.
     _SHARED, _LONGEST = 512, 256
     #: Differ for each client, or nearly.
     _ONCE = frozenset(("HTTP_COOKIE", "HTTP_SEC_WEBSOCKET_KEY", "REMOTE_PORT", "QUERY_STRING"))
@@ -148,14 +148,19 @@ class Environs:
             "wsgi.multiprocess": bool(environ.get("wsgi.multiprocess")),
             "wsgi.run_once": False,
         }
-        shared, share, once = self._shared.get, self._share, self._ONCE
+        share, once = self._shared.setdefault, self._ONCE
         size = 0
         for key, value in environ.items():
             if type(value) is str and type(key) is str and key.isupper():
-                size += len(key) + len(value)
-                if key not in once:
-                    value = shared(value) or share(value)
-                small[shared(key) or share(key)] = value
+                both = len(key) + len(value)
+                size += both
+                if both <= self._LONGEST:
+                    key = share(key, key)
+                    if key not in once:
+                        value = share(value, value)
+                small[key] = value
+        if len(self._shared) > self._SHARED:
+            self._shared.clear()
         if size > self._limit:
             raise Refused(
                 "431 Request Header Fields Too Large",
@@ -165,12 +170,3 @@ class Environs:
             if key in environ:
                 small[key] = environ[key]
         return small
-
-    def _share(self, text: str) -> str:
-        shared = self._shared
-        if len(text) > self._LONGEST:
-            return text
-        if len(shared) >= self._SHARED:
-            shared.clear()
-        shared[text] = text
-        return text

@@ -50,7 +50,9 @@ class Hub:
 
     def _renew(self) -> None:
         """Make parts in which nothing runs."""
-        self._outbox = Outbox(self.limits.max_total_backlog)
+        #: what waits for all clients together; it belongs to the thread that sends
+        self.backlog = Backlog(self.limits.max_total_backlog)
+        self._outbox = Outbox()
         self._timers = Timers()
         self._pool: Pool | None = None
 
@@ -140,7 +142,7 @@ class Hub:
         """Have the outbox sent: by this thread, if it is the pool's, when its batch ends."""
         pool = self._pool
         if pool is not None:
-            worker = pool.current()
+            worker = pool.here.worker
             if worker is None or not worker.fresh:
                 self._outbox.wake_writer()
 
@@ -166,18 +168,9 @@ class Hub:
         if self._pool is not None:
             self._pool.forget(fd)
 
-    def sent(self, count: int) -> None:
-        """Count bytes that the kernel has taken."""
-        self._outbox.bytes_out += count
-
     def dropped(self) -> None:
         """Count a client that was disconnected because it did not read."""
         self._outbox.drops += 1
-
-    @property
-    def backlog(self) -> Backlog:
-        """What waits for all clients together."""
-        return self._outbox.backlog
 
     # Figures
 
@@ -203,9 +196,9 @@ class Hub:
             "threads_limit": self.limits.threads,
             "queue_in": 0 if pool is None else len(pool.ready),
             "queue_out": len(outbox.entries),
-            "backlog": outbox.backlog.total,
+            "backlog": self.backlog.total,
             "bytes_in": 0 if pool is None else pool.sum("bytes_in"),
-            "bytes_out": outbox.bytes_out,
+            "bytes_out": self.backlog.sent,
             "messages_in": 0 if pool is None else pool.sum("messages_in"),
             "deliveries": outbox.deliveries,
             "drops": outbox.drops,

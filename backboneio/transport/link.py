@@ -76,7 +76,7 @@ class Link:
         except OSError:
             self.broken()
             return
-        self.hub.sent(count)
+        self.hub.backlog.sent += count
         if count < len(data):
             self._unsent = deque()
             for frame in frames:
@@ -132,7 +132,7 @@ class Link:
             except OSError:
                 self.broken()
                 return
-            self.hub.sent(count)
+            self.hub.backlog.sent += count
             self.backlog -= count
             self._head = max(0, self._head - count)
             self._offset = offset + count

@@ -57,12 +57,15 @@ class Receiver(Protocol):
 class Backlog:
     """The bytes that wait for all clients together; a frame that several wait for counts once.
 
+    :ivar sent: the bytes that do not wait: links count here what the kernel has taken.
+
     It belongs to the thread that holds Outbox.lock.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.total = 0
+        self.sent = 0
         self._holders: dict[int, int] = {}
 
     @property
@@ -103,16 +106,13 @@ class Outbox:
     it, as a signal handler that raises could leave a round half done: the writer does its work.
     """
 
-    def __init__(self, max_backlog: int) -> None:
+    def __init__(self) -> None:
         self.lock = _thread.allocate_lock()
         #: (receivers, frame), or (None, (function, arguments))
         self.entries: deque[tuple[Any, Any]] = deque()
         self.deliveries = 0
-        #: bytes that were sent; counted by links
-        self.bytes_out = 0
         #: clients that were disconnected because they did not read; counted by who does so
         self.drops = 0
-        self.backlog = Backlog(max_backlog)
         self._writable: deque[Drain] = deque()
         self._signal = Signal()
         self._writer_woken = False

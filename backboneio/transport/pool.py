@@ -111,6 +111,13 @@ class Worker:
         self.messages_in = 0
 
 
+class _Here(threading.local):
+    """What differs from thread to thread."""
+
+    #: the pool's worker whose thread this is
+    worker: Worker | None = None
+
+
 class Pool:
     """Polls, and gives tasks their slices.
 
@@ -140,7 +147,7 @@ class Pool:
         self._idle: list[Worker] = []
         self._polling = _thread.allocate_lock()
         self._spawning = _thread.allocate_lock()
-        self._local = threading.local()
+        self.here = _Here()
         self._retired = Worker()
         self._count = 0
         self._stopped = False
@@ -196,10 +203,6 @@ class Pool:
             # A thread about to poll looks at `ready` once more after it took _polling.
             os.eventfd_write(self._eventfd, 1)
 
-    def current(self) -> Worker | None:
-        """The worker whose thread this is."""
-        return getattr(self._local, "worker", None)
-
     def sum(self, name: str) -> int:
         """Add up one of the workers' counters."""
         return sum(getattr(w, name) for w in [*self.workers, self._retired])
@@ -244,7 +247,7 @@ class Pool:
                 logger.warning("cannot start another thread", exc_info=True)
 
     def _main(self, me: Worker) -> None:
-        self._local.worker = me
+        self.here.worker = me
         ready = self.ready
         sender = self._sender
         batch = time.monotonic()

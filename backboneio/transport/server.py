@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import base64
 import contextlib
 import inspect
 import json
@@ -181,7 +180,7 @@ class Server:
         of the calls to this method and :meth:`send`. Unknown sids are passed over.
         """
         sockets = self.sockets
-        connections = [c for c in map(sockets.get, sids) if c is not None]
+        connections = list(filter(None, map(sockets.get, sids)))
         if connections:
             self.hub.send(connections, server_frame(TEXT, b"4" + data.encode("utf-8")))
 
@@ -217,7 +216,7 @@ class Server:
 
     def generate_id(self) -> str:
         """Make an id that nobody can guess."""
-        return base64.urlsafe_b64encode(secrets.token_bytes(15)).decode("ascii")
+        return secrets.token_urlsafe(15)
 
     def start_background_task(
         self, target: Callable[..., Any], *args: Any, **kwargs: Any

@@ -31,7 +31,7 @@ class Client:
 
 @pytest.fixture
 def outbox() -> Iterator[Outbox]:
-    outbox = Outbox(1_000)
+    outbox = Outbox()
     yield outbox
     outbox.stop()
 

@@ -49,7 +49,7 @@ def make_pool() -> Iterator[Callable[[int], Pool]]:
     stops: list[Callable[[], object]] = []
 
     def make(threads: int) -> Pool:
-        timers, outbox = Timers(), Outbox(1_000)
+        timers, outbox = Timers(), Outbox()
         pool = Pool(threads, outbox, timers)
         for part in (timers, outbox, pool):
             part.start()
