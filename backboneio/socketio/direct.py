@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import socketio
-from socketio import packet as socketio_packet
 
 from .. import json
 from ..errors import BadRequest
@@ -119,7 +118,7 @@ class Direct:
             return False
         sync, wire = served
         sync.connect(SyncSocket(sync, wire, sid, address, environ, given or None))
-        self._sio.eio.send(address, f'{socketio_packet.CONNECT}{namespace},{{"sid":"{sid}"}}')
+        wire.welcome(address, sid)
         if self._entered is not None:
             self._entered(sid, namespace)
         self._after_connect(address, namespace)

@@ -84,6 +84,17 @@ def guard(manager: Any) -> None:
         manager._backboneio_guard = Guard(manager)
 
 
+class OwnRoom(dict[str, str]):
+    """The room that each client has of its own: what python-socketio makes two dictionaries for."""
+
+    __slots__ = ()
+
+    @property
+    def _fwdm(self) -> dict[str, str]:
+        """What it reads of a room: who is in it, and their connections."""
+        return self
+
+
 class Manager(socketio.Manager):  # type: ignore[misc]
     """The client manager of our own servers: it knows the rooms of each client.
 
@@ -93,27 +104,32 @@ class Manager(socketio.Manager):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._rooms_of: dict[tuple[str, str], set[str | None]] = {}
+        #: besides the room without a name, which all are in, and their own
+        self._rooms_of: dict[tuple[str, str], set[str]] = {}
 
     def basic_enter_room(
         self, sid: str, namespace: str, room: str | None, eio_sid: str | None = None
     ) -> None:
         """Add a client to a room."""
+        if room == sid and eio_sid is not None:
+            self.rooms[namespace][sid] = OwnRoom({sid: eio_sid})
+            return
         super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
-        self._rooms_of.setdefault((namespace, sid), set()).add(room)
+        if room is not None and room != sid:
+            self._rooms_of.setdefault((namespace, sid), set()).add(room)
 
     def basic_leave_room(self, sid: str, namespace: str, room: str | None) -> None:
         """Remove a client from a room."""
         super().basic_leave_room(sid, namespace, room)
         rooms = self._rooms_of.get((namespace, sid))
-        if rooms is not None:
+        if rooms is not None and room is not None:
             rooms.discard(room)
             if not rooms:
                 del self._rooms_of[namespace, sid]
 
     def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
         """Remove a client from all its rooms, and all that is kept for it."""
-        for room in list(self._rooms_of.get((namespace, sid), ())):
+        for room in (*self._rooms_of.get((namespace, sid), ()), sid, None):
             self.basic_leave_room(sid, namespace, room)
         self.callbacks.pop(sid, None)
         for pending in (getattr(self, "pending_connect", {}), self.pending_disconnect):
@@ -125,5 +141,5 @@ class Manager(socketio.Manager):  # type: ignore[misc]
 
     def get_rooms(self, sid: str, namespace: str) -> list[str]:
         """Return the rooms of a client."""
-        rooms = self._rooms_of.get((namespace, sid), ())
-        return [room for room in rooms if room is not None]
+        own = [sid] if sid in self.rooms.get(namespace, ()) else []
+        return [*own, *self._rooms_of.get((namespace, sid), ())]

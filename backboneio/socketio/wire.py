@@ -58,6 +58,11 @@ class SocketIOWire:
         for address in addresses:
             self._sio.eio.send_packet(address, frame)
 
+    def welcome(self, address: str, sid: str) -> None:
+        """Tell a client that it is connected, and its id."""
+        text = f'{socketio_packet.CONNECT}{self._namespace},{{"sid":"{sid}"}}'
+        self._transmit((address,), text)
+
     def ack(self, address: str, ack_id: int, text: str) -> None:
         """Answer a client's event; *text* is the JSON of the list of the ack's arguments."""
         if address in self._out:

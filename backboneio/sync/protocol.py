@@ -121,7 +121,9 @@ def parse_sync(args: Sequence[Any], limits: Limits, id_attribute: str) -> SyncAr
         raise BadRequest(
             f"sync: must be an object {{method, model, options}}, not {json_type(given)}"
         )
-    method = _parse_name("method", given.get("method"), limits)
+    method = given.get("method")
+    if not isinstance(method, str) or not 0 < len(method) <= limits.max_name_length:
+        raise _not_a_name("method", method, limits)
     model, options = given.get("model", {}), given.get("options")
     if method == "read" and isinstance(model, list):
         model = {}  # the original's browser code sent a collection's models when it read them
@@ -137,11 +139,14 @@ def parse_sync(args: Sequence[Any], limits: Limits, id_attribute: str) -> SyncAr
             json.check(options, "options")
     except json.NotJSON as err:
         raise BadRequest(str(err)) from None
-    _check_model_id(model.get(id_attribute), id_attribute, limits.max_id_length)
-    request_id = given.get("id")
+    model_id = model.get(id_attribute)
+    if model_id is not None and type(model_id) is not int:
+        _check_model_id(model_id, id_attribute, limits.max_id_length)
+    request_id, channel = given.get("id"), given.get("channel")
     if request_id is not None:
-        request_id = _parse_name("id", request_id, limits)
-    channel = parse_channel(given.get("channel"), limits)
+        _parse_name("id", request_id, limits)
+    if channel is not None:
+        _parse_name("channel", channel, limits)
     return SyncArguments(method, model, options, channel, "channel" in given, request_id)
 
 
@@ -151,13 +156,17 @@ def parse_channel(channel: Any, limits: Limits) -> Channel:
 
 
 def _parse_name(field: str, name: Any, limits: Limits) -> str:
-    if not isinstance(name, str):
-        raise BadRequest(f"{field}: must be a string, not {json_type(name)}")
-    if not name:
-        raise BadRequest(f"{field}: must not be empty")
-    if len(name) > limits.max_name_length:
-        raise BadRequest(f"{field}: at most {limits.max_name_length} characters, not {len(name)}")
+    if not isinstance(name, str) or not 0 < len(name) <= limits.max_name_length:
+        raise _not_a_name(field, name, limits)
     return name
+
+
+def _not_a_name(field: str, name: Any, limits: Limits) -> BadRequest:
+    if not isinstance(name, str):
+        return BadRequest(f"{field}: must be a string, not {json_type(name)}")
+    if not name:
+        return BadRequest(f"{field}: must not be empty")
+    return BadRequest(f"{field}: at most {limits.max_name_length} characters, not {len(name)}")
 
 
 def _check_model_id(model_id: Any, key: str, max_length: int) -> None:
@@ -166,9 +175,7 @@ def _check_model_id(model_id: Any, key: str, max_length: int) -> None:
             raise BadRequest(f"model.{key}: at most {max_length} characters, not {len(model_id)}")
         if model_id in INHERITED:
             raise BadRequest(f"model.{key}: {model_id!r} is a property of every JavaScript object")
-    elif model_id is not None and (
-        isinstance(model_id, bool) or not isinstance(model_id, (int, float))
-    ):
+    elif isinstance(model_id, bool) or not isinstance(model_id, (int, float)):
         raise BadRequest(f"model.{key}: must be a string or a number, not {json_type(model_id)}")
 
 

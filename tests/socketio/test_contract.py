@@ -183,6 +183,11 @@ def test_our_manager_forgets_what_python_socketios_forgets(make: Callable[[], An
     for client in (sid, other):
         manager.enter_room(client, "/n", "room")
         manager._generate_ack_id(client, print)
+    everybody, both = [(sid, "address"), (other, "other")], [sid, "room"]
+    assert list(manager.get_participants("/n", None)) == everybody
+    assert list(manager.get_participants("/n", both)) == everybody
+    assert list(manager.get_participants("/n", sid)) == everybody[:1]
+    assert manager.get_rooms(sid, "/n") == both
     manager.pre_disconnect(sid, "/n")
     manager.disconnect(sid, "/n", ignore_queue=True)
     assert {name: dict(room) for name, room in manager.rooms["/n"].items()} == {
