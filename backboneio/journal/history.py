@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from ..json import JSONText, byte_length
 from ..limits import Limits
@@ -24,10 +23,8 @@ _MAX_RESETS = 256
 _NULL = JSONText("null")
 
 
-class _Kept(NamedTuple):
-    change: Change
-    time: float
-    size: int
+#: A change, when it was made, and the bytes of its text.
+_Kept = tuple[Change, float, int]
 
 
 @dataclass(slots=True)
@@ -57,15 +54,16 @@ class History:
         self.forgotten = forgotten
         self.bytes = 0
         self._limits = limits
-        self._kept: OrderedDict[int, _Kept] = OrderedDict()  # by rev
+        # By rev, in their order; a reset is where the change was that it stands for.
+        self._kept: OrderedDict[int, _Kept] = OrderedDict()
+        self._resets: dict[Audience, int] = {}  # their revs; few
         self._shares: dict[Audience, _Share] = {}
         self._greedy = _Share(None)  # the largest, as far as appending shows
-        self._resets: dict[Audience, _Kept] = {}  # few; each stands for what its audience lost
         self._due = -math.inf  # not before then is the oldest of all too old
 
     def __len__(self) -> int:
         """The number of changes that are kept, with the resets that stand for others."""
-        return len(self._kept) + len(self._resets)
+        return len(self._kept)
 
     def append(self, change: Change, now: float) -> None:
         """Keep a change, which is newer than all others."""
@@ -73,7 +71,7 @@ class History:
         if audience == ():
             return
         size = byte_length(change.text)
-        self._kept[change.rev] = _Kept(change, now, size)
+        self._kept[change.rev] = change, now, size
         self.bytes += size
         share = self._shares.get(audience)
         if share is None:
@@ -87,72 +85,59 @@ class History:
     def since(self, rev: int, until: int) -> list[Change]:
         """Return what is kept of the changes after *rev* up to *until*, oldest first."""
         found = []
-        for kept in reversed(self._kept.values()):
-            if kept.change.rev <= rev:
+        for change, _, _ in reversed(self._kept.values()):
+            if change.rev <= rev:
                 break
-            if kept.change.rev <= until:
-                found.append(kept.change)
-        found.reverse()
-        if self._resets:
-            found += [
+            if change.rev <= until:
+                found.append(change)
+            elif rev < until and self._resets.get(change.channels) == change.rev:
                 # Of those before the last one lost, some may have been after *rev*, too.
-                reset.change._replace(rev=min(reset.change.rev, until))
-                for reset in self._resets.values()
-                if rev < min(reset.change.rev, until)
-            ]
-            found.sort(key=lambda change: change.rev)
+                found.append(change._replace(rev=until))
+        found.reverse()
         return found
 
     def trim(self, now: float) -> None:
         """Drop what is over the limits."""
-        limits, kept, resets = self._limits, self._kept, self._resets
-        while len(kept) + len(resets) > limits.max_changes or self.bytes > limits.max_journal_bytes:
+        kept, limits = self._kept, self._limits
+        while len(kept) > limits.max_changes or self.bytes > limits.max_journal_bytes:
             self._make_room()
-        while now > self._due and (kept or resets):
-            first = self._first()
-            self._due = first.time + limits.max_change_age
+        while kept and now > self._due:
+            self._due = next(iter(kept.values()))[1] + limits.max_change_age
             if now > self._due:
-                self._forget(first)
+                self._forget()
 
     def _make_room(self) -> None:
         greedy, resets = self._greedy, self._resets
+        audience = greedy.audience
         weight = self.bytes + _OVERHEAD * len(self._kept)
         if (
-            greedy.audience is None
+            audience is None
             or greedy.weight * len(self._shares) <= weight * _FAIR
             or len(resets) >= _MAX_RESETS
         ):
-            self._forget(self._first())
-        else:
-            lost = self._drop(greedy.revs[0])
-            reset = Change("reset", _NULL, greedy.audience, rev=lost.change.rev)
-            resets[greedy.audience] = _Kept(reset, lost.time, 0)
+            self._forget()
+            return
+        rev = greedy.revs[0]
+        change, time, size = self._kept[rev]
+        self._kept[rev] = Change("reset", _NULL, audience, rev=rev), time, 0
+        self._count_out(change, size)
+        if audience in resets:
+            del self._kept[resets[audience]]
+        resets[audience] = rev
 
-    def _first(self) -> _Kept:
-        """Return the oldest of all, which may be a reset; there is one."""
-        first = next(iter(self._kept.values()), None)
-        for reset in self._resets.values():
-            if first is None or reset.change.rev < first.change.rev:
-                first = reset
-        assert first is not None
-        return first
-
-    def _forget(self, first: _Kept) -> None:
+    def _forget(self) -> None:
         """Know nothing any more of what happened until the oldest of all, that included."""
-        self.forgotten = first.change.rev
-        if self._resets.get(first.change.channels) is first:
-            del self._resets[first.change.channels]
+        self.forgotten, (change, _, size) = self._kept.popitem(last=False)
+        if self._resets.get(change.channels) == change.rev:
+            del self._resets[change.channels]
         else:
-            self._drop(first.change.rev)
+            self._count_out(change, size)
 
-    def _drop(self, rev: int) -> _Kept:
-        """Drop the oldest change of an audience."""
-        kept = self._kept.pop(rev)
-        audience = kept.change.channels
-        share = self._shares[audience]
+    def _count_out(self, change: Change, size: int) -> None:
+        """Take the oldest change of an audience out of its share."""
+        share = self._shares[change.channels]
         share.revs.popleft()
-        share.weight -= kept.size + _OVERHEAD
-        self.bytes -= kept.size
+        share.weight -= size + _OVERHEAD
+        self.bytes -= size
         if not share.revs:
-            del self._shares[audience]
-        return kept
+            del self._shares[change.channels]
