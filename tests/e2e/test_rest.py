@@ -77,6 +77,8 @@ def test_the_docs_show_the_difference() -> None:
         )
         changed += [line for line in difflib.ndiff(before, after) if line[:2] in ("+ ", "- ")]
     lines = [line.rstrip() for line in changed if line[2:].strip()]
-    shown = (ROOT / "docs" / "browser.md").read_text().split("```diff\n")[1].split("```")[0]
+    shown = (
+        (ROOT / "docs" / "moving" / "polling.md").read_text().split("```diff\n")[1].split("```")[0]
+    )
     assert shown.splitlines() == lines
     assert sum(line.startswith("+") for line in lines) <= 10
