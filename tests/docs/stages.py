@@ -166,7 +166,7 @@ def played(page: str, folder: pathlib.Path) -> Iterator[dict[str, Any]]:
 
 def _run(page: str, line: int, code: str, names: dict[str, Any]) -> None:
     """Run one block. One that serves the application, serves it anew."""
-    if re.search(r"\bWSGIApp\(app\b|\bWSGIApp\(\n\s+app\b", code) and "app" in names:
+    if re.search(r"\b(WSGIApp|listen)\(\s*app\b", code) and "app" in names:
         vars(names["app"]).pop("wsgi_app", None)
     if "db" in names:
         names["db"].create_all()
