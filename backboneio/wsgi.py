@@ -20,6 +20,7 @@ from .serving import Serving, check
 from .socketio import make_server
 from .socketio import stats as transport_stats
 from .sync import Sync
+from .transport.handover import truthful
 
 if TYPE_CHECKING:
     import flask
@@ -151,6 +152,7 @@ class WSGIApp:
         if not self._serves and not environ.get("wsgi.multiprocess"):
             self._serves = True
             self._serving.has_clients()
+        start_response = truthful(environ, start_response)
         path = environ.get("PATH_INFO", "")
         if not path.startswith(self.prefix):
             return self._pass_on(environ, start_response)

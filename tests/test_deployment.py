@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import pathlib
 import re
 import shlex
@@ -89,5 +90,12 @@ def test_a_command(run: Any, connect: Any, command: str) -> None:
     author.sync("create", {"text": "hi"})
     for client in (listener, poller):
         assert client.synced() == ["create", {"id": 1, "text": "hi"}]
-    assert requests.get(server.url, timeout=PATIENCE).text == "the page"
+    # On one connection, unless the server says that it closes it.
+    pooled = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=PATIENCE)
+    for path in ("/", "/socket.io/backbone.io.js", "/", "/nothing", "/"):
+        pooled.request("GET", path)
+        response = pooled.getresponse()
+        assert response.status == (404 if path == "/nothing" else 200)
+        response.read()
+    pooled.close()
     assert "Traceback" not in server.stop()

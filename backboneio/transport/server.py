@@ -17,6 +17,7 @@ from typing import Any
 
 from .. import forks
 from ..options import refuse_unknown
+from . import handover
 from .connection import Connection
 from .endpoint import Endpoint, Options
 from .frames import TEXT, CloseCode, server_frame
@@ -328,7 +329,7 @@ class Server:
 
     def handle_request(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a request; a WSGI application."""
-        return self._endpoint(environ, start_response)
+        return self._endpoint(environ, handover.truthful(environ, start_response))
 
 
 def _transports(wanted: str | Iterable[str] | None, valid: Iterable[str]) -> list[str]:

@@ -62,13 +62,15 @@ SERVERS = {
     "gthread": _gunicorn(*_THREADS, "4"),
     "preload": _gunicorn(*_THREADS, "2", "--preload"),
     "no-keepalive": _gunicorn(*_THREADS, "2", "--keep-alive", "0", keep_alive=False),
-    "uwsgi": _uwsgi(
-        *("--http-socket", "127.0.0.1:0", "--add-header", "Connection: close"), keep_alive=False
-    ),
+    "uwsgi": _uwsgi("--http-socket", "127.0.0.1:0", keep_alive=False),
     "uwsgi-threads": _uwsgi(
         *("--http11-socket", "127.0.0.1:{port}", "--threads", "4", "--master", *_AGAIN)
     ),
     "uwsgi-router": _uwsgi("--http", "127.0.0.1:0", *_ROUTER, "--master"),
+    "uwsgi-router-closes": _uwsgi(
+        *("--http", "127.0.0.1:0", "--http-websockets", "--socket", "{tmp}/uwsgi.sock"),
+        keep_alive=False,
+    ),
     "waitress": WSGIServer(["waitress", "--listen", "127.0.0.1:0", APP], logs=""),
     "waitress-lookahead": WSGIServer(
         ["waitress", "--listen", "127.0.0.1:0", "--channel-request-lookahead", "4", APP], logs=""

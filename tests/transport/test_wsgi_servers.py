@@ -149,6 +149,33 @@ def test_serves(start: Callable[..., ServerProcess], name: str) -> None:
     assert kind.logs in log
 
 
+@servers(*SERVERS)
+def test_a_client_that_keeps_connections_finds_none_reset(
+    start: Callable[..., ServerProcess], name: str
+) -> None:
+    """Whatever is answered, it is the last answer on its connection only where that says so."""
+    server = start(*SERVERS[name].command)
+    netloc = urllib.parse.urlsplit(server.url).netloc
+    connection = http.client.HTTPConnection(netloc, timeout=PATIENCE)
+
+    def ask(method: str, query: str, body: str | None = None) -> str:
+        connection.request(method, f"/socket.io/?{query}", body)
+        response = connection.getresponse()  # closes it, where that is announced
+        text = response.read().decode()
+        assert response.status == (400 if "unknown" in query else 200), text
+        return text
+
+    for _ in range(3):
+        query = "EIO=4&transport=polling"
+        query += "&sid=" + json.loads(ask("GET", query)[1:])["sid"]
+        assert ask("POST", query, "40") == "ok"
+        assert ask("GET", query).startswith("40{")
+        assert ask("OPTIONS", query) == "ok"
+        ask("GET", "EIO=4&transport=unknown")
+        assert ask("POST", query, "1") == "ok"
+    connection.close()
+
+
 @servers(*KEEP_ALIVE)
 def test_an_upgrade_on_a_connection_that_served_pages(
     start: Callable[..., ServerProcess], name: str

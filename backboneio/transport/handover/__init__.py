@@ -17,6 +17,7 @@ import contextlib
 import os
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, TypeGuard
 
 from . import cheroot, gunicorn, uwsgi, waitress, werkzeug, wsgiref
@@ -33,6 +34,7 @@ __all__ = [
     "take",
     "takeable",
     "threads",
+    "truthful",
 ]
 
 _ADAPTERS = (
@@ -84,6 +86,19 @@ def _find(environ: dict[str, Any]) -> ClientSocket | None:
         if connection is not None:
             return connection
     return None
+
+
+def truthful(environ: dict[str, Any], start_response: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a start_response that says when the server is going to close the connection."""
+    if not uwsgi.closes(environ):
+        return start_response
+
+    def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+        if not any(name.lower() == "connection" for name, _ in headers):
+            headers = [*headers, ("Connection", "close")]
+        return start_response(status, headers, *exc_info)
+
+    return start
 
 
 def takeable(connection: ClientSocket | None) -> TypeGuard[ClientSocket]:

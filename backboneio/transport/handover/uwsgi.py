@@ -25,9 +25,28 @@ _OTHER_PROTOCOLS = (
 _OTHER_LOOPS = ("async", "gevent", "asyncio", "loop", "tornado", "greenlet")
 
 
+def closes(environ: dict[str, Any]) -> bool:
+    """Whether uWSGI closes the connection after each response, and does not say so.
+
+    It does with ``--http-socket``, and its router does without ``--http-keepalive``, though they
+    answer in HTTP/1.1: whoever sends the next request on that connection finds it reset.
+    """
+    uwsgi = _module(environ)
+    if uwsgi is None:
+        return False
+    options = uwsgi.opt
+    router = "http" in options or "https" in options
+    return "http-socket" in options or (router and "http-keepalive" not in options)
+
+
+def _module(environ: dict[str, Any]) -> Any:
+    """Return the module that a process of uWSGI has; None in any other."""
+    return sys.modules.get("uwsgi") if "uwsgi.version" in environ else None
+
+
 def find(environ: dict[str, Any]) -> ClientSocket | None:
     """Return the connection of a request that uWSGI serves."""
-    uwsgi = sys.modules.get("uwsgi") if "uwsgi.version" in environ else None
+    uwsgi = _module(environ)
     if uwsgi is None:
         return None
     if not uwsgi.has_threads:  # older versions' default
