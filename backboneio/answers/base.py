@@ -52,6 +52,16 @@ class Answers(Protocol):
     def give(self, client: str, request_id: str, answer: JSONText) -> None:
         """Keep the answer of a request that was claimed, and tell those who wait for it."""
 
+    def refuse(self, client: str, request_id: str, answer: JSONText) -> JSONText:
+        """See that a request which was claimed, and is about to be refused, is carried out nowhere.
+
+        Another process may have read it, too, from a connection that has ended.
+
+        :param answer: the refusal; it is given, like any answer, by whoever asks this.
+        :returns: the answer that the request gets: *answer*, unless it was carried out.
+        :raises Unavailable: when nobody knows.
+        """
+
     def drop(self, client: str, request_id: str) -> None:
         """Forget a request that was claimed and not handled: it may be sent again."""
 

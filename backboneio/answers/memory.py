@@ -134,6 +134,10 @@ class MemoryAnswers:
         if waiting:
             _tell(waiting, answer)
 
+    def refuse(self, client: str, request_id: str, answer: JSONText) -> JSONText:
+        """Return *answer*: what is claimed here runs nowhere else."""
+        return answer
+
     def drop(self, client: str, request_id: str) -> None:
         """Forget a request that was claimed and not handled."""
         with self._lock:

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 
 from sqlalchemy import exc
 
 from ..answers import Claim, MemoryAnswers, Ready
-from ..errors import Conflict, SyncError
+from ..errors import Conflict, SyncError, Unavailable
 from ..execution import Execution
 from ..json import JSONText
 from ..limits import Limits
 from .database import Database
+
+#: Seconds that an answer which another process has given may take to be told here.
+PATIENCE = 5.0
 
 
 class SQLAnswers:
     """The answers of one backend: in the memory of this process, and behind that in the database.
 
     What a recorded change answers is written in its transaction (``recorder``): so a request is
-    carried out if and only if its answer is there. Refusals, and what layers of the application's
-    have answered, stay in memory.
+    carried out if and only if its answer is there. So are refusals, in a transaction of their own,
+    before anybody is told. What layers of the application's have answered stays in memory.
 
     It holds no lock; MemoryAnswers has one of its own.
 
     :param database: returns the database.
     :param epoch: returns the journal's.
     :param sequence: gives revs to what was committed.
+    :param reach: waits until the change with a rev is delivered here, but not beyond a time;
+        returns whether it is. What is answered later is told later: answers have their place, too.
     :param is_live: tells whether the changes of the backend's store are recorded.
     :param away: makes the error for a request that comes while the database is away.
     """
@@ -37,6 +43,7 @@ class SQLAnswers:
         database: Callable[[], Database],
         epoch: Callable[[], str],
         sequence: Callable[[], None],
+        reach: Callable[[int, float], bool],
         away: Callable[[exc.SQLAlchemyError], SyncError],
         is_live: Callable[[], bool],
         limits: Limits | None = None,
@@ -45,6 +52,7 @@ class SQLAnswers:
         self._database = database
         self._epoch = epoch
         self._sequence = sequence
+        self._reach = reach
         self._away = away
         self._is_live = is_live
         self._memory = MemoryAnswers(limits)
@@ -76,10 +84,14 @@ class SQLAnswers:
         :raises Conflict: when it is that of another request.
         :raises Unavailable: when the database is away.
         """
+        deadline = time.monotonic() + PATIENCE
         try:
             kept = self._database().answer(self._name, client, request_id)
-            if kept is not None and kept.change_id is not None and kept.rev is None:
-                self._sequence()
+            while kept is not None and kept.is_there and kept.rev is None:
+                if time.monotonic() > deadline:
+                    raise Unavailable("the answer is not ready; try again later")
+                self._sequence()  # which leaves it to another thread, maybe
+                time.sleep(0.002)
                 kept = self._database().answer(self._name, client, request_id)
         except exc.SQLAlchemyError as err:
             raise self._away(err) from err
@@ -89,9 +101,36 @@ class SQLAnswers:
             raise Conflict(
                 f"id {request_id:.100}: was used for another request; every request needs its own"
             )
+        if kept.change_id is None:  # a refusal
+            return JSONText(kept.arguments)
+        if kept.rev is not None and not self._reach(kept.rev, deadline):
+            raise Unavailable("the answer is not ready; try again later")
         # A change that is trimmed has no rev to tell: 0 is older than all that the client has seen.
         meta = f'{{"rev":{kept.rev or 0},"epoch":"{self._epoch()}","whole":true}}'
         return JSONText(f"[null,{kept.arguments},{meta}]")
+
+    def refuse(self, client: str, request_id: str, answer: JSONText) -> JSONText:
+        """See that a request which is about to be refused is carried out by no other process.
+
+        Written down under its key, as answers are: so a transaction that carries it out fails, and
+        one that has done so is found.
+        """
+        digest = self._running.get((client, request_id))
+        if digest is None or not self._is_live():
+            return answer
+        row = {
+            "backend": self._name,
+            "client": client,
+            "request": request_id,
+            "content": digest.hex(),
+            "arguments": answer,
+        }
+        try:
+            if self._database().keep_answer(row):
+                return answer
+        except exc.SQLAlchemyError as err:
+            raise self._away(err) from err
+        return self.find(client, request_id, digest) or answer
 
     def wait(self, client: str, request_id: str, ready: Ready) -> None:
         """Call *ready* with the answer of a request whose first try runs in this process."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import secrets
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -255,15 +254,19 @@ class Database:
     # Answers
 
     def answer(self, backend: str, client: str, request: str) -> Any:
-        """Return what is kept of a request: content, arguments, and its change if it is there."""
+        """Return what is kept of a request, or None.
+
+        Its content and arguments, the id of its change if it has one, whether that is there, and
+        the rev.
+        """
         answers, changes = self.tables.answers, self.tables.changes
         statement = (
             sa.select(
                 answers.c.content,
                 answers.c.arguments,
                 answers.c.change_id,
+                changes.c.id.is_not(None).label("is_there"),
                 changes.c.rev,
-                changes.c.model,
             )
             .outerjoin(changes, changes.c.id == answers.c.change_id)
             .where(
@@ -275,24 +278,14 @@ class Database:
         with self.engine.connect() as connection:
             return connection.execute(statement).one_or_none()
 
-    def answered(self, backend: str, client: str, requests: Sequence[str]) -> set[str]:
-        """Return those requests of a client that an answer is kept of."""
-        answers = self.tables.answers
-        statement = sa.select(answers.c.request).where(
-            answers.c.backend == backend,
-            answers.c.client == client,
-            answers.c.request.in_(requests),
-        )
-        with self.engine.connect() as connection:
-            return set(connection.scalars(statement))
-
-    def keep_answer(self, row: dict[str, Any]) -> None:
-        """Keep an answer that was not recorded with its change, unless there is one."""
+    def keep_answer(self, row: dict[str, Any]) -> bool:
+        """Keep an answer that was not recorded with its change; return False if there is one."""
         try:
             with self.engine.begin() as connection:
                 connection.execute(sa.insert(self.tables.answers), row)
         except exc.IntegrityError:
-            pass
+            return False
+        return True
 
 
 def _ago(seconds: float) -> datetime.datetime:

@@ -65,8 +65,9 @@ class SQLLog:
     commit and ``res.end``: another process may have sequenced it in between, and its answer is to
     come before what follows.
 
-    ``_lock`` protects ``_recent``, ``_slots``; it is held for single steps. ``_starting`` is held
-    over the queries with which the first client begins; what needs the journal waits for them.
+    ``_lock`` protects ``_recent``, ``_slots``, ``_waiting``; it is held for single steps.
+    ``_starting`` is held over the queries with which the first client begins; what needs the
+    journal waits for them.
     """
 
     def __init__(self, name: str, sequencer: Sequencer, limits: Limits) -> None:
@@ -83,6 +84,7 @@ class SQLLog:
             database=lambda: sequencer.database,
             epoch=lambda: self.epoch,
             sequence=sequencer.sequence,
+            reach=self.reach,
             away=sequencer.unavailable,
             is_live=lambda: bool(self._live),
             limits=limits,
@@ -98,6 +100,8 @@ class SQLLog:
         """Know nothing of what was read: here is another process, or another database."""
         self._lock = threading.Lock()
         self._starting = threading.Lock()
+        self._told_more = threading.Condition(self._lock)
+        self._waiting = 0  # for that
         self._strand = Strand()
         self._started = False
         self._epoch = ""
@@ -106,6 +110,7 @@ class SQLLog:
         self._queue: deque[Row] = deque()
         self._read = 0
         self._rev = 0
+        self._told = 0  # the last rev that all followers were told
         self._recent: deque[Change] = deque()
         self._recent_bytes = 0
         self._is_resuming = False  # the strand's
@@ -147,7 +152,7 @@ class SQLLog:
                 logger.error("backend %r: %s", self.name, err)
                 raise Unavailable("the journal is not available; see the server's log") from err
             self._epoch = head.epoch
-            self._begun = self._rev = self._read = head.rev
+            self._begun = self._rev = self._read = self._told = head.rev
             with self._lock:
                 for row in recent:
                     self._keep(row.change)
@@ -210,6 +215,20 @@ class SQLLog:
             return self._sequencer.database.head(self.name).rev
         except exc.SQLAlchemyError as err:
             raise self._sequencer.unavailable(err) from err
+
+    def reach(self, rev: int, deadline: float) -> bool:
+        """Wait until the followers were told of the change *rev*, but not beyond *deadline*."""
+        if self._told >= rev:
+            return True
+        self._sequencer.check()
+        with self._lock:
+            self._waiting += 1  # before it looks: who tells looks here after that
+            try:
+                return self._told_more.wait_for(
+                    lambda: self._told >= rev, deadline - time.monotonic()
+                )
+            finally:
+                self._waiting -= 1
 
     def stats(self) -> dict[str, int]:
         """Return how far this process is, and how many changes it keeps in memory."""
@@ -404,6 +423,10 @@ class SQLLog:
                 deliver(change, token)
             except Exception:
                 logger.exception("a follower of the journal failed")
+        self._told = max(self._told, change.rev)
+        if self._waiting:
+            with self._lock:
+                self._told_more.notify_all()
 
     def _keep(self, change: Change) -> None:
         """Keep a change in memory for clients that come back; under the lock."""

@@ -223,7 +223,9 @@ class Sequencer:
     def _log_away(self, err: exc.SQLAlchemyError) -> None:
         if not self._is_away:
             self._is_away = True
-            logger.error("the database of the journal is not available: %s", err)
+            # Not the statement: its parameters are nobody's business.
+            reason = getattr(err, "orig", None) or err
+            logger.error("the database of the journal is not available: %s", reason)
 
     def unavailable(self, err: exc.SQLAlchemyError) -> Unavailable:
         """Return the error for a request that needs the database."""

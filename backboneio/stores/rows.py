@@ -101,6 +101,11 @@ class Rows:
             )
         )
         self.one_locked = self.one.with_for_update(of=model)
+        table: Any = self.mapper.local_table
+        #: Changes nothing, and locks SQLite, where rows cannot be locked, until the commit.
+        self.begin_writing = (
+            sqlalchemy.update(table).where(sqlalchemy.false()).values({table.c[0]: table.c[0]})
+        )
 
     @property
     def has_channels(self) -> bool:

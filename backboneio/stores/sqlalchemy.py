@@ -165,8 +165,10 @@ class SQLAlchemyStore(Store):
             self._end(res, model, stored, work)
 
     def _end(self, res: Response, model: dict[str, Any], row: Values, work: Work | None) -> None:
-        # What records has recorded nothing when no column got another value.
+        # What records has recorded nothing when no column got another value: it may be its own.
         changed = work is None or work.recorded
+        if not changed:
+            self._answer_again()
         res.end(model, notify=(self.rows.channel(row),), whole=True, changed=changed)
 
     def _work(self, session: orm.Session, instance: object) -> Work | None:
@@ -202,6 +204,9 @@ class SQLAlchemyStore(Store):
         key = rows.id_key(model_id)
         instance = None
         if key is not None:
+            connection = session.connection(bind_arguments={"mapper": rows.mapper})
+            if connection.dialect.name == "sqlite":  # where reading locks nothing
+                connection.execute(rows.begin_writing)
             instance = session.get(
                 rows.model,
                 key,
@@ -299,11 +304,11 @@ class SQLAlchemyStore(Store):
                 self._answer_again()
                 raise self._stale(self._now(req)) from None
             except SyncError:
-                session.close()
+                _close(session)
                 self._answer_again()
                 raise
             except exc.DBAPIError as err:
-                session.close()
+                _close(session)
                 if isinstance(err, exc.IntegrityError):
                     self._answer_again()
                 if is_away(err):
@@ -315,8 +320,7 @@ class SQLAlchemyStore(Store):
                     raise
                 raise shown from err
             finally:
-                with suppress(exc.DBAPIError):  # when the connection is gone, so is its transaction
-                    session.close()
+                _close(session)
 
     def _answer_again(self) -> None:
         """See whether a request failed because it was carried out before: by its first try.
@@ -337,6 +341,12 @@ class SQLAlchemyStore(Store):
         if not self._is_away:
             self._is_away = True
             logger.error("the database is not available: %s", err.orig)
+
+
+def _close(session: orm.Session) -> None:
+    """End a session; when its connection is gone, so is its transaction."""
+    with suppress(exc.DBAPIError):
+        session.close()
 
 
 def sqlalchemy_store(

@@ -70,7 +70,7 @@ class Joining:
 
     def read(self, journal: Journal, seen: int, upto: int) -> None:
         """Read what the channel's listeners were told after *seen*, up to the rev *upto*."""
-        self._upto = upto
+        self._upto = max(seen, upto)  # it may have seen more than was delivered here
         changes = journal.since(seen, upto)
         if changes is not None:
             self.missed = []

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..answers import Answered, Claim
 from ..backend import Backend
-from ..errors import BadRequest, Forbidden, SyncError
+from ..errors import BadRequest, Forbidden, SyncError, Unauthorized, Unavailable
 from ..execution import Context, Execution
 from ..journal import Journal
 from ..json import JSONText
@@ -27,6 +27,9 @@ Ack = Callable[[JSONText], None]
 
 #: How many of the largest replays one client may have at once.
 _REPLAYS = 4
+
+#: Refusals that say nothing of what is stored.
+_UNSETTLED = (BadRequest, Unauthorized, Forbidden, Unavailable)
 
 #: How many clients are to spread their fetches when they are reset, as after a deploy.
 _CROWD = 100
@@ -326,10 +329,21 @@ class Asked(Execution):
             self._reply(outcome.error.text)
         elif outcome.error is not None:
             self.sync.report(self.req, outcome.error)
-            self._reply(self.sync.refusal(outcome.error))
+            self._reply(self._refusal(outcome.error))
         elif outcome.draft is None and outcome.result is not None:
             epoch = self.sync.journal.epoch
             self._reply(answer_text(outcome.result, self._rev, epoch, outcome.whole))
+
+    def _refusal(self, err: BaseException) -> JSONText:
+        """Return the answer to a request that failed: no copy of it is carried out elsewhere."""
+        text, request_id = self.sync.refusal(err), self._sent.id
+        # Whom a guard refuses is not let write anything down; that would be the same elsewhere.
+        if self._claimed is None or request_id is None or isinstance(err, _UNSETTLED):
+            return text
+        try:
+            return self.sync.backend.answers.refuse(self._claimed, request_id, text)
+        except SyncError as away:
+            return self.sync.refusal(away)
 
     def _reply(self, text: JSONText) -> None:
         self.sync.in_order(partial(self._send, text))

@@ -2,7 +2,7 @@
 // that use it; it is what `collection.backend` holds. `name` and `channel` are those
 // given, `connected` tells whether changes come in at present, `event` is the prefix of
 // its events, and `socket` is Socket.IO's of the backend's namespace.
-import {clean, extend, guard} from './util.js';
+import {clean, extend, guard, isAway, moment} from './util.js';
 import {touch} from './schedule.js';
 import {held, known} from './states.js';
 import {History} from './history.js';
@@ -17,6 +17,7 @@ export function Subscription(backend, name) {
   this.event = 'backend';
   this.connected = false;
   this.state = 'idle';
+  this.away = false; // refused for want of a database
   this.users = new Set();
   this.requests = new Set();
   this.history = new History();
@@ -97,6 +98,7 @@ extend(Subscription.prototype, {
     var again = history.epoch !== null;
     this.event = answer.event || 'backend';
     this.state = 'ready';
+    this.away = false;
     this.buffer = [];
     if (answer.epoch !== history.epoch || answer.reset) history.forget();
     history.epoch = answer.epoch === undefined ? null : answer.epoch;
@@ -161,13 +163,20 @@ extend(Subscription.prototype, {
   },
 
   // Requests for a channel that may not be heard fail with the reason. The next
-  // request, or the next connection, asks again.
+  // request, or the next connection, asks again; and so do we while the server's database
+  // is away, of which the page is told once.
   refused: function(error) {
+    var subscription = this, told = this.away;
     this.down();
     this.state = 'refused';
-    this.each(function(object) {
+    this.away = isAway(error);
+    if (!this.away || !told) this.each(function(object) {
       guard(function() { object.trigger('error', object, error, {}); });
     });
+    clearTimeout(this.asking);
+    if (this.away) this.asking = setTimeout(function() {
+      if (subscription.away && subscription.state === 'refused') subscription.ask();
+    }, moment());
     Array.from(this.requests).forEach(function(request) {
       if (!request.flying) request.fail(error);
     });

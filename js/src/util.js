@@ -128,6 +128,16 @@ export function failure(name, message, more) {
   return {error: extend({name: name, message: message}, more)};
 }
 
+// Whether a failure says that the server's database is away, and may be back any moment.
+export function isAway(failed) {
+  return !!failed && !!failed.error && failed.error.name === 'Unavailable';
+}
+
+// Milliseconds until it is worth asking again; not the same for every page.
+export function moment() {
+  return 500 + Math.random() * 1000;
+}
+
 export function asFailure(error) {
   if (isObject(error)) return isObject(error.error) ? error : {error: error};
   return failure('InternalError', String(error));

@@ -695,6 +695,35 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     await until(() => a.length === 1);
   });
 
+  test('while the database is away we ask to listen again, and tell the page once', async () => {
+    let away = 2;
+    backend.refuse = () => (away-- > 0 ? {name: 'Unavailable', message: 'the database is away'} : null);
+    const C = window.Backbone.Collection.extend({backend: 'messages'});
+    const a = new C();
+    const told = [];
+    a.on('error', (object, failure) => told.push(failure.error.name));
+    a.bindBackend();
+    await event(a, 'backend:connect');
+    assert.equal(backend.listens.length, 3);
+    assert.deepEqual(told, ['Unavailable']);
+    backend.emit('create', {id: 1});
+    await until(() => a.length === 1);
+  });
+
+  test('what is fetched anew while the database is away is fetched again', async () => {
+    backend.emit('create', {id: 1, text: 'one'});
+    const a = await bound();
+    await a.fetch();
+    let away = 2;
+    backend.handler = (request, all) => {
+      if (away-- > 0) throw Object.assign(new Error('the database is away'), {name: 'Unavailable'});
+      return all.store(request);
+    };
+    backend.models.set(1, {id: 1, text: 'two'});
+    backend.emit('reset', null);
+    await until(() => a.get(1).get('text') === 'two');
+  });
+
   test('taken out of a channel by the server', async () => {
     const a = await bound({name: 'messages', channel: 'room'});
     const left = event(a, 'backend:leave');

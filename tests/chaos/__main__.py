@@ -7,8 +7,32 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Sequence
 
-from .run import Failed, Settings, run
+from .run import DATABASES, Failed, Settings, run
+from .sql_run import kind_of
+
+JOURNALS = ("memory", "awkward", *DATABASES)
+
+
+def kinds_of(
+    journals: Sequence[str], servers: Sequence[str], transports: Sequence[str]
+) -> list[dict[str, str]]:
+    """Return the settings that runs take in turn; a database has several workers of gunicorn."""
+    return [
+        *(
+            {"server": "gthread", "transport": "hub", "journal": journal}
+            for journal in journals
+            if journal in DATABASES
+        ),
+        *(
+            {"server": server, "transport": transport, "journal": journal}
+            for transport in transports
+            for server in servers
+            for journal in journals
+            if journal not in DATABASES
+        ),
+    ]
 
 
 def main() -> int:
@@ -18,14 +42,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="random seeds, for so long")
     parser.add_argument("--server", choices=("werkzeug", "gthread"), action="append")
     parser.add_argument("--transport", choices=("hub", "threads"), action="append")
-    parser.add_argument("--journal", choices=("memory", "awkward"), default=Settings.journal)
+    parser.add_argument("--journal", choices=JOURNALS, action="append")
     parser.add_argument("--edits", action="store_true", help="pages edit what others change")
     parser.add_argument("--requests", type=int, default=Settings.requests, help="of each client")
     parser.add_argument("--faults", type=float, default=Settings.faults_per_second, metavar="RATE")
     parser.add_argument("--keep", help="leave the history in this directory; for one run")
     parser.add_argument("--library", default=Settings.library, help="another backbone.io.js")
     args = parser.parse_args()
-    servers, transports = (
+    kinds = kinds_of(
+        args.journal or ["memory", *DATABASES],
         args.server or ["werkzeug", "gthread"],
         args.transport or ["hub", "threads"],
     )
@@ -38,9 +63,7 @@ def main() -> int:
     while seeds or time.monotonic() < end:
         settings = Settings(
             seeds.pop(0) if seeds else secrets.token_hex(4),
-            server=servers[count % len(servers)],
-            transport=transports[count // len(servers) % len(transports)],
-            journal=args.journal,
+            **kinds[count % len(kinds)],
             edits=args.edits,
             requests=args.requests,
             faults_per_second=args.faults,
@@ -48,7 +71,8 @@ def main() -> int:
         )
         count += 1
         try:
-            print(settings.server, settings.transport, run(settings, args.keep), flush=True)  # noqa: T201
+            done = run(settings, args.keep, kind_of(settings))
+            print(settings.server, settings.transport, settings.journal, done, flush=True)  # noqa: T201
         except Failed as failure:
             failed += 1
             print(failure, flush=True)  # noqa: T201

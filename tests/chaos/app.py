@@ -40,6 +40,7 @@ HOT: dict[str | None, list[int | str]] = {
     None: [*range(1, 15), *AWKWARD, *BIG, *SHARED],
     "side": [*range(12, 17), *AWKWARD[:3], *BIG[1:], *SHARED],
 }
+FENCES = dict.fromkeys(HOT, FENCE)
 #: Those that a whole update may leave out, which are gone then, too.
 ATTRIBUTES = ("n", "a", "b", "own", "toString", "cid", "attributes", "length")
 
@@ -273,23 +274,18 @@ class HistoryHandler(logging.Handler):
         )
 
 
-def create() -> flask.Flask:
-    """Make the application from the configuration in the environment."""
-    config = json.loads(os.environ["CHAOS_CONFIG"])
-    sys.setswitchinterval(1e-4)  # fifty times as often as usual, to provoke races
-    seed = config["seed"]
-    history = History(config["history"])
+def watch(history: History) -> None:
+    """Note what the process logs, and which of its threads die; provoke races."""
+    sys.setswitchinterval(1e-4)  # fifty times as often as usual
     logging.getLogger().addHandler(HistoryHandler(history))
     threading.excepthook = lambda args: logging.getLogger("threads").error(
         "a thread died",
         exc_info=(args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback),
     )
 
-    app = flask.Flask(__name__)
-    limits = backboneio.Limits(**config["limits"])
-    journal = AwkwardJournal(limits) if config["journal"] == "awkward" else None
-    backend = backboneio.create_backend(journal=journal)
-    store = Store(history, seed)
+
+def add_layers(backend: backboneio.Backend, history: History, seed: str) -> None:
+    """Put layers on a backend that note what they are asked, and misbehave."""
 
     @backend.use(*CRUD)
     def record(req: Any, res: Any, next: Any) -> None:
@@ -331,6 +327,20 @@ def create() -> flask.Flask:
             raise backboneio.Forbidden("this channel is secret")
         next()
 
+
+def create() -> flask.Flask:
+    """Make the application from the configuration in the environment."""
+    config = json.loads(os.environ["CHAOS_CONFIG"])
+    seed = config["seed"]
+    history = History(config["history"])
+    watch(history)
+    app = flask.Flask(__name__)
+    limits = backboneio.Limits(**config["limits"])
+    journal = AwkwardJournal(limits) if config["journal"] == "awkward" else None
+    backend = backboneio.create_backend(journal=journal)
+    store = Store(history, seed)
+
+    add_layers(backend, history, seed)
     backend.use(store)
     options = dict(config["options"])
     app.wsgi_app = wrapped = backboneio.WSGIApp(  # type: ignore[method-assign]

@@ -19,6 +19,9 @@ What it checks, by the name that a violation carries:
 ``old-over-new``   no collection showed an older version after a newer one was known
 ``whole``          an attribute that a whole update left out is gone
 ``own-edit``       nothing overwrote an attribute that the page had changed and had no answer to
+``undone``         nobody was told of what was not committed, or was rolled back
+``journal``        the database's journal has the commits of each model, in their order, once
+``restart``        nobody was told to fetch anew, but for a reset between what he knew and now
 ``converged``      in the end every collection equals the store
 ``server``         no thread died and nothing failed in the server but what was made to fail
 """
@@ -31,11 +34,17 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
 from .history import Line, read
+from .sql_app import BULK, FLUSHES
 
 #: Errors that the run provokes.
 EXPECTED = {"NotFound", "Conflict", "Teapot", "InternalError"}
 #: After these nobody knows whether the write was made.
 UNCERTAIN = {"Timeout", "Unavailable"}
+#: Tokens of commits that nobody is told of.
+UNTOLD = ("seed-", BULK)
+#: Nanoseconds in which requests fail after the database was stopped, and until they fail no more
+#: once it was started.
+AWAY = 3_000_000_000
 #: Nanoseconds that a change may be on its way.
 LATE = 3_000_000_000
 #: Secrets of the inside: in the message of an exception that is not meant for clients.
@@ -71,6 +80,8 @@ class Hearing:
     # What was asked for by the listens under way: a rev to resume from, or not.
     asked: deque[int | None] = field(default_factory=deque)
     last: int = 0
+    # With a database: up to where this connection's process may repeat what another one has told.
+    resumed: int = 0
     told: set[int] = field(default_factory=set)
     # Spans (first, last] of revs that a fetch stands for.
     skipped: list[tuple[int, int]] = field(default_factory=list)
@@ -126,12 +137,16 @@ class Checker:
         self.kicked: dict[tuple[str, int], int] = {}
         # Every model that ever was.
         self.ids: set[str] = set()
-        # Clients that were ever taken out of a channel.
+        # Clients that were ever taken out of a channel, or not let in while the database was away.
         self.unwelcome: set[str] = set()
         # The place of every request among those of its client.
         self.order: dict[str, int] = {}
         # The changes of each model in the order of commits, by (channel, id).
         self.changes: dict[tuple[str | None, str], list[Write]] = defaultdict(list)
+        # The journal of a database, by rev, if there is one.
+        self.journal: dict[int, Line] = {}
+        # When the database was away: (stopped, there again).
+        self.away: list[tuple[int, int]] = []
 
     def check(self) -> list[Violation]:
         self.learn()
@@ -156,6 +171,7 @@ class Checker:
     # First: which rev each write got, from whoever was told.
 
     def learn(self) -> None:
+        self.learn_of_database()
         places: dict[str, int] = defaultdict(int)
         out: set[str] = set()
         for line in self.lines:
@@ -166,12 +182,10 @@ class Checker:
                 places[line["c"]] += 1
             elif kind == "taking-out":
                 out.add(line["client"])
+            elif kind == "refused" and self.is_away(line):
+                out.add(line["c"])
             elif kind == "commit":
-                write = self.write(line["token"])
-                write.commits.append(line)
-                self.ids.add(line["id"])
-                for channel in line["channels"]:
-                    self.changes[channel, line["id"]].append(write)
+                self.learn_commit(line)
             elif kind == "store":
                 self.stores[line["channel"]] = line
             elif kind == "event":
@@ -183,11 +197,70 @@ class Checker:
                 model = line["model"]
                 self.mean(line, line["rev"], str(model["id"]), model.get("by"))
         self.unwelcome = out
+        if self.journal:
+            self.compare_journal()
+
+    def learn_commit(self, line: Line) -> None:
+        write = self.write(line["token"])
+        self.ids.add(line["id"])
+        if write.commits and line["token"].startswith(FLUSHES):  # one transaction
+            if line["method"] == "delete":
+                write.commits.clear()
+                for channel in line["channels"]:
+                    self.changes[channel, line["id"]].remove(write)
+            else:
+                write.commits[0]["model"] = line["model"]
+            return
+        write.commits.append(line)
+        for channel in line["channels"]:
+            self.changes[channel, line["id"]].append(write)
+
+    def learn_of_database(self) -> None:
+        for line in self.lines:
+            if line["kind"] == "journal":
+                if line["rev"] is None or line["rev"] in self.journal:
+                    self.fail("journal", line, f"a change has the rev {line['rev']}: {line}")
+                else:
+                    self.journal[line["rev"]] = line
+                    self.meaning[line["rev"]] = (str(line["id"]), line["by"])
+            elif line["kind"] == "database":
+                if line["state"] == "stopped":
+                    self.away.append((line["t"], 2**63))
+                elif line["state"] == "there":
+                    self.away[-1] = (self.away[-1][0], line["t"])
+
+    def compare_journal(self) -> None:
+        """Give every commit the rev that its place in the journal says."""
+        end = self.lines[-1]
+        revs = sorted(self.journal)
+        if revs != list(range(1, len(revs) + 1)):
+            self.fail("journal", end, f"the journal has gaps: {len(revs)} revs up to {revs[-1]}")
+        told: dict[tuple[str | None, str], list[Line]] = defaultdict(list)
+        for rev in revs:
+            line = self.journal[rev]
+            if line["method"] != "reset":
+                told[line["channels"][0], line["id"]].append(line)
+        for key in {*told, *self.changes}:
+            writes = [w for w in self.changes[key] if not w.token.startswith(BULK)]
+            changes = told[key]
+            for number in range(max(len(writes), len(changes))):
+                write = writes[number] if number < len(writes) else None
+                change = changes[number] if number < len(changes) else None
+                if write is None or change is None or not same(write.commits[0], change):
+                    self.fail(
+                        "journal",
+                        change or write.commits[0],  # type: ignore[union-attr]
+                        f"change {number + 1} of model {key[1]} on channel {key[0]} is "
+                        f"{write and write.commits[0]} among the commits, {change} in the journal",
+                    )
+                    break
+                write.rev = change["rev"]
 
     def write(self, token: str) -> Write:
         return self.writes.setdefault(token, Write(token))
 
     def mean(self, line: Line, rev: int, model_id: str, by: str | None) -> None:
+        model_id = str(model_id)
         before = self.meaning.setdefault(rev, (model_id, by))
         if before != (model_id, by):
             self.fail(
@@ -196,7 +269,7 @@ class Checker:
                 f"rev {rev} is {by} of model {model_id} to {line['c']}, "
                 f"and {before[1]} of model {before[0]} to others",
             )
-        elif by is not None:
+        elif by is not None and not self.journal:
             write = self.write(by)
             if write.rev not in (0, rev):
                 self.fail("once", line, f"{by} was announced twice, as rev {write.rev} and {rev}")
@@ -235,7 +308,9 @@ class Checker:
         client = self.client(self.invoked[line["token"]]["c"])
         # A request that was refused for want of a channel, and whose refusal was lost, may be
         # handled when it is sent again: after those that came later and were not refused.
-        if order < client.handled and client.name not in self.unwelcome:
+        # So may one that another process could not do while the database was away.
+        lost = bool(self.away) and len(client.sent.get(line["token"], ())) > 1
+        if order < client.handled and client.name not in self.unwelcome and not lost:
             self.fail(
                 "order-in",
                 line,
@@ -289,10 +364,18 @@ class Checker:
         rev = line["rev"]
         if rev is None:
             return
+        if self.journal and rev != self.write(token).rev:
+            self.fail(
+                "journal",
+                line,
+                f"{token} was acknowledged as rev {rev}; it is rev {self.write(token).rev}",
+            )
         invoked = self.invoked[token]
         resent = len(client.sent.get(token, ())) > 1
         hearing = client.channels.setdefault(invoked["channel"], Hearing())
-        if rev <= hearing.last and not hearing.asked and not resent:
+        # With a database a change is told as anybody's when its request takes too long to end.
+        late = bool(self.journal) and rev in hearing.told
+        if rev <= hearing.last and not (hearing.asked or resent or late):
             self.fail(
                 "rev-order",
                 line,
@@ -309,7 +392,11 @@ class Checker:
         name = error.get("name") if isinstance(error, dict) else None
         message = error.get("message") if isinstance(error, dict) else None
         # After it was taken out of a channel, what was on its way is refused.
-        if name not in EXPECTED and not (name == "Forbidden" and client.name in self.unwelcome):
+        if (
+            name not in EXPECTED
+            and not (name == "Forbidden" and client.name in self.unwelcome)
+            and not (name == "Unavailable" and self.is_away(line))
+        ):
             self.fail("errors", line, f"{token} failed with {error}, which nothing provoked")
         elif not isinstance(message, str) or not message:
             self.fail("errors", line, f"{token} failed with {name} and no message")
@@ -325,8 +412,13 @@ class Checker:
         client.done[line["token"]] += 1
         if client.done[line["token"]] > 1:
             self.fail("answered", line, f"{line['token']}: the application was told twice")
-        if line["error"] not in {None, "Forbidden", *EXPECTED}:
+        expected = {None, "Forbidden", *EXPECTED, *(("Unavailable",) if self.away else ())}
+        if line["error"] not in expected:
             self.fail("errors", line, f"{line['token']} ended with {line['error']}")
+
+    def is_away(self, line: Line) -> bool:
+        """Whether the database was away about when a line was written."""
+        return any(start <= line["t"] <= end + AWAY for start, end in self.away)
 
     # Hearing
 
@@ -372,6 +464,7 @@ class Checker:
         where = f"{client.name} on channel {line['channel']}"
         if since is None or line["reset"]:
             if hearing.started:
+                self.check_restart(line, since, rev)
                 hearing.skipped.append((min(since or 0, hearing.last), rev))
                 hearing.lapses.append((hearing.heard_at - LATE, line["t"]))
             else:
@@ -379,6 +472,7 @@ class Checker:
             hearing.started = True
             hearing.last = rev
             return
+        hearing.resumed = since
         if rev < since:
             self.fail("resume", line, f"{where} resumed from {since} and came to {rev}")
         before = since
@@ -394,18 +488,34 @@ class Checker:
             client.replayed.append((line["channel"], model_id, missed))
         hearing.last = max(hearing.last, rev)
 
+    def check_restart(self, line: Line, since: int | None, rev: int) -> None:
+        """See why a client has to fetch anew: with the journal in a database, for a reset alone."""
+        if not self.journal:
+            return
+        if since is None or not any(
+            resets(self.journal[one], line["channel"]) for one in range(since + 1, rev + 1)
+        ):
+            self.fail(
+                "restart",
+                line,
+                f"{line['c']} on channel {line['channel']} was told to fetch anew after rev {since}"
+                f", at rev {rev}",
+            )
+
     def on_refused(self, line: Line) -> None:
         asked = self.client(line["c"]).channels[line["channel"]].asked
         if asked:
             asked.popleft()
         # It may have left again, or have been taken out again, while the answer was on its way.
-        if not asked and line["c"] not in self.unwelcome:
+        away = line["error"].get("name") == "Unavailable" and self.is_away(line)
+        if not asked and line["c"] not in self.unwelcome and not away:
             self.fail("errors", line, f"{line['c']} was refused channel {line['channel']}")
 
     def on_event(self, line: Line) -> None:
         client, rev, channel = self.client(line["c"]), line["rev"], line["channel"]
         self.settle(client)
-        self.check_id(client, line, line["id"])
+        if line["id"] is not None:
+            self.check_id(client, line, line["id"])
         self.check_heard(client, line)
         if channel != "*" and (channel not in client.channels or client.channels[channel].out):
             self.fail("isolation", line, f"{client.name} was told rev {rev} of channel {channel!r}")
@@ -414,6 +524,8 @@ class Checker:
             hearing = client.channels[name]
             if not hearing.joined:
                 continue  # comes again with the answer to listen
+            if self.journal and rev <= hearing.resumed:
+                continue  # which is known by its rev
             if rev <= hearing.last:
                 self.fail(
                     "rev-order",
@@ -428,6 +540,8 @@ class Checker:
             self.fail("identity", line, f"{client.name} has a model {model_id}, which never was")
             return
         commits = self.write(line["by"]).commits if line["by"] else []
+        if self.journal and not commits and line["by"] and line["by"] not in client.invoked:
+            self.fail("undone", line, f"{client.name} has {line['by']}, which was never committed")
         if commits and commits[0]["id"] != model_id:
             self.fail(
                 "identity",
@@ -590,6 +704,10 @@ class Checker:
         theirs = "/backboneio/" not in text or "/simple_websocket/" in text
         if "leak:" in text or (theirs and not ours):
             return
+        # What says that the database is away, and the application's own view that meets it.
+        away = "is not available" in line["message"] or "/view/" in line["message"]
+        if away and self.is_away(line):
+            return
         last = (line["traceback"] or "").strip().rpartition("\n")[2]
         self.fail("server", line, f"{line['logger']} logged {line['message']!r}: {last}")
 
@@ -601,7 +719,7 @@ class Checker:
     def on_store(self, line: Line) -> None:
         pass
 
-    on_fault = on_taking_out = on_store
+    on_fault = on_taking_out = on_journal = on_database = on_store
 
     # At the end
 
@@ -631,6 +749,21 @@ class Checker:
             self.fail("converged", end, "the run did not come to its end")
             return
         self.check_delivery(end)
+        self.check_resets()
+
+    def check_resets(self) -> None:
+        for rev, line in self.journal.items():
+            for name, client in self.clients.items():
+                for channel, hearing in client.channels.items():
+                    if not resets(line, channel):
+                        continue
+                    skipped = any(first < rev <= last for first, last in hearing.skipped)
+                    if hearing.started and rev not in hearing.told and not skipped:
+                        self.fail(
+                            "delivery",
+                            line,
+                            f"{name} was never told of the reset {rev} on {channel}",
+                        )
 
     def check_delivery(self, end: Line) -> None:
         for name, client in self.clients.items():
@@ -649,7 +782,7 @@ class Checker:
                         for name, hearing in client.channels.items()
                         if name == channel
                     )
-                    if not lapsed and not commit["token"].startswith("seed-"):
+                    if not lapsed and not commit["token"].startswith(UNTOLD):
                         self.fail("delivery", commit, f"{write.token} was told to nobody")
                     continue
                 for name, client in self.clients.items():
@@ -663,6 +796,19 @@ class Checker:
                             f"{name} was never told rev {write.rev} on channel {channel}: "
                             f"{write.token}, {commit['method']} of model {model_id}",
                         )
+
+
+def resets(change: Line, channel: str | None) -> bool:
+    """Whether a change in the journal tells a channel's clients to fetch anew."""
+    told = change["channels"]
+    return change["method"] == "reset" and (told is None or channel in told)
+
+
+def same(commit: Line, change: Line) -> bool:
+    """Whether a change in the journal is a commit; what is deleted, or moves, may be as it was."""
+    if commit["method"] != change["method"] or commit["id"] != change["id"]:
+        return False
+    return bool(commit["method"] == "delete" or commit["model"] == change["model"])
 
 
 def report(violations: list[Violation], lines: list[Line], most: int = 12) -> str:

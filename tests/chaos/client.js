@@ -49,7 +49,7 @@ Socket.prototype.emit = function(event, argument) {
     args[args.length - 1] = function(answer) {
       if (conn === client.conn && !answer.error) add(client.name, 'listened', {
         channel, epoch: answer.epoch, rev: answer.rev, reset: !!answer.reset,
-        missed: (answer.missed || []).map(m => [m[0], String(m[1].id), m[1].by, m[2].rev])
+        missed: (answer.missed || []).map(m => [m[0], String(m[1].id), m[1].by || null, m[2].rev])
       });
       answered.apply(this, arguments);
     };
@@ -90,6 +90,8 @@ function pagesOwn(model) {
   return own.get(model);
 }
 
+function fenceOf(collection) { return config.fences[collection.channel || '']; }
+
 function Client(given) {
   const client = this;
   this.name = given.name;
@@ -109,7 +111,7 @@ function Client(given) {
   socket.onAny((event, method, model, meta) => {
     if (event === 'leave') add(client.name, 'taken-out', {channel: method});
     if (event === 'synced') add(client.name, 'event', {
-      method, id: String(model.id), by: model.by, rev: meta.rev,
+      method, id: model && String(model.id), by: model && model.by || null, rev: meta.rev,
       channel: meta.channel === undefined ? '*' : meta.channel
     });
   });
@@ -124,10 +126,11 @@ function Client(given) {
     collection.on('backend:leave', () => collection.bindBackend());
     collection.on('error', (object, answer) => {
       const name = answer && answer.error && answer.error.name;
-      if (name === 'Forbidden') setTimeout(() => collection.bindBackend().fetch(), 50);
+      if (name === 'Forbidden') setTimeout(() => client.refresh(collection.bindBackend()), 50);
     });
     collection.on('remove', model => {
-      add(client.name, 'view', {channel, id: String(model.id), by: null});
+      const id = model.isNew() ? null : String(model.id);
+      add(client.name, 'view', {channel, id, by: null});
     });
     collection.on('reset', () => collection.each(view));
     return collection;
@@ -169,19 +172,32 @@ Client.prototype = {
           alone.delete(key);
           object.unset(key);
         });
-        collection.fetch();
+        client.refresh(collection);
       }
     }, more);
+  },
+
+  // Shows what the server has; when its database is away, as soon as it is back.
+  refresh(collection) {
+    const again = collection.refreshing, token = this.name + '-refresh-' + ++this.count;
+    collection.refreshing = true;
+    if (again) return;
+    const end = () => { collection.refreshing = false; this.pending.delete(token); };
+    this.pending.add(token);
+    collection.fetch({
+      success: end,
+      error: () => setTimeout(() => { end(); this.refresh(collection); }, 200)
+    });
   },
 
   step() {
     const collection = this.pick(this.collections);
     const what = this.chance(), wait = this.chance() < 0.5, number = this.count + 1;
     const by = this.name + '-' + number;
-    const hot = collection.filter(model => !model.isNew() && model.id !== 'fence');
+    const hot = collection.filter(model => !model.isNew() && model.id !== fenceOf(collection));
     const model = this.pick(hot), value = this.chance();
     if (what < 0.05 || !model) {
-      const attrs = {by, n: number, a: value, b: null};
+      const attrs = {by, n: number, a: number, b: null};
       collection.create(attrs, this.options('create', collection, attrs, {wait}));
     } else if (config.edits && what < 0.15) {
       // As when somebody types: the newest is what the page shows, whatever comes in between.
@@ -239,12 +255,15 @@ Client.prototype = {
   // The fence is the last change. What the library asked for by itself is answered after it at
   // the latest: the server answers in order, so one more round trip, without the library, tells.
   async fenced() {
-    await this.until(() => this.collections.every(collection => collection.get('fence')));
+    await this.until(() => this.collections.every(
+      collection => collection.get(fenceOf(collection))));
     for (let round = 0; round < 2; round++) await this.roundTrip();
   },
 
   roundTrip() {
-    const message = {method: 'read', model: {id: 'fence'}, options: {}, channel: null};
+    const channel = this.collections[0].channel;
+    const model = {id: fenceOf(this.collections[0])};
+    const message = {method: 'read', model, options: {}, channel};
     return new Promise(resolve => {
       const end = setTimeout(resolve, config.patience * 1000);
       emit.call(this.socket, 'sync', message, () => { clearTimeout(end); resolve(); });

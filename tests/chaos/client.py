@@ -47,6 +47,8 @@ class Channel:
         self.name = name
         self.epoch: str | None = None
         self.seen = 0
+        # Up to here another process may have told all, and this one tells it again.
+        self.resumed = 0
         self.stale = False  # until all is fetched, changes are not enough
         # Both on the present connection. Changes that come before we have joined come again with
         # the answer; while another answer is due, what came between leaving and listening is too.
@@ -292,32 +294,37 @@ class Client:
         if answer.get("reset") or channel.epoch is None:
             channel.stale = True
         if channel.stale:
-            self._fetches += 1
-            token = f"{self.name}-fetch-{self._fetches}"
-            request = Request(token, "read", channel.name, {})
-            request.message["options"] = {}
-            request.library = True
-            self.request(request)
+            self._fetch(channel)
         channel.epoch = answer["epoch"]
-        channel.seen = answer["rev"]
+        channel.seen = channel.resumed = answer["rev"]
         channel.joined = True
 
-    def _synced(self, socket: _Socket, method: str, model: Model, meta: dict[str, Any]) -> None:
+    def _fetch(self, channel: Channel) -> None:
+        self._fetches += 1
+        token = f"{self.name}-fetch-{self._fetches}"
+        request = Request(token, "read", channel.name, {})
+        request.message["options"] = {}
+        request.library = True
+        self.request(request)
+
+    def _synced(
+        self, socket: _Socket, method: str, model: Model | None, meta: dict[str, Any]
+    ) -> None:
         with self.changed:
             if socket is not self._socket:
                 return
             self._log(
                 "event",
                 method=method,
-                id=str(model["id"]),
-                by=model.get("by"),
+                id=model and str(model["id"]),
+                by=model and model.get("by"),
                 rev=meta["rev"],
                 channel=meta.get("channel", "*"),
             )
             told = [meta["channel"]] if "channel" in meta else list(self.channels)
             for name in told:
                 channel = self.channels.get(name)
-                if channel is not None and channel.joined:
+                if channel is not None and channel.joined and meta["rev"] > channel.resumed:
                     self._apply(channel, method, model, meta["rev"])
                     if not channel.asked:  # else it has left in between, and missed something
                         channel.seen = max(channel.seen, meta["rev"])
@@ -334,22 +341,27 @@ class Client:
             self._ask_again_soon(channel)
 
     def _ask_again_soon(self, channel: Channel) -> None:
+        self._soon(lambda: channel.joined or channel.asked or self._listen(channel))
+
+    def _soon(self, function: Callable[[], object]) -> None:
+        """Call *function* after a moment, on the same connection."""
         socket = self._socket
 
-        def ask() -> None:
-            with self.lock:
-                if (
-                    self._socket is not None
-                    and socket is self._socket
-                    and not (channel.joined or channel.asked)
-                ):
-                    self._listen(channel)
+        def call() -> None:
+            with self.changed:
+                if self._socket is not None and socket is self._socket:
+                    function()
+                    self.changed.notify_all()
 
-        timer = threading.Timer(0.05, ask)
+        timer = threading.Timer(0.05, call)
         timer.daemon = True
         timer.start()
 
-    def _apply(self, channel: Channel, method: str, model: Model, rev: int) -> None:
+    def _apply(self, channel: Channel, method: str, model: Model | None, rev: int) -> None:
+        if model is None:  # a reset: any of them may have changed
+            channel.stale = True
+            self._fetch(channel)
+            return
         if method == "patch":
             method = "update"
         if channel.apply(method, model, rev):
@@ -371,6 +383,8 @@ class Client:
         token, rev = request.token, (meta or {}).get("rev")
         if err is not None:
             self._log("fail", token=token, conn=self._conn, error=err.get("error"))
+            if request.library:  # while the database is away, say
+                self._soon(lambda: channel.stale and self._fetch(channel))
         elif request.method == "read":
             assert rev is not None
             rows = result if isinstance(result, list) else [result]

@@ -23,9 +23,12 @@ Every line has ``t`` (nanoseconds of the machine's monotonic clock), ``c`` (who:
 ``left``        the client is out of the channel: from here on it hears nothing of it
 ``kicked``      the application has thrown out connection ``conn`` of ``client``
 ``commit``      the store changed: seq, token, method, id, channels (who should hear), model
+``journal``     a change in the journal of a database: rev, method, id, by, model, channels
+``database``    the database is being ``stopped``, or is ``there`` again (``state``); or it is
+                ``locked``, or ``free``
 ``store``       what a channel's collection should be, when all was calm
 ``log``         the server logged an error or a warning
-``fault``       what the proxy did
+``fault``       what the proxy did, or whoever kills processes
 
 ``by`` is an attribute of every model: the token of the write that made this version.
 """

@@ -16,14 +16,17 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from . import checker, history
+from . import app, checker, history, sql_app
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
+#: Journals that several workers share.
+DATABASES = ("sqlite", "postgresql")
 
 
 @dataclasses.dataclass
@@ -35,7 +38,8 @@ class Settings:
     server: str = "werkzeug"
     #: What WSGIApp is given: "hub" or "threads".
     transport: str = "hub"
-    #: "memory", or "awkward": late, from another thread, in batches, with others' changes between.
+    #: "memory", or "awkward": late, from another thread, in batches, with others' changes between;
+    #: "sqlite", "postgresql": in a database, with several workers of gunicorn.
     journal: str = "memory"
     #: Whether pages also change one attribute in quick succession, and take some away, while others
     #: change the same model.
@@ -59,12 +63,27 @@ class Settings:
         small = Random(f"{self.seed}/limits").random() < 0.5
         return {"max_changes": 25 if small else 10_000}
 
+    def is_sql(self) -> bool:
+        return self.journal in DATABASES
+
+    def workload(self) -> dict[str, Any]:
+        """What the clients are told of the application: its hot models, attributes, last models."""
+        of: Any = sql_app if self.is_sql() else app
+        keys = {name or "": ids for name, ids in of.HOT.items()}
+        fences = {name or "": id_ for name, id_ in of.FENCES.items()}
+        return {"hot": keys, "attributes": of.ATTRIBUTES, "fences": fences}
+
     def channels(self, number: int) -> list[str | None]:
         """The channels that a client hears."""
         return ([None], [None, "side"], ["side"], [None, "side"], [None])[number % 5]
 
     def transports(self, number: int) -> list[str]:
-        """Most connect as browsers do; one in eight polls, one begins with polling."""
+        """Most connect as browsers do; one in eight polls, one begins with polling.
+
+        Several workers know of each other's clients by their WebSockets alone.
+        """
+        if self.is_sql():
+            return ["websocket"]
         return {5: ["polling"], 6: ["polling", "websocket"]}.get(number % 8, ["websocket"])
 
 
@@ -97,6 +116,10 @@ class Process:
             for line in self._process.stdout:
                 self._lines.put(line)
         self._lines.put(None)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def tell(self, text: str) -> None:
         assert self._process.stdin is not None
@@ -184,6 +207,7 @@ class Run:
             "seed": settings.seed,
             "requests": settings.requests,
             "patience": settings.patience,
+            **settings.workload(),
         }
         total = settings.python_clients
         given = [
@@ -219,7 +243,7 @@ class Run:
     def play(self) -> None:
         """Go through the run."""
         settings = self.settings
-        server = self.serve()
+        self.port = server = self.serve()
         wait_for_server(server)
         config = {
             "seed": settings.seed,
@@ -232,16 +256,30 @@ class Run:
         clients = self.clients(proxy.hear(20)["ports"])
         for client in clients:
             client.hear(30)  # it hears all its channels
-        post(server, "go")
-        proxy.tell("chaos")
-        proxy.hear(10)
-        self.everybody(clients, "go", settings.longest)
-        proxy.tell("calm")
-        proxy.hear(10)
-        post(server, "calm")
+        with self.chaos():
+            proxy.tell("chaos")
+            proxy.hear(10)
+            self.everybody(clients, "go", settings.longest)
+            proxy.tell("calm")
+            proxy.hear(10)
         self.everybody(clients, "drain", settings.patience + 10)
-        post(server, "fence")
+        self.fence()
         self.everybody(clients, "fence", 2 * settings.patience + 10)
+        self.end()
+
+    @contextlib.contextmanager
+    def chaos(self) -> Iterator[None]:
+        """Let the server write by itself."""
+        post(self.port, "go")
+        yield
+        post(self.port, "calm")
+
+    def fence(self) -> None:
+        """Make the last change."""
+        post(self.port, "fence")
+
+    def end(self) -> None:
+        """Note what is left to be noted."""
 
     def everybody(self, clients: list[Process], word: str, timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -265,15 +303,16 @@ def post(port: int, path: str) -> None:
         answer.read()
 
 
-def run(settings: Settings, keep: str | None = None) -> str:
+def run(settings: Settings, keep: str | None = None, kind: type[Run] = Run) -> str:
     """Do one run and return what there is to say about it.
 
+    :param kind: SQLRun for a journal in a database.
     :param keep: where to leave the history in any case; a failure leaves it in any case.
     :raises Failed: with the seed and the first bad step.
     """
     directory = Path(keep or tempfile.mkdtemp(prefix="chaos-"))
     directory.mkdir(parents=True, exist_ok=True)
-    one = Run(settings, directory)
+    one = kind(settings, directory)
     broken = ""
     began = time.monotonic()
     with one.processes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .run import Settings, run
+from .sql_run import SQLRun
 
 
 @pytest.mark.chaos
@@ -20,3 +21,11 @@ from .run import Settings, run
 )
 def test_guarantees_hold(seed: str, transport: str, server: str, journal: str) -> None:
     run(Settings(seed, transport=transport, server=server, journal=journal, requests=80))
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("seed", "journal"), [("1", "sqlite"), ("2", "postgresql")])
+def test_guarantees_hold_through_the_death_of_workers_and_database(seed: str, journal: str) -> None:
+    settings = Settings(seed, server="gthread", journal=journal, requests=35)
+    run(settings, kind=SQLRun)

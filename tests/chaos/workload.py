@@ -10,7 +10,7 @@ import time
 from random import Random
 from typing import Any
 
-from .app import ATTRIBUTES, FENCE, HOT, plain
+from .app import plain
 from .client import Client, Request
 from .history import History
 
@@ -30,14 +30,15 @@ METHODS = {
 }
 
 
-def work(client: Client, seed: str, requests: int) -> None:
+def work(client: Client, config: dict[str, Any]) -> None:
     """Make the requests of one client."""
-    chance = Random(f"{seed}/{client.name}")
+    chance = Random(f"{config['seed']}/{client.name}")
+    attributes = config["attributes"]
     names, weights = list(METHODS), list(METHODS.values())
-    for number in range(1, requests + 1):
+    for number in range(1, config["requests"] + 1):
         method = chance.choices(names, weights)[0]
         channel = chance.choice(list(client.channels))
-        model_id: Any = plain(chance.choice(HOT[channel]))
+        model_id: Any = plain(chance.choice(config["hot"][channel or ""]))
         pause = chance.uniform(0, 0.06)
         token = f"{client.name}-{number}"
         if method == "rejoin":
@@ -45,10 +46,10 @@ def work(client: Client, seed: str, requests: int) -> None:
             continue
         model: dict[str, Any] = {"id": model_id}
         if method in ("update", "create", "new"):
-            some = chance.sample(ATTRIBUTES, 5)  # the others are gone
+            some = chance.sample(attributes, len(attributes) * 5 // 8)  # the others are gone
             model |= {name: chance.choice((number, str(number), None)) for name in some}
         elif method == "patch":
-            model[chance.choice(ATTRIBUTES[1:])] = number
+            model[chance.choice(attributes[1:])] = number
         if method in ("read-all", "new"):
             del model["id"]
         method = {"read-all": "read", "new": "create"}.get(method, method)
@@ -82,9 +83,7 @@ def main() -> None:
         client.wait(lambda c=client: all(one.joined for one in c.channels.values()), PATIENCE)
     tell(said="ready")
     sys.stdin.readline()  # "go"
-    threads = [
-        threading.Thread(target=work, args=(client, seed, config["requests"])) for client in clients
-    ]
+    threads = [threading.Thread(target=work, args=(client, config)) for client in clients]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -97,7 +96,7 @@ def main() -> None:
     tell(said="drained", stuck=stuck)
     sys.stdin.readline()  # "fence"
     for client in clients:
-        client.wait(lambda c=client: fenced(c), config["patience"])
+        client.wait(lambda c=client: fenced(c, config["fences"]), config["patience"])
         with client.lock:
             for channel in client.channels.values():
                 history.add(client.name, "final", channel=channel.name, models=channel.models)
@@ -107,8 +106,11 @@ def main() -> None:
         client.close()
 
 
-def fenced(client: Client) -> bool:
-    return not client.pending and all(FENCE in c.models for c in client.channels.values())
+def fenced(client: Client, fences: dict[str, Any]) -> bool:
+    return not client.pending and all(
+        not channel.stale and str(fences[channel.name or ""]) in channel.models
+        for channel in client.channels.values()
+    )
 
 
 if __name__ == "__main__":

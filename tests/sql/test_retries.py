@@ -1,0 +1,215 @@
+"""Requests that are sent again to another process: done once or not at all, told in their place."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import flask
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import exc, orm
+
+import backboneio
+from backboneio.middleware import sqlalchemy_store
+from backboneio.testing import SyncClient
+
+from ..support import PATIENCE
+from .app import Card, Lab, Task
+from .conftest import Heard
+
+SECRET = "c" * 20
+
+
+@pytest.fixture
+def other(lab: Lab, database: str) -> Iterator[Lab]:
+    """The application as another process has it."""
+    other = Lab(database)
+    yield other
+    other.close()
+
+
+def client_of(lab: Lab, backend: str = "tasks", channel: str | None = None) -> SyncClient:
+    """Return the client as it is connected to a process."""
+    client = SyncClient(lab.app, backend, channel, listen=False)
+    client.listen(channel, client=SECRET)
+    return client
+
+
+def test_what_one_process_has_refused_no_other_does_later(
+    lab: Lab, other: Lab, heard: Heard
+) -> None:
+    """A copy of the request, from a connection that has ended, runs in the other one."""
+    there = client_of(other)
+    claim = other.tasks.answers.claim
+    claimed, go_on = threading.Event(), threading.Event()
+
+    def claim_early(*args: Any) -> Any:
+        found = claim(*args)
+        claimed.set()
+        assert go_on.wait(PATIENCE)
+        return found
+
+    other.tasks.answers.claim = claim_early  # type: ignore[method-assign]
+    update = {"id": 7, "title": "changed"}
+    failed: list[Any] = []
+
+    def ask() -> None:
+        try:
+            there.sync("update", update, id="r1")
+        except backboneio.SyncError as err:
+            failed.append(err.name)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert claimed.wait(PATIENCE)
+    with pytest.raises(backboneio.NotFound):
+        client_of(lab).sync("update", update, id="r1")
+    with lab.sessions() as session:
+        session.add(Task(id=7, title="new"))
+        session.commit()
+    go_on.set()
+    thread.join(PATIENCE)
+    assert failed == ["NotFound"]
+    with pytest.raises(backboneio.NotFound):
+        client_of(lab).sync("update", update, id="r1")
+    assert [[method, model["title"]] for method, model in heard()] == [["create", "new"]]
+
+
+def test_a_refusal_by_a_guard_writes_nothing_down(lab: Lab) -> None:
+    app, closed = flask.Flask("closed"), backboneio.create_backend()
+
+    @closed.use("create")
+    def guard(req: Any, res: Any, next: Any) -> None:
+        raise backboneio.Forbidden("not you")
+
+    closed.use(sqlalchemy_store(Card, lab.sessions))
+    backboneio.listen(app, {"closed": closed}, journal=lab.journal)
+    client = SyncClient(app, "closed")
+    with pytest.raises(backboneio.Forbidden):
+        client.sync("create", {"title": "a"}, id="r1")
+    with pytest.raises(backboneio.NotFound):  # that one is
+        client.sync("update", {"id": 7, "title": "a"}, id="r2")
+    with lab.engine.connect() as connection:
+        kept = connection.scalars(sa.text("SELECT request FROM backboneio_answers")).all()
+    assert kept == ["r2"]
+
+
+def test_a_retry_is_answered_after_what_came_before_its_change(lab: Lab, other: Lab) -> None:
+    there = client_of(other)
+    other.journal.close()  # it notices nothing by itself
+    lab.tasks.call("create", {"title": "before"})
+    task = client_of(lab).sync("create", {"title": "a"}, id="r1")
+    assert there.sync("create", {"title": "a"}, id="r1") == task
+    assert [change.model["title"] for change in there.received] == ["before", "a"]
+    assert [change.meta["rev"] for change in there.received] == [1, 2]
+    assert there.meta["rev"] == 2
+
+
+def test_a_retry_of_what_has_no_rev_yet(lab: Lab, script: Any) -> None:
+    """Its first process died right after the commit, and here a thread is just sequencing."""
+    client = client_of(lab)
+    sequencer = lab.journal._sequencer
+    lab.journal.close()
+    with sequencer._busy:
+        script(
+            "import os; from backboneio.testing import SyncClient; "
+            "lab.journal._sequencer.try_to_sequence = lambda: os._exit(0); "
+            "client = SyncClient(lab.app, 'tasks', listen=False); "
+            f"client.listen(client='{SECRET}'); "
+            "client.sync('create', {'title': 'a'}, id='r1')"
+        )
+        found: list[Any] = []
+        thread = threading.Thread(
+            target=lambda: found.append(client.sync("create", {"title": "a"}, id="r1"))
+        )
+        thread.start()
+        thread.join(0.1)
+        assert not found
+    thread.join(PATIENCE)
+    assert [task["title"] for task in found] == ["a"]
+    assert client.meta["rev"] == 1
+
+
+def test_an_update_that_finds_itself_done_has_the_rev_of_that_time(lab: Lab, other: Lab) -> None:
+    """Two tries run at once: the later one finds the row as it wants it."""
+    task = lab.tasks.call("create", {"title": "a"})
+    there = client_of(other)
+    claim = other.tasks.answers.claim
+    claimed, go_on = threading.Event(), threading.Event()
+
+    def claim_early(*args: Any) -> Any:
+        found = claim(*args)
+        claimed.set()
+        assert go_on.wait(PATIENCE)
+        return found
+
+    other.tasks.answers.claim = claim_early  # type: ignore[method-assign]
+    update = {**task, "title": "b"}
+    thread = threading.Thread(target=lambda: there.sync("update", update, id="r1"))
+    thread.start()
+    assert claimed.wait(PATIENCE)
+    here = client_of(lab)
+    here.sync("update", update, id="r1")
+    lab.tasks.call("create", {"title": "later"})
+    go_on.set()
+    thread.join(PATIENCE)
+    assert there.meta == here.meta
+
+
+def test_a_row_that_moves_away_is_not_deleted_where_it_was(lab: Lab) -> None:
+    """Another process moves it at the same time, and commits first."""
+    card = lab.cards.call("create", {"title": "a", "room": "x"}, channel="x")
+    client = SyncClient(lab.app, "cards", "x")
+    errors: list[Any] = []
+
+    def delete() -> None:
+        try:
+            client.delete({"id": card["id"]})
+        except backboneio.SyncError as err:
+            errors.append(err.name)
+
+    with lab.sessions() as session:
+        session.get(Card, card["id"]).room = "y"  # type: ignore[union-attr]
+        session.flush()
+        thread = threading.Thread(target=delete)
+        thread.start()
+        thread.join(0.3)  # it waits for the lock
+        assert thread.is_alive()
+        session.commit()
+    thread.join(PATIENCE)
+    assert errors == ["NotFound"]
+    assert [row["room"] for row in lab.cards.call("read", {}, channel="y")] == ["y"]
+
+
+def test_a_connection_that_is_gone_when_a_request_is_refused(lab: Lab) -> None:
+    class Broken(orm.Session):
+        def close(self) -> None:
+            super().close()
+            raise exc.OperationalError("ROLLBACK", {}, Exception("gone"))
+
+    tasks = backboneio.create_backend()
+    tasks.use(sqlalchemy_store(Task, lambda: Broken(lab.engine)))
+    with pytest.raises(backboneio.NotFound):
+        tasks.call("update", {"id": 7})
+
+
+def test_what_a_client_has_seen_is_not_replayed_by_a_process_behind(lab: Lab, other: Lab) -> None:
+    client_of(other)  # it has begun
+    other.journal.close()
+    here = client_of(lab)
+    for number in range(3):
+        here.create({"title": str(number)})
+    log = other.tasks.journal
+    since = log.since  # type: ignore[union-attr]
+
+    def since_while_told(rev: int, until: int) -> Any:
+        other.journal._sequencer.check()  # just now it hears of all
+        return since(rev, until)
+
+    log.since = since_while_told  # type: ignore[method-assign, union-attr]
+    there = SyncClient(other.app, "tasks", listen=False)
+    answer = there.listen(since={"epoch": here.meta["epoch"], "rev": 2})
+    assert [change.meta["rev"] for change in there.received] == [3]
+    assert answer["rev"] == 3
