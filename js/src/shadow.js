@@ -12,7 +12,7 @@
 //  * `edits`: attributes that the page has changed (or taken away) itself, each with what it made
 //    of it and the time at which it did so. Times are counted, see `now`.
 //  * `saves`: requests that were made and not answered, each with `at`, the time at which it was
-//    made, and `covers`, the attributes it changes.
+//    made, and `covers`, the attributes that it changes and what the page has made of them.
 //  * `withheld`: attributes of which the server said something while the page claimed them.
 //
 // The page *claims* an attribute while it has a change of it that is not saved: an edit, or a save
@@ -100,21 +100,32 @@ extend(Shadow.prototype, {
     this.tidy(shown);
   },
 
+  // What the page has made of an attribute that it claims.
+  claimed: function(name) {
+    return this.own.edits.get(name) || this.own.saves.reduce(function(last, save) {
+      return save.covers.get(name) || last;
+    }, null);
+  },
+
   // A save is made: it covers what the page has changed of what it sends, `attrs`. With `wait`
-  // what it is to change is not shown before the answer: it covers only edits from before.
+  // what it is to change is not shown before the answer: it covers only what was claimed before.
   begin: function(save, attrs, wait, patch, shown) {
     var shadow = this, own = this.mine(), names = new Set(Object.keys(attrs));
-    save.at = now();
-    save.covers = new Set();
-    // An attribute that was taken away is sent by being left out.
     var add = function(value, name) { names.add(name); };
+    save.at = now();
+    save.covers = new Map();
+    // An attribute that was taken away is sent by being left out.
     if (!patch) own.edits.forEach(add);
     if (!patch) own.saves.forEach(function(other) { other.covers.forEach(add); });
     names.forEach(function(name) {
-      var edit = own.edits.get(name);
-      var sends = edit && edit.there === has(attrs, name) && same(attrs[name], edit.value);
-      var differs = edit || shadow.isSaving(name) || shadow.sent && !shadow.agrees(name, shown);
-      if (wait ? sends : differs) save.covers.add(name);
+      var claim = shadow.claimed(name);
+      if (wait) {
+        if (!claim || claim.there !== has(attrs, name) || !same(claim.value, attrs[name])) return;
+      } else {
+        if (!claim && (!shadow.sent || shadow.agrees(name, shown))) return;
+        claim = {there: has(shown, name), value: shown[name]};
+      }
+      save.covers.set(name, claim);
     });
     own.saves.push(save);
   },
@@ -183,7 +194,7 @@ extend(Shadow.prototype, {
     var shadow = this, own = this.own, sent = extend({}, this.sent), show = {set: {}, drop: []};
     if (!own || own.saves.indexOf(save) < 0) return show;
     own.saves = own.saves.filter(function(other) { return other !== save; });
-    save.covers.forEach(function(name) {
+    save.covers.forEach(function(claim, name) {
       var edit = own.edits.get(name);
       if (edit && edit.at <= save.at) own.edits.delete(name);
       if (own.edits.has(name) || shadow.isSaving(name)) return;
