@@ -11,7 +11,17 @@ from typing import Any
 from .. import forks, json
 from ..application import no_context
 from ..backend import Backend
-from ..errors import BadRequest, Forbidden, SyncError, Unavailable, client_error, error_object
+from ..errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    SyncError,
+    Timeout,
+    Unauthorized,
+    Unavailable,
+    client_error,
+    error_object,
+)
 from ..execution import Context
 from ..journal import Journal
 from ..json import JSONText
@@ -80,7 +90,7 @@ class Sync:
         # Whose replays are being put together; single dictionary operations.
         self._joinings: dict[Joining, None] = {}
         self.watcher: Watcher | None = None  # read once where something happens; see _deliver
-        self._has_warned = False
+        self._has_warned = self._has_doubted = False
         self._has_begun = False  # whether the journal delivers here; for label()
         forks.register(self)
         self.handlers = {"sync": self.sync, "listen": self.listen, "leave": self.leave}
@@ -258,6 +268,20 @@ class Sync:
             if isinstance(req.socket, SyncSocket):
                 req.socket.failed(err)
 
+    def doubt_refusal(self, err: BaseException) -> None:
+        """Say once that it may be a store, and no guard, that lets nobody listen."""
+        if self._has_doubted or not _knows_no_listen(err):
+            return
+        self._has_doubted = True
+        logger.warning(
+            "backend %r: nobody hears a channel, since a layer refuses 'listen': %.200r. If it is "
+            "a store, which knows no such method, register it for those that it knows: "
+            "use('create', 'read', 'update', 'delete', store). Else put a layer for 'listen' "
+            "before it, which calls res.end() for whoever may hear",
+            self.name,
+            err,
+        )
+
     def _complain(self, socket: SyncSocket, event: str) -> None:
         """Tell a client that its request cannot be answered."""
         err = BadRequest(
@@ -331,3 +355,12 @@ class Sync:
     def end_joining(self, joining: Joining) -> None:
         """Add nothing more."""
         self._joinings.pop(joining, None)
+
+
+def _knows_no_listen(err: BaseException) -> bool:
+    """Whether somebody was refused since a method is not known, as far as an error can tell."""
+    if isinstance(err, (Forbidden, Unauthorized, Unavailable, Conflict, Timeout)):
+        return False
+    shown = client_error(err)
+    code = None if shown is None else shown.attributes.get("code")
+    return isinstance(err, NotImplementedError) or code in (405, 501) or "listen" in str(err)

@@ -74,6 +74,9 @@ class Namespace(Protocol):
     def report(self, req: Request, err: BaseException) -> None:
         """Log an error that nobody outside may know."""
 
+    def doubt_refusal(self, err: BaseException) -> None:
+        """Say once that it may be a store, and no guard, that lets nobody listen."""
+
     def in_order(self, job: Callable[[], object]) -> None:
         """Run *job* after everything that was queued before it."""
 
@@ -125,6 +128,7 @@ class Listening(Execution):
         sync, socket = self._sync, self._socket
         if outcome.error is not None:
             sync.report(self.req, outcome.error)
+            sync.doubt_refusal(outcome.error)
             # Somebody who may not hear any more (logged out, say) ceases to.
             socket.drop(self._asked.channel)
             sync.refuse(self._ack, outcome.error)

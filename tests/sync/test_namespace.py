@@ -374,6 +374,64 @@ def test_a_client_that_comes_back_gets_what_it_missed(open_page: Any) -> None:
     assert [change.meta["rev"] for change in back.received] == [2, 3, 5]
 
 
+def _original(req: Any, res: Any, next: Any) -> None:
+    next(f"Unsupported method {req.method}")  # what the original's memory store does
+
+
+def _by_name(req: Any, res: Any) -> None:
+    {"create": res.end, "read": res.end}[req.method](req.model)
+
+
+def _not_implemented(req: Any, res: Any) -> None:
+    raise NotImplementedError
+
+
+def _not_allowed(req: Any, res: Any) -> None:
+    flask.abort(405)
+
+
+def _members(req: Any, res: Any) -> None:
+    raise backboneio.Forbidden("only members may listen")
+
+
+def _strangers(req: Any, res: Any, next: Any) -> None:
+    next("who are you?")
+
+
+@pytest.mark.parametrize(
+    ("layer", "is_doubted"),
+    [
+        (_original, True),
+        (_by_name, True),
+        (_not_implemented, True),
+        (_not_allowed, True),
+        (_members, False),
+        (_strangers, False),
+    ],
+)
+def test_a_store_that_knows_no_listen_is_told_from_a_guard(
+    app: flask.Flask, caplog: pytest.LogCaptureFixture, layer: Any, is_doubted: bool
+) -> None:
+    backend = backboneio.create_backend()
+    backend.use(layer)
+    backboneio.listen(app, {"messages": backend})
+    for _ in range(3):
+        with pytest.raises(Exception):  # noqa: B017
+            SyncClient(app, "messages")
+    warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert len(warnings) == is_doubted
+    if is_doubted:
+        assert "backend 'messages': nobody hears a channel, since a layer refuses" in warnings[0]
+        assert "use('create', 'read', 'update', 'delete', store)" in warnings[0]
+
+
+def test_a_store_that_is_registered_for_its_methods_lets_clients_listen(app: flask.Flask) -> None:
+    backend = backboneio.create_backend()
+    backend.use("create", "read", "update", "delete", _by_name)
+    backboneio.listen(app, {"messages": backend})
+    assert SyncClient(app, "messages").sync("create", {"id": 1}) == {"id": 1}
+
+
 def test_listening_without_since_gets_no_replay(open_page: Any) -> None:
     open_page().create({})
     accepted = open_page(listen=False).listen()
