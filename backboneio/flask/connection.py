@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 _NO_BODY = io.BytesIO()
 #: What Flask would take for the request's own, and is the handshake's.
 _GONE = ("CONTENT_LENGTH", "CONTENT_TYPE", "werkzeug.request", "werkzeug.socket", "gunicorn.socket")
+_UNMADE = object()
 
 
 class Connection:
@@ -31,16 +32,18 @@ class Connection:
         self._gone = (key, *(name for name in _GONE if name in handshake))
         self.identified = False
         self.user_id: str | None = None
-        try:
-            self._url_adapter = app.create_url_adapter(app.request_class(handshake.copy()))
-        except HTTPException:  # a host that the application does not trust
-            self._url_adapter = None
+        self._url_adapter: Any = _UNMADE
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._app, name)
 
     def create_url_adapter(self, request: flask.Request | None) -> Any:
-        """Return the URL adapter of the handshake."""
+        """Return the URL adapter of the handshake, made of the first request on the connection."""
+        if self._url_adapter is _UNMADE:
+            try:
+                self._url_adapter = self._app.create_url_adapter(request)
+            except HTTPException:  # a host that the application does not trust
+                self._url_adapter = None
         return self._url_adapter
 
     def environ_of_a_layer(self, handshake: dict[str, Any]) -> dict[str, Any]:
