@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 import backboneio
 
@@ -17,6 +18,9 @@ messages.use(backboneio.middleware.memory_store())
 app.wsgi_app = backboneio.WSGIApp(  # type: ignore[method-assign]
     app, {"messages": messages}, transport=os.environ.get("TRANSPORT", "auto")
 )
+
+#: The same behind one proxy, whose word about who asks, and how, is taken.
+proxied = ProxyFix(app)
 
 
 @app.get("/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import pathlib
 import re
 import shlex
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from .support import PATIENCE, ROOT, ServerProcess, wait_until
+from .support import PATIENCE, ROOT, ServerProcess, verified, wait_until
 from .transport.servers import WSGIProcess, free_port
 
 TEXT = (ROOT / "docs" / "deployment.md").read_text()
@@ -99,3 +100,19 @@ def test_a_command(run: Any, connect: Any, command: str) -> None:
         response.read()
     pooled.close()
     assert "Traceback" not in server.stop()
+
+
+@pytest.mark.slow
+def test_the_command_of_the_container(run: Any, connect: Any) -> None:
+    (text,) = re.findall(r"^CMD (.*)$", TEXT, re.MULTILINE)
+    command = shlex.join(json.loads(text)).replace("0.0.0.0", "127.0.0.1")
+    server = run(command)
+    connect(server.url).listen()
+
+
+def test_systemd_takes_the_unit(tmp_path: pathlib.Path) -> None:
+    (unit,) = re.findall(r"^```ini\n(\[Unit\].*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    assert verified(unit, tmp_path) == ""
+    assert "Restrat" in verified(unit.replace("Restart", "Restrat"), tmp_path)
+    start = re.search(r"^ExecStart=\S+/(.*)$", unit, re.MULTILINE)
+    assert start and start[1] in COMMANDS

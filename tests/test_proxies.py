@@ -16,11 +16,14 @@ import pytest
 import requests
 
 from .support import PATIENCE, ROOT, wait_until
-from .transport.servers import WSGIProcess, free_port, listening
+from .transport.servers import PEM, WSGIProcess, free_port, listening
 from .transport.support import gunicorn
 
 TEXT = (ROOT / "docs" / "deployment.md").read_text()
 BLOCKS = re.findall(r"^```(nginx|apache|haproxy|caddyfile)\n(.*?)^```$", TEXT, re.M | re.S)
+
+#: What only a configuration that ends TLS has.
+TLS = ("443", "example.org {")
 
 _NGINX = """
 daemon off;
@@ -62,7 +65,7 @@ _CADDY = """
     grace_period 1s
 }
 """
-_MODULES = ["mpm_event", "authz_core", "headers", "proxy", "proxy_http", "wsgi"]
+_MODULES = ["mpm_event", "authz_core", "headers", "proxy", "proxy_http", "ssl", "wsgi"]
 _PAGE = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -110,14 +113,21 @@ def proxy(closing: ExitStack, folder: pathlib.Path) -> Callable[[str, str], str]
     """Start a proxy in front of gunicorn; return its address."""
 
     def start(kind: str, block: str) -> str:
-        server = WSGIProcess(*gunicorn("-k", "gthread", "--threads", "4", "tests.apps:app"))
+        server = WSGIProcess(*gunicorn("-k", "gthread", "--threads", "4", "tests.apps:proxied"))
         closing.callback(server.stop)
         port = free_port()
         block = block.replace("127.0.0.1:8000", server.url.partition("//")[2])
+        is_tls = any(mark in block for mark in TLS)
         for there, here in (
             ("listen 80;", f"listen 127.0.0.1:{port};"),
+            ("listen 443 ", f"listen 127.0.0.1:{port} "),
             ("bind :80", f"bind 127.0.0.1:{port}"),
+            ("bind :443 ", f"bind 127.0.0.1:{port} "),
+            ("<VirtualHost *:443>", f"<VirtualHost 127.0.0.1:{port}>"),
             (":80 {", f":{port} {{"),  # with default_bind
+            ("example.org {", f"https://127.0.0.1:{port} {{\n    tls {PEM} {PEM}"),
+            ("/etc/ssl/myapp.pem", PEM),
+            ("/etc/ssl/myapp.key", PEM),
         ):
             block = block.replace(there, here)
         log = closing.enter_context((folder / "log").open("w+"))
@@ -141,13 +151,17 @@ def proxy(closing: ExitStack, folder: pathlib.Path) -> Callable[[str, str], str]
             return port in listening(process.pid)
 
         wait_until(ready)
-        return f"http://127.0.0.1:{port}"
+        return f"{'https' if is_tls else 'http'}://127.0.0.1:{port}"
 
     return start
 
 
 def test_the_configurations_are_found() -> None:
-    assert [kind for kind, _ in BLOCKS] == ["nginx", "apache", "haproxy", "caddyfile", "apache"]
+    kinds = ["nginx", "apache", "haproxy", "caddyfile"]
+    assert [kind for kind, _ in BLOCKS] == [*kinds, *kinds, "apache"]
+    assert [any(mark in block for mark in TLS) for _, block in BLOCKS] == (
+        [False] * 4 + [True] * 4 + [False]
+    )
 
 
 @pytest.mark.slow
@@ -157,9 +171,9 @@ def test_the_configurations_are_found() -> None:
 def test_a_configuration(proxy: Any, connect: Any, kind: str, block: str) -> None:
     """On another port than 80, which the origin names: the client sends it with a WebSocket."""
     url = proxy(kind, block)
-    wait_until(lambda: requests.get(url, timeout=PATIENCE).text == "the page")
+    wait_until(lambda: requests.get(url, timeout=PATIENCE, verify=PEM).text == "the page")
     clients = [
-        connect(url, transports=transports)
+        connect(url, transports=transports, verify=PEM)
         for transports in (["websocket"], ["polling"], ["polling", "websocket"])
     ]
     for client in clients:

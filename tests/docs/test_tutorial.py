@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from ..support import ROOT
+from ..support import ROOT, verified
 from .blocks import DOCS, blocks
 
 pytestmark = pytest.mark.slow
@@ -67,14 +67,6 @@ def test_its_tests_pass(step: int, tmp_path: pathlib.Path) -> None:
     )
     assert done.returncode == 0, done.stdout
     assert "5 passed" in done.stdout
-
-
-def verified(unit: str, folder: pathlib.Path) -> str:
-    """What systemd says about a unit; its program and user need not be on this machine."""
-    here = re.sub(r"^(Exec\w+)=\S+", rf"\1={sys.executable}", unit, flags=re.M)
-    (folder / "tasks.service").write_text(re.sub(r"^User=.*", "User=root", here, flags=re.M))
-    command = ["systemd-analyze", "verify", "--man=no", folder / "tasks.service"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
 
 def test_systemd_takes_the_unit(tmp_path: pathlib.Path) -> None:
