@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PORT ?= 5000
 MINUTES ?= 5
+CLIENTS ?= 1000
 VENV := .venv
 BIN := $(VENV)/bin
 # What an environment is made from: when one of these is newer, it is brought up to date.
@@ -11,7 +12,7 @@ DEMO_NEEDS := $(wildcard example_flask/requirements.txt)
 ROLLUP := node_modules/.bin/rollup -c --silent
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-js test-pythons lint format build bench chaos clean node system
+.PHONY: help demo docs test test-js test-pythons lint format build bench chaos soak clean node system
 
 help:
 	@echo "make demo    run the example on http://127.0.0.1:$(PORT)/ (PORT=... for another port)"
@@ -20,6 +21,7 @@ help:
 	@echo "make docs    the documentation's site, in docs/_build/"
 	@echo "make build   the sdist and the wheel, in dist/"
 	@echo "make chaos   try to break the guarantees for MINUTES=$(MINUTES), with random seeds"
+	@echo "make soak    replace the workers of a server with CLIENTS=$(CLIENTS) on it"
 	@echo "make bench   measure this project beside its peers"
 	@echo "make clean   remove whatever make has made"
 
@@ -64,6 +66,9 @@ bench: $(VENV)/.dev js/dist/.complete
 chaos: $(VENV)/.dev js/dist/.complete
 	FUZZ_SECONDS=20 FUZZ_SEED=$$(date +%s) $(BIN)/pytest -q tests/socketio/test_fuzz.py -k nothing_is_left
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos.restart --clients $(CLIENTS)
 
 clean:
 	rm -rf .venv .venv-3.* build dist docs/_build *.egg-info backboneio/client js/node_modules js/dist

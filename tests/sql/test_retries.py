@@ -96,6 +96,20 @@ def test_a_refusal_by_a_guard_writes_nothing_down(lab: Lab) -> None:
     assert kept == ["r2"]
 
 
+def test_no_answer_is_kept_of_what_was_rolled_back(lab: Lab, other: Lab, heard: Heard) -> None:
+    """The database refuses the commit, after everything was written."""
+
+    @sa.event.listens_for(lab.sessions, "before_commit")
+    def refuse(session: orm.Session) -> None:
+        session.flush()
+        raise exc.OperationalError("COMMIT", {}, Exception("connection lost"))
+
+    with pytest.raises(backboneio.Unavailable):
+        client_of(lab).sync("create", {"title": "a"}, id="r1")
+    task = client_of(other).sync("create", {"title": "a"}, id="r1")
+    assert heard() == [["create", task]]
+
+
 def test_a_retry_is_answered_after_what_came_before_its_change(lab: Lab, other: Lab) -> None:
     there = client_of(other)
     other.journal.close()  # it notices nothing by itself
