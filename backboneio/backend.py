@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from types import EllipsisType
 from typing import Any, Protocol, TypeVar, overload
 
@@ -22,6 +23,7 @@ from .model import Change, Channel, Draft, ModelId
 from .request import READING, Notify, Request, Response, Socket, channels
 from .stack import Registered, Stack
 from .stores.base import Store
+from .strand import Strand
 from .turns import LocalTurns, Turns
 
 logger = logging.getLogger("backboneio.backend")
@@ -46,7 +48,7 @@ class Attachment(Protocol):
     is_current: Callable[[], bool]
 
     def deliver(self, change: Change, token: object) -> None:
-        """Tell the listeners of a change, and answer the request that made it."""
+        """Tell the listeners of a change, and answer the request that made it; on the strand."""
 
     def clients(self) -> list[Socket]:
         """Return the clients that are connected."""
@@ -68,6 +70,7 @@ class Backend:
         first says (``WSGIApp(..., journal=)``), else the memory of this process.
 
     :ivar journal: that journal; None while it has none of its own and is not served.
+    :ivar strand: what everything that its clients are sent goes through, in one order.
     :ivar turns: the turns on its models.
     :ivar answers: the memory of what requests were answered with.
     """
@@ -78,6 +81,7 @@ class Backend:
         self._id_attribute_is_known = id_attribute is not None
         self.journal = journal
         self._has_journal_of_its_own = journal is not None
+        self.strand = Strand()
         self.turns: Turns = LocalTurns()
         self.answers: Answers = MemoryAnswers()
         # These are replaced as a whole and never changed: reading them needs no lock. Replacing
@@ -365,11 +369,14 @@ class Backend:
             first = self._limits is None
             if first:
                 self._limits = self.turns.limits = limits or Limits()
-                self.journal = self.journal or made or MemoryJournal(limits)
+                self.journal = self.journal or made or MemoryJournal(limits, self.strand)
                 self.answers = getattr(self.journal, "answers", None) or MemoryAnswers(limits)
         if first:
             assert self.journal is not None
-            self.journal.follow(self._deliver)
+            on_strand = isinstance(self.journal, MemoryJournal) and (
+                self.journal.strand is self.strand
+            )
+            self.journal.follow(self._deliver if on_strand else self._post)
             self.journal.observe(self._observe)
             for layer in self._stack.layers:
                 self._bind(layer.function)
@@ -393,11 +400,19 @@ class Backend:
         found = (reference() for reference in self._attachments)
         return [attachment for attachment in found if attachment is not None]
 
+    def _post(self, change: Change, token: object) -> None:
+        """Deliver a change that comes from elsewhere than the strand."""
+        self.strand.do(partial(self._deliver, change, token))
+
     def _deliver(self, change: Change, token: object) -> None:
+        """Deliver a change to whoever serves the backend; on the strand."""
         for reference in self._attachments:
             attachment = reference()
             if attachment is not None:
-                attachment.deliver(change, token)
+                try:
+                    attachment.deliver(change, token)
+                except Exception:
+                    logger.exception("backend %r: a change was not told", attachment.name)
 
     def announce(self, draft: Draft, token: object = None) -> None:
         """Give a change that was made its place in the journal, and tell the observers.
@@ -429,20 +444,19 @@ class Backend:
 
         :param text: *result* as JSON text.
         """
-        method = "update" if req.method == "patch" else req.method
-        if notify is None or (isinstance(notify, bool) and method in READING):
+        if notify is None or (req.method in READING and isinstance(notify, bool)):
             return None
         origin = None if req.socket is None else req.socket.sid
-        if not isinstance(notify, bool):
-            audience: tuple[Channel, ...] | None = notify
-        elif not notify:
-            audience = ()
-        else:
+        audience: tuple[Channel, ...] | None
+        if notify is True:
             audience = None if origin is None and req.channel is None else (req.channel,)
+        else:
+            audience = notify or ()
         if req.method not in READING and not (
             isinstance(result, dict) and req.id_attribute in result
         ):
             text = _completed(req, result, text)
+        method = "update" if req.method == "patch" else req.method
         draft = Draft(method, text, audience, origin, req.channel, whole)
         return self._published(draft) if notify is True and self._publisher else draft
 

@@ -931,3 +931,20 @@ def test_a_journal_is_given_to_a_backend_or_made_by_the_application(
     messages.emit("created", {"id": 1})
     assert [change.rev for change in made["messages"].since(0, 1) or ()] == [1]
     assert len(client.received) == 1
+
+
+@pytest.mark.parametrize("journal", [None, MemoryJournal()])
+def test_one_who_serves_it_and_fails_keeps_the_others_from_nothing(
+    journal: MemoryJournal | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages = backboneio.create_backend(journal=journal)
+    broken = Mock(spec=["name", "context", "is_current", "deliver", "clients"])
+    broken.name = "broken"
+    broken.deliver.side_effect = RuntimeError("the wire is cut")
+    messages.attach(broken)
+    app = backboneio.WSGIApp(lambda environ, start_response: [], {"messages": messages})
+    client = SyncClient(app, "messages")
+    other = SyncClient(app, "messages")
+    client.update({"id": 1})
+    assert [change.model for change in other.wait(1)] == [{"id": 1}]
+    assert "the wire is cut" in caplog.text

@@ -64,7 +64,7 @@ sync = app.syncs["messages"]
 def hold():
     with (
         sync.journal._lock, messages.turns._lock, messages.answers._lock, messages._registering,
-        sync.channels_lock, sync._strand._running, sync.journal._strand._running,
+        sync.channels_lock, messages.strand._running,
     ):
         held.set()
         done.wait()

@@ -29,6 +29,9 @@ class MemoryJournal:
     Delivery happens inside :meth:`append`, or on a thread that is delivering right then: a strand
     keeps the order of revs, and no lock is held meanwhile.
 
+    :param strand: the one to deliver on, for whoever has more to do in that order; by default one
+        of its own.
+
     ``_lock`` protects ``_rev`` and ``_history``, and is held over posting into the strand, so that
     its order is that of revs. It is taken inside turns, never around them, and nothing but memory
     is touched under it.
@@ -36,12 +39,12 @@ class MemoryJournal:
 
     begun = 0
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, strand: Strand | None = None) -> None:
         self._limits = limits or Limits()
         self._lock = threading.Lock()
         self._rev = 0
         self._history = History(self._limits)
-        self._strand = Strand()
+        self.strand = strand or Strand()
         self._followers: tuple[Deliver, ...] = ()  # replaced as a whole
         self._begin_epoch()
         forks.register(self)
@@ -61,8 +64,8 @@ class MemoryJournal:
             self._rev += 1
             change = draft.at(self._rev)
             self._history.append(change, time.monotonic())
-            self._strand.post(partial(self._deliver, change, token))
-        self._strand.run()
+            self.strand.post(partial(self._deliver, change, token))
+        self.strand.run()
 
     def follow(self, deliver: Deliver) -> None:
         """Call *deliver* with every change from now on, in the order of revs."""

@@ -28,7 +28,6 @@ from ..json import JSONText
 from ..limits import Limits
 from ..model import Change, Channel
 from ..request import Request, Socket
-from ..strand import Strand
 from .clients import Audiences, Membership, SyncSocket
 from .protocol import (
     parse_channel,
@@ -46,11 +45,11 @@ logger = logging.getLogger("backboneio.sync")
 class Sync:
     """One backend on one namespace of one application: what delivers to its clients there.
 
-    Requests run on the threads of their clients. Everything that is sent goes through one strand,
-    in this order: what the journal delivers, in the order of revs, each change first as the ack to
-    the client that made it and then as ``synced`` to the others; in between, who begins and ceases
-    to listen. So every client sees one order, nothing falls between a replay and the first live
-    change, and the audiences need no lock.
+    Requests run on the threads of their clients. Everything that is sent goes through the
+    backend's strand, in this order: what the journal delivers, in the order of revs, each change
+    first as the ack to the client that made it and then as ``synced`` to the others; in between,
+    who begins and ceases to listen. So every client sees one order, nothing falls between a replay
+    and the first live change, and the audiences need no lock.
 
     ``channels_lock`` protects the channels of every socket, for single steps; nothing is taken
     inside it. The strand runs with no lock held.
@@ -84,7 +83,7 @@ class Sync:
         self.is_current = is_current
         self.sockets: dict[str, SyncSocket] = {}  # by address; single dictionary operations
         self.channels_lock = threading.Lock()
-        self._strand = Strand()
+        self._strand = backend.strand
         self.audiences = Audiences()  # the strand's
         self.delivered = 0  # the last rev that was sent; written by the strand
         # Whose replays are being put together; single dictionary operations.
@@ -295,13 +294,10 @@ class Sync:
         """Run *job* after everything that was queued before it."""
         self._strand.do(job)
 
-    def deliver(self, change: Change, token: object) -> None:
-        """Tell the listeners of a change, and answer the request that made it."""
-        self._strand.do(partial(self._deliver, change, token))
-
     # What follows runs on the strand.
 
-    def _deliver(self, change: Change, token: object) -> None:
+    def deliver(self, change: Change, token: object) -> None:
+        """Tell the listeners of a change, and answer the request that made it."""
         # Before it looks for joinings, see Joining.
         if change.rev > self.delivered:
             self.delivered = change.rev
