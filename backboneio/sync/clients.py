@@ -148,8 +148,8 @@ class SyncSocket(Socket):
 
     def leave(self, channel: str | None, err: SyncError | None = None) -> None:
         """Take the client out of *channel* and tell it."""
-        if self.drop(channel):
-            self.emit("leave", channel, *([] if err is None else [error_object(err)]))
+        told = json.dumps(["leave", channel, *([] if err is None else [error_object(err)])])
+        self.drop(channel, told)
 
     def disconnect(self) -> None:
         """Close the connection."""
@@ -188,16 +188,22 @@ class SyncSocket(Socket):
             membership.accepted = True
             return True
 
-    def drop(self, channel: Channel) -> bool:
-        """Take the client out of a channel, and return whether it was in it, or about to be."""
+    def drop(self, channel: Channel, told: JSONText | None = None) -> None:
+        """Take the client out of a channel that it is in, or about to be, and tell it so.
+
+        :param told: an event; the client is sent nothing between what it heard last and that.
+        """
         with self.sync.channels_lock:
             membership = self.channels.pop(channel, None)
-            if membership is not None:
-                membership.accepted = False
-        if membership is None:
-            return False
-        self.sync.in_order(partial(self.sync.exit, self, membership))
-        return True
+            if membership is None:
+                return
+            membership.accepted = False
+        self.sync.in_order(partial(self._exit, membership, told))
+
+    def _exit(self, membership: Membership, told: JSONText | None) -> None:
+        self.sync.exit(self, membership)
+        if told is not None:
+            self._send(told)
 
     def may_write(self, channel: Channel) -> bool:
         """Whether it was accepted in *channel*; a connection that is gone does not matter."""

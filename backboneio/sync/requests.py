@@ -361,4 +361,6 @@ class Asked(Execution):
     def _send(self, text: JSONText) -> None:
         if self._claimed is not None and self._sent.id is not None:
             self.sync.backend.answers.give(self._claimed, self._sent.id, text)
-        self._ack(text)
+        # Whoever was thrown out missed changes before this one: it asks again when it is back.
+        if not self.socket.expelled:
+            self._ack(text)

@@ -165,6 +165,44 @@ def test_who_is_thrown_out_is_out_before_its_handlers_run(
     assert messages.call("read") == []
 
 
+def test_who_is_thrown_out_is_not_told_of_its_own_change_after_what_it_has_missed(
+    app: flask.Flask, messages: backboneio.Backend, client: SyncClient
+) -> None:
+    """It would come back and ask only for what is newer than that."""
+    other = SyncClient(app, "messages", "room")
+    acks: list[Any] = []
+
+    @messages.use("quit")
+    def quit(req: Any, res: Any) -> None:
+        req.socket.disconnect()
+        messages.emit("created", {"id": "missed"}, channel="room")
+        res.end({"id": "its own"})
+
+    asked = {"method": "quit", "model": {}, "channel": "room", "id": "1"}
+    client._sync.handlers["sync"](client.socket, [asked], acks.append)
+    wait_until(lambda: len(other.received) == 2)
+    assert [change.model["id"] for change in other.received] == ["missed", "its own"]
+    assert client.received == acks == []
+
+
+def test_nothing_comes_between_what_was_heard_last_and_being_told_to_be_out(
+    app: flask.Flask, messages: backboneio.Backend, client: SyncClient
+) -> None:
+    """An answer there would be one after changes that were missed."""
+    socket, sent = client.socket, []
+    sync = client._sync
+    in_order = sync.in_order
+
+    def others_first(job: Any) -> None:
+        in_order(job)
+        in_order(lambda: sent.append(list(client.events)))
+
+    sync.in_order = others_first
+    socket.leave("room")
+    wait_until(lambda: sent)
+    assert sent[0] == [["leave", "room"]]
+
+
 def test_clients_are_found_by_what_they_hear_and_disconnected_by_who_they_are(
     app: flask.Flask, messages: backboneio.Backend, client: SyncClient
 ) -> None:
