@@ -62,6 +62,68 @@ declare namespace BackboneIO {
     };
   }
 
+  /** What `inspect` tells of a request. */
+  interface Inspected {
+    id: string;
+    method: string;
+    channel: string | null;
+    /** The model's id. */
+    model: unknown;
+    /** Whether it was sent at least once. */
+    sent: boolean;
+  }
+
+  /** Something that the page was told: a change, an answer, or that a request has failed. */
+  interface Step {
+    at: Date;
+    backend: string;
+    channel: string | null;
+    how: 'event' | 'answer' | 'refusal';
+    method: string;
+    /** The model's id; undefined for a list. */
+    model: unknown;
+    rev: number | null | undefined;
+    /** The name of the error. */
+    error?: string | undefined;
+  }
+
+  interface Overview {
+    connected: boolean;
+    backends: {
+      name: string;
+      connected: boolean;
+      /** Requests that are not sent yet, and those that wait for their answers. */
+      queue: Inspected[];
+      flying: Inspected[];
+      channels: {
+        channel: string | null;
+        state: 'idle' | 'listening' | 'ready' | 'refused' | 'left';
+        epoch: string | null;
+        rev: number;
+        /** Collections, and models that stand alone. */
+        objects: number;
+        /** By id, the rev that was last said of a model. */
+        revs: { [id: string]: number };
+      }[];
+    }[];
+    /** The last 200, the newest last. */
+    last: Step[];
+  }
+
+  interface Reasons {
+    id: unknown;
+    cid: string;
+    backend: string | null;
+    channel: string | null;
+    rev: number | null;
+    /** The attributes as the server said last; null before it said anything. */
+    said: { [attribute: string]: unknown } | null;
+    /** Attributes that the page has changed and the server has not answered. */
+    unsaved: string[];
+    /** What the page was told of this id, the newest last. */
+    changes: Step[];
+  }
+
   /** A collection or a model. */
   interface Followed {
     bindBackend(): unknown;
@@ -85,6 +147,9 @@ declare namespace BackboneIO {
       backend: string | Place,
       options?: { transform?: ((row: any) => any) | undefined }
     ): T;
+    /** For the console: what is under way; or why a model is what it is. */
+    inspect(): Overview;
+    inspect(model: object): Reasons;
     readonly VERSION: string;
   }
 }

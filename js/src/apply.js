@@ -4,6 +4,7 @@ import {extend, guard, has, isAway, moment, override} from './util.js';
 import {aside, contents, find, idOf, isCollection, keyOf, modelId, rowKey} from './identity.js';
 import {expect, forget, isEdited, made, react, revert, revOf, shadowOf, watch} from './attributes.js';
 import {known} from './states.js';
+import {note} from './trail.js';
 
 // The collection that sets something of the server's at present, and which of its models the
 // rows are that it was given.
@@ -32,6 +33,7 @@ export function receive(subscription, change, origin) {
   var key = first ? rowKey(first.object, change.model) : null;
   if (!origin && history.answered(key, change.rev)) return;
   history.record(change, key, !!first, subscription.state === 'ready');
+  if (!origin) noteEvent(subscription, change);
 
   var held = new Set();
   react(function() {
@@ -47,6 +49,12 @@ export function receive(subscription, change, origin) {
       bring(subscription, object, state, change);
     });
   });
+}
+
+function noteEvent(subscription, change) {
+  var id;
+  subscription.each(function(object) { if (id === undefined) id = idOf(object, change.model); });
+  note(subscription, 'event', change.method, id, change.rev);
 }
 
 function tell(subscription, object, change) {

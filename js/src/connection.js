@@ -52,6 +52,11 @@ export function connect(url, options) {
   return current.socket;
 }
 
+// The latest connection.
+export function present() {
+  return current;
+}
+
 // A backend of the latest connection.
 export function backend(name) {
   return current.backend(name);

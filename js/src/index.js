@@ -2,6 +2,7 @@
 // Socket.IO, through lost connections too.
 import Backbone from 'backbone';
 import {connect} from './connection.js';
+import {inspect} from './inspect.js';
 import {born, follow, follows, installBirth, installSync} from './registry.js';
 import {install as installLookUp} from './apply.js';
 import {install as installSave} from './request.js';
@@ -19,6 +20,7 @@ function install() {
   };
   Backbone.io.connect = connect;
   Backbone.io.follow = follow;
+  Backbone.io.inspect = inspect;
   Backbone.io.timeout = 0;
   Backbone.io.VERSION = '__VERSION__';
 

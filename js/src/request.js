@@ -8,6 +8,7 @@ import {known} from './states.js';
 import {now} from './shadow.js';
 import {begin, end, react} from './attributes.js';
 import {adopt, receive, refill, renew} from './apply.js';
+import {note} from './trail.js';
 
 // The beginning of the page's request ids, which may well appear in logs.
 var page = random(8), counter = 0;
@@ -171,6 +172,8 @@ extend(Request.prototype, {
     if (!this.settle()) return;
     var subscription = this.subscription, options = this.options, epoch = subscription.history.epoch;
     var rev = meta.epoch === undefined || meta.epoch === epoch ? meta.rev : null;
+    var row = isObject(result) ? result : this.message.model;
+    note(subscription, 'answer', this.method, idOf(this.object, row), rev);
     this.take(result, rev, meta.whole, function(answer) {
       if (options.success) options.success.call(options.context, answer);
     });
@@ -242,7 +245,8 @@ extend(Request.prototype, {
 
   fail: function(error) {
     if (!this.settle()) return;
-    var request = this, options = this.options;
+    var request = this, options = this.options, name = error && error.error && error.error.name;
+    note(this.subscription, 'refusal', this.method, idOf(this.object, this.message.model), null, name);
     if (this.saves()) guard(function() { end(request.object, request, true); });
     guard(function() {
       if (options.error) options.error.call(options.context, error);

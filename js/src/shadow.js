@@ -152,6 +152,14 @@ extend(Shadow.prototype, {
     }));
   },
 
+  // The names of all that it claims.
+  unsaved: function() {
+    var own = this.own, names = new Set(), add = function(value, name) { names.add(name); };
+    if (own) own.edits.forEach(add);
+    if (own) own.saves.forEach(function(save) { save.covers.forEach(add); });
+    return Array.from(names);
+  },
+
   // The server says `row`. `arrival` is
   //
   //  * `whole`: the row has all attributes;

@@ -43,6 +43,8 @@ const kept: io.Backend | undefined = new Backbone.Model({}, { backend: where }).
 channel.socket?.on('connect', () => prefix);
 messages.on('change', (model: Message, options: io.Synced) => options.synced);
 
+const rev: number | null = Backbone.io.inspect(new Messages().add({})).rev;
+const waiting: number = Backbone.io.inspect().backends[0].queue.length;
 const followed: Messages = Backbone.io.follow(new Messages(), 'messages', { transform: (row) => ({ message: row }) });
 new Backbone.Collection([], { backend: { name: 'messages', sync: false } });
 
