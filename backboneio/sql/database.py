@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import secrets
 from typing import Any, NamedTuple
 
@@ -11,14 +12,15 @@ from sqlalchemy import exc
 
 from ..limits import Limits
 from . import live
-from .tables import Row, Tables, read
+from .statements import fetch, run, run_script
+from .tables import Row, Sequenced, Tables, read
 
 #: Changes that are given their revs, read or dropped in one go.
 BATCH = 500
 
 #: On PostgreSQL all that follows the lock is one statement: revs, heads, ``NOTIFY``. Commits that
 #: notify wait for each other: one a batch (equal notifications of a transaction are one).
-_GIVE = sa.text(f"""
+_GIVE = f"""
 WITH unsequenced AS (
     SELECT c.id, c.backend FROM backboneio_changes c JOIN backboneio_heads h USING (backend)
     WHERE c.rev IS NULL ORDER BY c.id LIMIT {BATCH}
@@ -35,8 +37,17 @@ WITH unsequenced AS (
     RETURNING c.id, c.backend, c.rev, c.method, c.model, c.whole, c.channels, c.origin,
         c.channel, c.token
 )
-SELECT *, pg_notify('backboneio', :process) FROM changes ORDER BY id
-""")
+SELECT *, pg_notify('backboneio', '{{process}}') FROM changes ORDER BY id
+"""
+
+#: The whole transaction, which psycopg sends in one message. Each statement has a snapshot of its
+#: own: what the last one sees begins when the lock is there.
+_SEQUENCE = f"""
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SELECT FROM backboneio_heads ORDER BY backend FOR UPDATE;
+{_GIVE.rstrip()};
+COMMIT
+"""
 
 
 class Head(NamedTuple):
@@ -46,11 +57,89 @@ class Head(NamedTuple):
     rev: int
 
 
-class Sequenced(NamedTuple):
-    """What one transaction gave revs to, by backend: the changes, in order."""
+def give(connection: sa.Connection, tables: Tables) -> Sequenced:
+    """Give the unsequenced changes that a transaction sees the next revs, in the order of ids.
 
-    rows: dict[str, list[Row]]
-    more: bool
+    It has to be one that keeps all others from doing so, until it is committed: it holds the lock
+    of the heads or, on SQLite, has written anything.
+    """
+    if connection.dialect.name == "postgresql":
+        # A statement of its own: what it sees begins when the lock is there.
+        found = connection.exec_driver_sql(_GIVE.format(process=live.process.name))
+        return _by_backend([_read_given(row) for row in found])
+    return _by_backend(_give(connection, tables))
+
+
+def _read_given(row: Sequence[Any]) -> tuple[str, Row]:
+    """Return the backend and the change from a row of what PostgreSQL has given revs to."""
+    found = _Found._make(row[:-1])
+    return found.backend, read(found)
+
+
+def _by_backend(rows: list[tuple[str, Row]]) -> Sequenced:
+    sequenced: dict[str, list[Row]] = {}
+    for backend, row in rows:
+        sequenced.setdefault(backend, []).append(row)
+    return Sequenced(sequenced, len(rows) == BATCH)
+
+
+class _Found(NamedTuple):
+    """A change that is given its rev. *rev* is that, or the last one of its backend before."""
+
+    id: int
+    backend: str
+    rev: int
+    method: str
+    model: str
+    whole: bool
+    channels: str | None
+    origin: str | None
+    channel: str | None
+    token: str | None
+
+
+class _Statements(NamedTuple):
+    unsequenced: sa.Select[Any]
+    give: sa.Update
+    raise_head: sa.Update
+
+
+@functools.cache
+def _statements(tables: Tables) -> _Statements:
+    """Return the statements that give revs, made once."""
+    changes, heads = tables.changes, tables.heads
+    columns = {**changes.c, "rev": heads.c.rev}
+    return _Statements(
+        sa.select(*(columns[name] for name in _Found._fields))
+        .join(heads, heads.c.backend == changes.c.backend)
+        .where(changes.c.rev.is_(None))
+        .order_by(changes.c.id)
+        .limit(BATCH),
+        sa.update(changes)
+        .where(changes.c.id == sa.bindparam("change_id"))
+        .values(rev=sa.bindparam("given")),
+        sa.update(heads)
+        .where(heads.c.backend == sa.bindparam("of"))
+        .values(rev=sa.bindparam("to")),
+    )
+
+
+def _give(connection: sa.Connection, tables: Tables) -> list[tuple[str, Row]]:
+    statements = _statements(tables)
+    revs: dict[str, int] = {}
+    given, rows = [], []
+    for found in map(_Found._make, fetch(connection, statements.unsequenced, {})):
+        rev = revs[found.backend] = revs.get(found.backend, found.rev) + 1
+        given.append({"change_id": found.id, "given": rev})
+        rows.append((found.backend, read(found, rev)))
+    if given:
+        run(connection, statements.give, given)
+        run(
+            connection,
+            statements.raise_head,
+            [{"of": backend, "to": rev} for backend, rev in revs.items()],
+        )
+    return rows
 
 
 class Database:
@@ -60,6 +149,7 @@ class Database:
         self.source = engine
         self.tables = tables
         self.is_sqlite = engine.dialect.name == "sqlite"
+        self._is_psycopg = engine.dialect.driver == "psycopg"
         self.engine = engine
         if not self.is_sqlite:  # whatever the application's default: what is committed is seen
             self.engine = engine.execution_options(isolation_level="READ COMMITTED")
@@ -127,18 +217,14 @@ class Database:
         Two transactions that change one row cannot overlap between their insertion of the change
         and their commit, so the ids of a model's changes have the order of its commits.
         """
-        sequenced: dict[str, list[Row]] = {}
+        if self._is_psycopg:
+            with self.engine.connect() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                text = _SEQUENCE.format(process=live.process.name)
+                return _by_backend([_read_given(row) for row in run_script(connection, text)[2]])
         with self.engine.begin() as connection:
-            revs = self._lock_heads(connection)
-            if connection.dialect.name == "postgresql":
-                # A statement of its own: what it sees begins when the lock is there.
-                found = connection.execute(_GIVE, {"process": live.process.name})
-                rows = [(row.backend, read(row)) for row in found]
-            else:
-                rows = self._give(connection, revs)
-        for backend, row in rows:
-            sequenced.setdefault(backend, []).append(row)
-        return Sequenced(sequenced, len(rows) == BATCH)
+            self._lock_heads(connection)
+            return give(connection, self.tables)
 
     def _lock_heads(self, connection: sa.Connection) -> dict[str, int]:
         """Return the revs of all backends, which nobody else changes until the commit."""
@@ -147,35 +233,6 @@ class Database:
             connection.execute(sa.update(heads).values(rev=heads.c.rev))
         statement = sa.select(heads.c.backend, heads.c.rev).order_by(heads.c.backend)
         return {row.backend: row.rev for row in connection.execute(statement.with_for_update())}
-
-    def _give(self, connection: sa.Connection, revs: dict[str, int]) -> list[tuple[str, Row]]:
-        """Give the next revs after *revs*; return the changes, by backend."""
-        changes, heads = self.tables.changes, self.tables.heads
-        found = connection.execute(
-            sa.select(changes)
-            .where(changes.c.rev.is_(None), changes.c.backend.in_(revs))
-            .order_by(changes.c.id)
-            .limit(BATCH)
-        ).all()
-        given, rows = [], []
-        for row in found:
-            revs[row.backend] += 1
-            given.append({"change_id": row.id, "given": revs[row.backend]})
-            rows.append((row.backend, read(row, revs[row.backend])))
-        if given:
-            connection.execute(
-                sa.update(changes)
-                .where(changes.c.id == sa.bindparam("change_id"))
-                .values(rev=sa.bindparam("given")),
-                given,
-            )
-            connection.execute(
-                sa.update(heads)
-                .where(heads.c.backend == sa.bindparam("of"))
-                .values(rev=sa.bindparam("to")),
-                [{"of": backend, "to": revs[backend]} for backend in {of for of, _ in rows}],
-            )
-        return rows
 
     def read(self, backend: str, after: int, until: int, limit: int = BATCH) -> list[Row]:
         """Return the changes after a rev, the first *limit* of them, in order."""

@@ -17,7 +17,7 @@ from ..execution import Execution
 from ..json import JSONText
 from ..model import Draft
 from ..stores.rows import Rows
-from .tables import Tables
+from .tables import Sequenced, Tables
 
 
 class Keeper(Protocol):
@@ -35,8 +35,10 @@ class Keeper(Protocol):
     def answer_row(self, execution: Execution, text: JSONText) -> dict[str, Any] | None:
         """Return what is kept of the answer *text* to a request, or None."""
 
-    def committed(self, engine: sa.Engine, drafts: Sequence[Draft]) -> None:
-        """Changes were committed, over this engine."""
+    def committed(
+        self, engine: sa.Engine, drafts: Sequence[Draft], given: Sequenced | None
+    ) -> None:
+        """Changes were committed, over this engine; with their revs, where *given* has them."""
 
 
 class Live(NamedTuple):

@@ -25,10 +25,11 @@ from ..stores.rows import Rows
 from ..strand import Strand
 from . import live, remembered, sessions
 from .answers import SQLAnswers
+from .database import give
 from .figures import figures
 from .sequencer import Sequencer
 from .slots import HOLD, Slot
-from .tables import Row, values
+from .tables import Row, Sequenced, values
 
 logger = logging.getLogger("backboneio.journal")
 
@@ -174,15 +175,18 @@ class SQLLog:
                 self._slots[text] = slot = Slot(token, "", 0)
                 slot.bound = True
         database = self._sequencer.database
+        given = None
         try:
             with database.engine.begin() as connection:
                 row = values(self.name, draft, text)
                 connection.execute(sa.insert(self.tables.changes), row)
+                if database.is_sqlite:
+                    given = give(connection, self.tables)
         except exc.SQLAlchemyError as err:
             with self._lock:
                 self._slots.pop(text, None)
             raise self._sequencer.unavailable(err) from err
-        self._sequencer.try_to_sequence()
+        self._sequencer.committed(given)
 
     def follow(self, deliver: Deliver) -> None:
         """Call *deliver* with every change from now on, in the order of revs."""
@@ -298,10 +302,12 @@ class SQLLog:
         running = self.answers.running(execution)
         return None if running is None else self.answers.find(*running)
 
-    def committed(self, engine: sa.Engine, drafts: Sequence[Draft]) -> None:
-        """A session has committed changes, over this engine."""
+    def committed(
+        self, engine: sa.Engine, drafts: Sequence[Draft], given: Sequenced | None
+    ) -> None:
+        """A session has committed changes, over this engine; with revs, where *given* has them."""
         self._sequencer.use(engine)
-        self._sequencer.try_to_sequence()
+        self._sequencer.committed(given)
         for draft in drafts:
             for observer in self._observers:
                 observer(draft)

@@ -33,6 +33,7 @@ from ..model import Channel, Draft, id_key
 from ..stores.rows import Rows, Values
 from .live import Keeper, Live, keepers_of, process
 from .remembered import State, Touched, Work, state_of
+from .statements import fetch, run
 from .tables import values
 
 logger = logging.getLogger("backboneio.journal")
@@ -48,8 +49,11 @@ def record(session: orm.Session, state: State, live: Live, group: list[Touched])
     ]
     stored = stored_rows(rows, connection, [key for key in keys if key is not None])
     recording = _Recording(state, live, connection)
+    work = state.work
     for one, key in zip(group, keys, strict=True):
         after = None if key is None else stored.get(key)
+        if work is not None and work.live is live and work.instance is one.instance:
+            work.stored = after
         if one.key is not None and (one.instance is None or one.key != key):
             model_id = rows.key_id(one.key)
             recording.change(
@@ -60,7 +64,7 @@ def record(session: orm.Session, state: State, live: Live, group: list[Touched])
             recording.change(
                 rows.key_id(key), existed, one.channel if existed else None, None, after
             )
-    _insert(recording)
+    _insert_changes(recording)
 
 
 def stored_rows(
@@ -70,10 +74,9 @@ def stored_rows(
     found = {}
     snapshots = connection.dialect.name in ("mysql", "mariadb")
     if len(keys) == 1:
-        row = connection.execute(
-            rows.one_locked if snapshots else rows.one, rows.bind(keys[0])
-        ).one_or_none()
-        return {} if row is None else {keys[0]: rows.values(row)}
+        one = rows.one_locked if snapshots else rows.one
+        rows_found = fetch(connection, one, rows.bind(keys[0]))
+        return {keys[0]: rows.values(rows_found[0])} if rows_found else {}
     for start in range(0, len(keys), 500):
         statement = rows.select().where(rows.keyed(keys[start : start + 500]))
         if snapshots:  # what others have committed since it began is not in there
@@ -92,6 +95,10 @@ class _Recording:
         self.live = live
         self.connection = connection
         self.drafts: list[tuple[str, Draft]] = []  # with the id's key
+        self.execution, self.keeper = _request_of(live.keeper, connection.engine)
+        req = None if self.execution is None else self.execution.req
+        self._origin = None if req is None or req.socket is None else req.socket.sid
+        self._channel = None if req is None else req.channel
 
     def change(
         self,
@@ -117,15 +124,22 @@ class _Recording:
             self._add(key, method, rows.dump(after), now)
 
     def _add(self, key: str, method: str, model: dict[str, Any], channel: Channel) -> None:
-        self.drafts.append((key, Draft(method, json.dumps(model), (channel,), whole=True)))
+        draft = Draft(
+            method, json.dumps(model), (channel,), self._origin, self._channel, whole=True
+        )
+        self.drafts.append((key, draft))
 
     def _take_back(self, ids: list[int]) -> tuple[bool, Channel] | None:
         """Remove what this transaction recorded of a row, and return how it was before all that."""
         changes = self.live.keeper.tables.changes
         of_these = changes.c.id.in_(ids)
         survivors = self.connection.execute(
-            sa.select(changes.c.method, changes.c.channels).where(of_these).order_by(changes.c.id)
+            sa.select(changes.c.method, changes.c.channels, changes.c.rev)
+            .where(of_these)
+            .order_by(changes.c.id)
         ).all()
+        if any(change.rev is not None for change in survivors):
+            return None  # what follows the commit's beginning, on SQLite, is told besides
         for change_id in ids:
             self.state.drafts.pop(change_id, None)
         if not survivors:  # they were rolled back
@@ -137,27 +151,20 @@ class _Recording:
         return True, json.loads(first.channels)[0]
 
 
-def _insert(recording: _Recording) -> None:
+def _insert_changes(recording: _Recording) -> None:
     """Insert the changes; one of them may be what a request makes, and its answer."""
     if not recording.drafts:
         return
     state, live, connection = recording.state, recording.live, recording.connection
-    execution, keeper = _request_of(live.keeper, connection.engine)
+    execution, keeper = recording.execution, recording.keeper
     tables = keeper.tables
-    socket, channel = None, None
-    if execution is not None:
-        socket, channel = execution.req.socket, execution.req.channel
     tokens = [process.token() for _ in recording.drafts]
     rows = [
-        values(
-            keeper.name,
-            draft._replace(origin=None if socket is None else socket.sid, channel=channel),
-            token,
-        )
+        values(keeper.name, draft, token)
         for token, (_, draft) in zip(tokens, recording.drafts, strict=True)
     ]
     try:
-        ids = _insert_returning(connection, tables.changes, rows)
+        ids = _insert_rows(connection, tables.changes, rows)
     except (exc.ProgrammingError, exc.OperationalError) as err:
         raise missing(err, connection) from err
     for change_id, token, (key, draft) in zip(ids, tokens, recording.drafts, strict=True):
@@ -175,7 +182,7 @@ def _insert(recording: _Recording) -> None:
         text = recording.drafts[main][1].text
         answer = None if execution is None else keeper.answer_row(execution, text)
         if answer is not None:
-            connection.execute(sa.insert(tables.answers), {**answer, "change_id": ids[main]})
+            run(connection, _insert(tables.answers), [{**answer, "change_id": ids[main]}])
 
 
 def _request_of(keeper: Keeper, engine: sa.Engine) -> tuple[Execution | None, Keeper]:
@@ -201,7 +208,7 @@ def _main(recording: _Recording, work: Work) -> int | None:
     return found
 
 
-def _insert_returning(
+def _insert_rows(
     connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]
 ) -> list[int]:
     """Insert rows in this order, and return their ids."""
@@ -209,8 +216,8 @@ def _insert_returning(
         statement = sa.insert(table).returning(table.c.id, sort_by_parameter_order=True)
         return list(connection.scalars(statement, rows))
     if connection.dialect.insert_returning:
-        statement = _insert_one(table)
-        return [connection.execute(statement, row).scalar_one() for row in rows]
+        statement = _insert_returning_id(table)
+        return [fetch(connection, statement, row)[0][0] for row in rows]
     ids = []
     for row in rows:
         (key,) = connection.execute(sa.insert(table), row).inserted_primary_key or (0,)
@@ -219,8 +226,13 @@ def _insert_returning(
 
 
 @functools.cache
-def _insert_one(table: sa.Table) -> Any:
-    """Return the statement that inserts a row: made once, so compiled and looked up once."""
+def _insert(table: sa.Table) -> sa.Insert:
+    """Return the statement that inserts a row: made once, so compiled once."""
+    return sa.insert(table)
+
+
+@functools.cache
+def _insert_returning_id(table: sa.Table) -> Any:
     return sa.insert(table).returning(table.c.id)
 
 
@@ -267,7 +279,7 @@ def record_reset(
     draft = Draft("reset", json.dumps(None), channels)
     row = values(live.keeper.name, draft, process.token())
     try:
-        (change_id,) = _insert_returning(connection, live.keeper.tables.changes, [row])
+        (change_id,) = _insert_rows(connection, live.keeper.tables.changes, [row])
     except (exc.ProgrammingError, exc.OperationalError) as err:
         raise missing(err, connection) from err
     state.drafts[change_id] = (live, draft)

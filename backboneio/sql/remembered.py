@@ -8,7 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from ..model import Channel, Draft
+from ..stores.rows import Values
 from .live import Keeper, Live
+from .tables import Sequenced
 
 _STATE = "backboneio.recorder"
 
@@ -33,12 +35,14 @@ class Work:
 
     :ivar instance: the one whose change is the request's, once the session has it.
     :ivar recorded: whether a change of it was recorded.
+    :ivar stored: its row as it was read anew for that.
     """
 
     def __init__(self, live: Live) -> None:
         self.live = live
         self.instance: Any = None
         self.recorded = False
+        self.stored: Values | None = None
 
 
 class State:
@@ -57,6 +61,7 @@ class State:
         self.rolled_back = False  # some of them, with a SAVEPOINT
         self.connection: sa.Connection | None = None
         self.keepers: dict[str, Keeper] = {}
+        self.given: Sequenced | None = None  # revs, in this transaction
         self.committed = False
 
 

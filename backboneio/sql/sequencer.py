@@ -18,7 +18,7 @@ from ..limits import Limits
 from . import live
 from .database import Database
 from .follower import Follower
-from .tables import Row, Tables
+from .tables import Row, Sequenced, Tables
 
 logger = logging.getLogger("backboneio.journal")
 
@@ -162,21 +162,23 @@ class Sequencer:
         begun = time.monotonic()
         try:
             self._wanted.clear()
-            sequenced = self.database.sequence()
-            for name, rows in sequenced.rows.items():
-                self._advance(name, rows, rows[-1].change.rev)
-            if sequenced.more:
-                self._wanted.set()
+            self._tell(self.database.sequence())
         finally:
             now = time.monotonic()
             self._next = now + min(MAX_SPACING, max(SPACING, REST * (now - begun)))
             self._busy.release()
         return True
 
-    def try_to_sequence(self) -> None:
-        """Sequence; what the database refuses is logged, and done later by whoever follows it."""
+    def committed(self, given: Sequenced | None) -> None:
+        """Changes were committed, which are to be told; *given* has those that have revs already.
+
+        What the database refuses is logged, and done later by whoever follows it.
+        """
         try:
-            self.sequence()
+            if given is not None:
+                self._tell(given)
+            if given is None or given.more:
+                self.sequence()
             self._is_away = False
         except exc.SQLAlchemyError as err:
             self._log_away(err)
@@ -204,6 +206,12 @@ class Sequencer:
             self.go_on()
         except exc.SQLAlchemyError as err:
             self._log_away(err)
+
+    def _tell(self, sequenced: Sequenced) -> None:
+        if sequenced.more:
+            self._wanted.set()
+        for name, rows in sequenced.rows.items():
+            self._advance(name, rows, rows[-1].change.rev)
 
     def _advance(self, name: str, rows: list[Row], head: int) -> None:
         reference = self._logs.get(name)

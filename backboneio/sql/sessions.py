@@ -13,9 +13,11 @@ from sqlalchemy import event, orm
 from ..stores.rows import Rows, Values
 from . import bulk
 from . import live as registry
+from .database import give
 from .live import Keeper, Live, keepers_of, lives
 from .recorder import begin_writing, record
 from .remembered import State, Touched, Work, known_state, state_of
+from .statements import fetch
 
 logger = logging.getLogger("backboneio.journal")
 
@@ -96,8 +98,8 @@ _ROW_EVENTS: dict[str, Callable[..., None]] = {
 def _locked(rows: Rows, connection: sa.Connection, key: tuple[Any, ...]) -> Values | None:
     """Return a row as it is before a change, which nobody else makes meanwhile."""
     begin_writing(connection)
-    row = connection.execute(rows.one_locked, rows.bind(key)).one_or_none()
-    return None if row is None else rows.values(row)
+    found = fetch(connection, rows.one_locked, rows.bind(key))
+    return rows.values(found[0]) if found else None
 
 
 # The session
@@ -126,13 +128,22 @@ def _after_soft_rollback(session: orm.Session, transaction: orm.SessionTransacti
 
 
 def _before_commit(session: orm.Session) -> None:
-    """Find out what was rolled back with a SAVEPOINT, where observers are to be told."""
+    """Give the changes their revs at once on SQLite, where one transaction writes at a time."""
     state = known_state(session)
     if state is None or session.in_nested_transaction():
         return
     session.flush()
-    if not (state.rolled_back and state.drafts):
-        return
+    if state.rolled_back and state.drafts:
+        _forget_rolled_back(session, state)
+    connection = state.connection
+    if connection is not None and connection.dialect.name == "sqlite":
+        for keeper in state.keepers.values():
+            state.given = give(connection, keeper.tables)
+            break
+
+
+def _forget_rolled_back(session: orm.Session, state: State) -> None:
+    """Find out what was rolled back with a SAVEPOINT, where observers are to be told."""
     for live in {id(live): live for live, _ in state.drafts.values()}.values():
         changes = live.keeper.tables.changes
         connection = session.connection(bind_arguments={"mapper": live.rows.mapper})
@@ -154,7 +165,7 @@ def _after_transaction_end(session: orm.Session, transaction: orm.SessionTransac
     if state is None or transaction.parent is not None:
         return
     keepers, drafts, connection = state.keepers, state.drafts, state.connection
-    committed = state.committed
+    committed, given = state.committed, state.given
     state.reset()
     if not committed or connection is None:
         return
@@ -165,7 +176,7 @@ def _after_transaction_end(session: orm.Session, transaction: orm.SessionTransac
         own = [draft for live, draft in drafts.values() if live.keeper.name == name]
         for keeper in keepers_of(name, engine) or [registered]:
             try:
-                keeper.committed(engine, own)
+                keeper.committed(engine, own, given)
             except Exception:  # what was committed is committed
                 logger.exception("the journal of %r could not be woken", name)
 

@@ -105,6 +105,13 @@ class Row(NamedTuple):
     token: str | None
 
 
+class Sequenced(NamedTuple):
+    """What one transaction gave revs to, by backend, in order; and whether there are more."""
+
+    rows: dict[str, list[Row]]
+    more: bool
+
+
 def values(backend: str, draft: Draft, token: str | None) -> dict[str, Any]:
     """Return what is inserted for a change."""
     return {

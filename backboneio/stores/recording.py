@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from sqlalchemy import orm
 
 from ..json import JSONText
-from .rows import Rows
+from .rows import Rows, Values
 
 
 class Work(Protocol):
@@ -15,10 +15,12 @@ class Work(Protocol):
 
     :ivar instance: the one whose change is the request's; set before the flush.
     :ivar recorded: whether a change of it was recorded.
+    :ivar stored: its row as it was read anew for that.
     """
 
     instance: object
     recorded: bool
+    stored: Values | None
 
 
 class Recorder(Protocol):

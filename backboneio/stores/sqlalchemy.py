@@ -151,7 +151,9 @@ class SQLAlchemyStore(Store):
     ) -> None:
         """Commit what was flushed, and answer with the row as it is stored now."""
         rows = self.rows
-        stored = self._read(session, key)
+        stored = None if work is None else work.stored  # what records has read it already
+        if stored is None:
+            stored = self._read(session, key)
         if stored is None:
             raise Conflict("the row was deleted by something else at once")
         self._check_channel(req, stored, before)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from backboneio.model import Draft
+from backboneio.sql import live as registry
 from backboneio.testing import SyncClient
 
 from ..support import ROOT, wait_until
@@ -18,7 +19,9 @@ from .app import Lab
 
 
 @pytest.fixture
-def lab(database: str) -> Iterator[Lab]:
+def lab(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    # What is live stays so: what a test makes of a class does not concern the next one.
+    monkeypatch.setattr(registry, "_live", dict(registry._live))
     lab = Lab(database)
     lab.create_tables()
     yield lab

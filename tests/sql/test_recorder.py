@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
+import enum
 import threading
+import uuid
 from typing import Any
 
+import flask
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
@@ -471,3 +476,145 @@ def test_threads_that_commit_hear_in_the_order_of_their_commits(lab: Lab, heard:
             assert model["n"] == seen[model["id"]] + 1
             seen[model["id"]] = model["n"]
     assert sum(seen.values()) == 180
+
+
+class Colour(enum.Enum):
+    RED = 1
+    GREEN = 2
+
+
+class Reversed(sa.TypeDecorator[str]):
+    """Kept backwards."""
+
+    impl = sa.String(20)
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        return None if value is None else value[::-1]
+
+    def process_result_value(self, value: str | None, dialect: Any) -> str | None:
+        return None if value is None else value[::-1]
+
+
+def test_every_type_is_told_as_it_is_read(lab: Lab) -> None:
+    class Own(orm.DeclarativeBase):
+        pass
+
+    class Sample(Own):
+        __tablename__ = "sample"
+        id = orm.mapped_column(sa.Uuid, primary_key=True)
+        part = orm.mapped_column(Reversed, primary_key=True)
+        price = orm.mapped_column(sa.Numeric(10, 2))
+        ratio = orm.mapped_column(sa.Float)
+        at = orm.mapped_column(sa.DateTime)
+        zoned = orm.mapped_column(sa.DateTime(timezone=True))
+        day = orm.mapped_column(sa.Date)
+        time = orm.mapped_column(sa.Time)
+        took = orm.mapped_column(sa.Interval)
+        colour = orm.mapped_column(sa.Enum(Colour))
+        data = orm.mapped_column(sa.LargeBinary)
+        tree = orm.mapped_column(sa.JSON)
+        yes = orm.mapped_column(sa.Boolean)
+        big = orm.mapped_column(sa.BigInteger)
+        word = orm.mapped_column(Reversed)
+
+    Own.metadata.create_all(lab.engine)
+    samples = backboneio.create_backend()
+    samples.use(sqlalchemy_store(Sample, lab.sessions, id_attribute="key"))
+    app = flask.Flask("samples")
+    app.wsgi_app = backboneio.WSGIApp(  # type: ignore[method-assign]
+        app, {"samples": samples}, journal=lab.journal
+    )
+    client = SyncClient(app, "samples")
+    key = uuid.UUID(int=7)
+    full = {
+        "price": decimal.Decimal("12.30"),
+        "ratio": 0.1,
+        "at": datetime.datetime(2026, 3, 1, 9, 30),
+        "zoned": datetime.datetime(2026, 3, 1, 9, 30, tzinfo=datetime.timezone.utc),
+        "day": datetime.date(2026, 3, 1),
+        "time": datetime.time(9, 30),
+        "took": datetime.timedelta(hours=36),
+        "colour": Colour.GREEN,
+        "data": b"\0\xff",
+        "tree": {"a": [1, None, "ü"]},
+        "yes": True,
+        "big": 2**60,
+        "word": "abc",
+    }
+    with lab.sessions() as session:
+        session.add(Sample(id=key, part="x,y", **full))
+        session.add(Sample(id=key, part="empty"))
+        session.commit()
+        session.get_one(Sample, (key, "x,y")).price = decimal.Decimal("7.50")
+        session.commit()
+        session.get_one(Sample, (key, "empty")).word = "now"
+        session.commit()
+    settle(lab, "samples", client)
+    told = {change.model["key"]: change.model for change in client.received}
+    assert len(client.received) == 4
+    read = {model["key"]: model for model in client.read()}
+    assert told == read
+    assert read[f"{key},x%2Cy"]["price"] == "7.50"
+    assert read[f"{key},x%2Cy"]["colour"] == 2
+    created = client.create({**read[f"{key},x%2Cy"], "part": "own", "key": None})
+    assert created == {**read[f"{key},x%2Cy"], "part": "own", "key": f"{key},own"}
+
+
+def test_the_connection_is_lost_between_the_change_and_its_recording(
+    lab: Lab, heard: Heard
+) -> None:
+    """It is SQLAlchemy's error, as of any statement, and the connection is not used again."""
+    if lab.engine.dialect.name != "postgresql":
+        return  # the others' statements are SQLAlchemy's, or have no server to lose
+    heard()
+
+    def lose(mapper: Any, connection: sa.Connection, row: Any) -> None:
+        pid = connection.scalar(sa.text("SELECT pg_backend_pid()"))
+        with lab.engine.connect() as other:
+            other.execute(sa.select(sa.func.pg_terminate_backend(pid, 10_000)))
+
+    with lab.sessions() as session:
+        sa.event.listen(Task, "after_insert", lose)
+        try:
+            session.add(Task(title="lost"))
+            with pytest.raises(sa.exc.OperationalError) as raised:
+                session.commit()
+        finally:
+            sa.event.remove(Task, "after_insert", lose)
+        assert raised.value.connection_invalidated
+        session.rollback()
+        session.add(Task(title="kept"))
+        session.commit()
+    assert [model["title"] for _, model in heard()] == ["kept"]
+
+
+def test_what_a_listener_changes_as_the_commit_begins(lab: Lab, heard: Heard) -> None:
+    """It may be told besides, but revs stay without gaps and the last word is right."""
+
+    def touch(session: orm.Session) -> None:
+        for row in session.scalars(sa.select(Task)):
+            row.n = 7
+
+    heard()
+    sa.event.listen(orm.Session, "before_commit", touch)  # after those of the journal
+    try:
+        with lab.sessions() as session:
+            session.add(Task(title="a"))
+            session.commit()
+    finally:
+        sa.event.remove(orm.Session, "before_commit", touch)
+    found = heard()
+    assert found[0][0] == "create"
+    assert found[-1][1]["n"] == 7
+    query = "SELECT rev FROM backboneio_changes WHERE backend = 'tasks' ORDER BY rev"
+    with lab.engine.connect() as connection:
+        revs = connection.scalars(sa.text(query)).all()
+    assert revs == list(range(1, len(revs) + 1))
+
+
+def test_a_transaction_with_more_changes_than_a_batch(lab: Lab, heard: Heard) -> None:
+    with lab.sessions() as session:
+        session.add_all(Task(title=str(number)) for number in range(1_100))
+        session.commit()
+    assert [model["title"] for _, model in heard()] == [str(number) for number in range(1_100)]
