@@ -80,6 +80,28 @@ class Dialect:
         return f'42/messages,{_ACK}["sync",{request}'
 
 
+class Stored(Dialect):
+    """For a server that keeps models in a database: each save changes its row, as pages do.
+
+    The client tells its secret, so that its requests are remembered.
+    """
+
+    def opening(self, channel: str | None) -> Script:
+        """Connect, and listen to a channel."""
+        yield upgrade("/socket.io/?EIO=4&transport=websocket"), b"0{"
+        yield frame("40/messages,"), b"40/messages,"
+        listen = json.dumps({"channel": channel, "client": os.urandom(16).hex()})
+        yield frame(f'42/messages,{_ACK}["listen",{listen}]'), self.ack
+
+    def requests(self, method: str, model: int) -> Iterator[bytes]:
+        """Make requests for one model, each with an id of its own."""
+        client = os.urandom(6).hex()
+        for number in count():
+            content = {"id": model, "text": f"{number} {TEXT}"}
+            request = {"method": method, "model": content, "options": {}}
+            yield frame(f'{self._sync(json.dumps(request)[:-1])},"id":"{client}-{number}"}}]')
+
+
 class Original(Dialect):
     """Socket.IO 0.9, as backbone.io 0.4 speaks it."""
 

@@ -6,6 +6,7 @@ It has to cost less than what it measures. It parses nothing: it reads bytes and
 from __future__ import annotations
 
 import os
+import random
 import select
 import socket
 import time
@@ -137,6 +138,27 @@ class Load:
                     for index in range(heard[fd], heard[fd] + data.count(MARK)):
                         latencies.append(now - sent[index])
                         heard[fd] = index + 1
+        result = meter.result(len(latencies))
+        result.latencies = sorted(latencies)
+        return result
+
+    def hear(self, act: Callable[[], object], times: int, pause: float) -> Result:
+        """Do something that all clients are told of; take the time until each one has heard.
+
+        :param pause: seconds between two times at most, at random: servers look now and then.
+        """
+        latencies = array("d")
+        meter = _Meter()
+        for _ in range(times):
+            self.idle(random.uniform(0, pause))
+            started = clock()
+            act()
+            missing = len(self.clients)
+            while missing > 0:
+                for _, data in self._arrivals():
+                    heard = data.count(MARK)
+                    latencies.extend([clock() - started] * heard)
+                    missing -= heard
         result = meter.result(len(latencies))
         result.latencies = sorted(latencies)
         return result
