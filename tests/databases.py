@@ -102,9 +102,13 @@ class PostgreSQL(Server):
         self._run("pg_ctl", "-D", "data", "-w", "-m", mode, "stop")
 
     def kill(self) -> None:
-        """End the server without a warning."""
+        """End the server without a warning; return when its processes, which notice, have ended."""
         pid = int((self.folder / "data/postmaster.pid").read_text().split()[0])
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and any(map(_runs, children)):
+            time.sleep(0.01)
 
     @contextlib.contextmanager
     def database(self) -> Iterator[str]:

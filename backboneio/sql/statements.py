@@ -50,7 +50,7 @@ def run_script(connection: sa.Connection, text: str) -> list[Sequence[Any]]:
     """Run several statements in one message, which psycopg lets us do; return the rows of each.
 
     :param connection: one that commits by itself: the script has its own transaction.
-    :raises sqlalchemy.exc.DBAPIError: what the database refuses; the transaction is rolled back.
+    :raises sqlalchemy.exc.DBAPIError: what the database refuses; the connection is given up then.
     """
     raw = connection.connection
     try:
@@ -65,7 +65,7 @@ def run_script(connection: sa.Connection, text: str) -> list[Sequence[Any]]:
     except connection.dialect.loaded_dbapi.Error as err:
         shown = _refused(connection, err, text, None)
         if not connection.invalidated:
-            raw.rollback()
+            connection.invalidate(err)  # and with it what was begun
         raise shown from err
     return found
 
