@@ -209,6 +209,15 @@ class MariaDB(Server):
             cursor.execute(statement)
 
 
+def _runs(pid: str) -> bool:
+    """Whether a process has not ended; one whose end nobody has asked for yet has."""
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
 def _user(names: tuple[str, ...]) -> pwd.struct_passwd:
     for name in names:
         with contextlib.suppress(KeyError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import secrets
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa

@@ -129,7 +129,7 @@ def test_a_retry_of_what_has_no_rev_yet(lab: Lab, script: Any) -> None:
     with sequencer._busy:
         script(
             "import os; from backboneio.testing import SyncClient; "
-            "lab.journal._sequencer.try_to_sequence = lambda: os._exit(0); "
+            "lab.journal._sequencer.committed = lambda given: os._exit(0); "
             "client = SyncClient(lab.app, 'tasks', listen=False); "
             f"client.listen(client='{SECRET}'); "
             "client.sync('create', {'title': 'a'}, id='r1')"
@@ -140,7 +140,8 @@ def test_a_retry_of_what_has_no_rev_yet(lab: Lab, script: Any) -> None:
         )
         thread.start()
         thread.join(0.1)
-        assert not found
+        if lab.engine.dialect.name != "sqlite":  # where the commit has given it
+            assert not found
     thread.join(PATIENCE)
     assert [task["title"] for task in found] == ["a"]
     assert client.meta["rev"] == 1
