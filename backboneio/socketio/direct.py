@@ -82,8 +82,10 @@ class Direct:
             return False
         sync, wire = served
         socket, handler = sync.sockets.get(address), sync.handlers.get(data[0])
-        if socket is None or handler is None:
+        if handler is None:
             return False
+        if socket is None:  # it is being thrown out; python-socketio would answer with nothing
+            return True
         log = self._sio.logger
         if log.isEnabledFor(logging.INFO):
             log.info('received event "%s" from %s [%s]', data[0], socket.sid, namespace)

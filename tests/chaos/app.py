@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import operator
 import os
 import queue
 import socket
@@ -12,6 +13,7 @@ import threading
 import time
 import traceback
 from contextlib import nullcontext
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -181,7 +183,8 @@ class Writers:
             for work in (self.emit, self.call)
             for number in (1, 2)
         ]
-        self._threads.append(threading.Thread(target=self.guess, daemon=True))
+        for work in (self.guess, self.kick):
+            self._threads.append(threading.Thread(target=work, daemon=True))
 
     def start(self) -> None:
         for thread in self._threads:
@@ -237,6 +240,18 @@ class Writers:
             count += 1
             channel, model_id = new
             self.request("guess", f"guess-{count}", "patch", {"id": model_id, "a": count}, channel)
+
+    def kick(self) -> None:
+        """Throw clients out at any moment, whatever of theirs is under way."""
+        chance = Random(f"{self._seed}/kick")
+        while not self._stop.wait(chance.uniform(0.2, 0.8)):
+            sockets = [one for one in self._backend.sockets() if one.auth["name"] in KICKED]
+            if sockets:
+                chosen = chance.choice(sockets)
+                self._backend.disconnect(partial(operator.is_, chosen))
+                # A request that was just let in has not come to the first layer yet.
+                name, conn = chosen.auth["name"], chosen.auth["conn"]
+                self._history.add("server", "kicked", client=name, conn=conn, grace=2.0)
 
     def request(
         self, name: str, token: str, method: str, model: dict[str, Any], channel: str | None

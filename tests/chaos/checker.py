@@ -135,6 +135,8 @@ class Checker:
         self.handled: set[str] = set()
         # When each connection was thrown out, by (client, number).
         self.kicked: dict[tuple[str, int], int] = {}
+        # From when on nothing may begin that it has asked.
+        self.refused: dict[tuple[str, int], float] = {}
         # Every model that ever was.
         self.ids: set[str] = set()
         # Clients that were ever taken out of a channel, or not let in while the database was away.
@@ -324,7 +326,7 @@ class Checker:
         if invoked is None or conn is None:
             return
         client, channel = self.client(invoked["c"]), invoked["channel"]
-        if (client.name, conn) in self.kicked:
+        if line["t"] > self.refused.get((client.name, conn), line["t"]):
             self.fail(
                 "kicked",
                 line,
@@ -447,7 +449,9 @@ class Checker:
             hearing.left = line["t"]
 
     def on_kicked(self, line: Line) -> None:
-        self.kicked.setdefault((line["client"], line["conn"]), line["t"])
+        key, begins = (line["client"], line["conn"]), line["t"] + line.get("grace", 0) * 1e9
+        self.kicked.setdefault(key, line["t"])
+        self.refused[key] = min(begins, self.refused.get(key, begins))
 
     def on_listen(self, line: Line) -> None:
         client = self.client(line["c"])

@@ -21,7 +21,8 @@ Every line has ``t`` (nanoseconds of the machine's monotonic clock), ``c`` (who:
 ``handled``     the server's stack began with the request ``token`` of connection ``conn``
 ``taking-out``  the application takes ``client`` out of a channel
 ``left``        the client is out of the channel: from here on it hears nothing of it
-``kicked``      the application has thrown out connection ``conn`` of ``client``
+``kicked``      the application has thrown out connection ``conn`` of ``client``; what it has asked
+                may still begin for ``grace`` seconds, when that is done from another thread
 ``commit``      the store changed: seq, token, method, id, channels (who should hear), model
 ``journal``     a change in the journal of a database: rev, method, id, by, model, channels
 ``database``    the database is being ``stopped``, or is ``there`` again (``state``); or it is

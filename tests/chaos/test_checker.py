@@ -303,6 +303,12 @@ def done_after_the_kick(story: Story) -> None:
     story.add("server", "handled", token="a-1", conn=1)
 
 
+def done_after_a_kick_from_another_thread(story: Story) -> None:
+    story.add("server", "kicked", client="a", conn=1, grace=1e-9)
+    story.invoke("a-1")
+    story.add("server", "handled", token="a-1", conn=1)
+
+
 def heard_after_the_kick(story: Story) -> None:
     story.add("server", "kicked", client="b", conn=1)
     story.write("a-1", 1)
@@ -382,6 +388,7 @@ def client_fails(story: Story) -> None:
         ("identity", two_models_become_one),
         ("identity", id_that_never_was),
         ("kicked", done_after_the_kick),
+        ("kicked", done_after_a_kick_from_another_thread),
         ("kicked", heard_after_the_kick),
         ("isolation", heard_after_leaving),
         ("isolation", done_after_leaving),
@@ -400,6 +407,15 @@ def test_fault(check: str, fault: Callable[[Story], None]) -> None:
     found = {violation.check for violation in Checker(story.lines).check()}
     assert check in found
     story.first()
+
+
+def test_what_was_under_way_when_another_thread_threw_its_client_out_may_begin() -> None:
+    story = Story()
+    story.invoke("a-1")
+    story.add("server", "kicked", client="a", conn=1, grace=1.0)
+    story.add("server", "handled", token="a-1", conn=1)
+    story.end()
+    assert "kicked" not in {violation.check for violation in Checker(story.lines).check()}
 
 
 def test_unfinished() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import secrets
+import sys
 import threading
 from contextlib import suppress
 from typing import Any
@@ -104,6 +106,36 @@ def test_bytes_of_auth_are_counted_not_characters(served: Any, wire: Any) -> Non
     page = wire(url)
     page.raw(f"0/nowhere,{json.dumps('ü' * 5_000, ensure_ascii=False)}")
     assert page.recv() == '4/nowhere,{"message":"auth: at most 8192 bytes"}'
+
+
+def test_nothing_that_a_client_says_is_interned(served: Any, messages: Any, wire: Any) -> None:
+    """In Python 3.12 and later, what is interned stays for as long as the process."""
+    said: list[str] = []
+
+    def say(what: str) -> str:
+        said.append(f"{what}{secrets.token_hex(8)}")
+        return said[-1]
+
+    messages.use("touch", lambda req, res: res.end(req.model, notify=True))
+    url, _ = served()
+    header = say("x")
+    said.append(f"HTTP_{header.upper()}")
+    page = wire(url, additional_headers={header: say("v"), "Cookie": f"{say('c')}={say('v')}"})
+    channel, client = say("channel"), say("client-of-a-page-")
+    listen = {"channel": channel, "client": client, "unanswered": [say("r")]}
+    page.ask(json.dumps(["listen", listen]))
+    for method in ("create", "update", "patch", "touch", "read", say("m")):
+        model = {"id": say("id"), say("key"): say("value"), "in": [{say("k"): say("v")}]}
+        asked = {"method": method, "model": model, "options": {say("o"): say("v")}}
+        page.ask(json.dumps(["sync", {**asked, "channel": channel, "id": say("request")}]))
+        page.ask(json.dumps(["sync", {**asked, "channel": say("other")}]))
+    page.raw(json.dumps([say("event"), say("argument")]).join(["2/messages,7", ""]))
+    page.raw(f"0/{say('namespace')},{{}}")
+    while "Invalid namespace" not in page.recv():
+        pass
+    # What is interned already is what one gets, and not one's own.
+    interned = [text for text in said if sys.intern(copy := "".join(list(text))) is not copy]
+    assert interned == []
 
 
 def test_who_does_not_read_is_disconnected(served: Any, messages: Any, wire: Any) -> None:

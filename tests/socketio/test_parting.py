@@ -10,6 +10,8 @@ import pytest
 import socketio
 import websockets.exceptions
 
+from backboneio.socketio.wire import SocketIOWire
+
 from ..support import PATIENCE, Wire, wait_until
 
 
@@ -78,6 +80,23 @@ def test_who_is_thrown_out_neither_hears_nor_writes_while_handlers_run(
     assert received(out) in ([], ["1"])  # Engine.IO's goodbye
     assert slow.reasons == [sio.reason.SERVER_DISCONNECT]
     wait_until(lambda: len(sio.environ) == 1)
+
+
+def test_who_is_being_thrown_out_is_answered_nothing(
+    served: Any, messages: Any, wire: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even an answer without arguments, python-socketio's for what nobody handles."""
+    url, sio = served()
+    sio.on("echo", lambda sid, data: data, namespace="/messages")
+    page = wire(url)
+    page.ask('["listen",null]')
+    monkeypatch.setattr(SocketIOWire, "disconnect", lambda self, sid: None)  # that moment, for long
+    messages.disconnect(lambda socket: True)
+    for event in ("sync", "listen", "leave"):
+        page.raw(f'2/messages,7["{event}",{{"method":"create","model":{{}}}}]')
+    page.raw('2/messages,8["echo",1]')
+    assert page.recv() == "38[1]"
+    assert messages.call("read") == []
 
 
 def test_the_whole_connection_is_closed(served: Any, messages: Any, wire: Any, kick: Any) -> None:
