@@ -23,18 +23,21 @@ from .support import Client, LiveServer, ServerProcess, Wire
 
 @pytest.fixture(autouse=True)
 def ended(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """End the threads of the Socket.IO servers that a test has made, so that no other has them."""
-    made: weakref.WeakSet[socketio.Server] = weakref.WeakSet()
-    init = socketio.Server.__init__
+    """End the threads of servers and journals that a test has made, so that no other has them."""
+    made: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def remember(self: socketio.Server, *args: Any, **options: Any) -> None:
-        init(self, *args, **options)
-        made.add(self)
+    def remembering(init: Callable[..., None]) -> Callable[..., None]:
+        def remember(self: Any, *args: Any, **options: Any) -> None:
+            init(self, *args, **options)
+            made.add(self)
 
-    monkeypatch.setattr(socketio.Server, "__init__", remember)
+        return remember
+
+    for kind in (socketio.Server, backboneio.SQLJournal):
+        monkeypatch.setattr(kind, "__init__", remembering(kind.__init__))
     yield
-    for server in list(made):
-        server.shutdown()
+    for one in list(made):
+        one.shutdown() if isinstance(one, socketio.Server) else one.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import flask
 import pytest
@@ -10,14 +10,16 @@ import pytest
 import backboneio
 import example_flask
 from backboneio.testing import SyncClient
-from example_flask.logins import Logins
 
-from .support import together
+
+def make(folder: Path) -> flask.Flask:
+    uri = f"sqlite:///{folder}/board.db"
+    return example_flask.create_app({"SECRET_KEY": "for tests", "SQLALCHEMY_DATABASE_URI": uri})
 
 
 @pytest.fixture
-def board() -> flask.Flask:
-    return example_flask.create_app({"SECRET_KEY": "for tests", "API_TOKEN": "for tests"})
+def board(tmp_path: Path) -> flask.Flask:
+    return make(tmp_path)
 
 
 def test_an_open_page_is_logged_out_with_its_cookie(board: flask.Flask) -> None:
@@ -30,34 +32,39 @@ def test_an_open_page_is_logged_out_with_its_cookie(board: flask.Flask) -> None:
         page.create({"text": "still here"})
 
 
-def test_a_login_that_has_ended_never_comes_back() -> None:
-    logins = Logins(remembered=100)
-    sessions = [logins.begin() for _ in range(1000)]
-    assert all(map(logins.goes_on, sessions))
-    # In an order that is not theirs: the oldest last.
-    together(*(lambda part=part: [*map(logins.end, sessions[part::-4])] for part in range(4)))
-    for session in reversed(sessions):
-        logins.end(session)
-    assert not any(map(logins.goes_on, sessions))
-    later = logins.begin()
-    assert logins.goes_on(later)
-    logins.end(later)
-    logins.end(later)
-    assert not logins.goes_on(later)
+def test_guests_change_nothing_and_nobody_forges_an_author(board: flask.Flask) -> None:
+    guest = SyncClient(board, "notes", "lobby")
+    browser = board.test_client()
+    browser.post("/rooms/lobby/login", data={"name": "Ada"})
+    ada = SyncClient(board, "notes", "lobby", flask_test_client=browser)
+    note = ada.create({"text": "mine"})
+    assert (note["author"], note["room"]) == ("Ada", "lobby")
+    assert guest.received[-1].model == note
+    for method in ("create", "update", "patch", "delete"):
+        with pytest.raises(backboneio.Unauthorized, match="Log in to write on the board"):
+            guest.sync(method, {"id": note["id"], "text": "yours"})
+    for forged in ({"author": "Bob"}, {"editor": "Bob"}, {"at": "2001-01-01T00:00:00Z"}):
+        with pytest.raises(backboneio.Invalid, match="read-only"):
+            ada.create({"text": "x", **forged})
+    with pytest.raises(backboneio.Forbidden):
+        ada.create({"text": "x", "room": "workshop"})
+    assert guest.read() == [note]
+    with pytest.raises(backboneio.NotFound, match="there is no such room"):
+        SyncClient(board, "people", "cellar")
+    with pytest.raises(backboneio.Forbidden):
+        SyncClient(board, "people", "lobby", flask_test_client=browser).create({"name": "Eve"})
 
 
-def test_a_login_that_nobody_ended_goes_on() -> None:
-    logins = Logins(remembered=10)
-    for _ in range(50):
-        logins.end(logins.begin())
-    mine = logins.begin()
-    for _ in range(10):
-        logins.end(logins.begin())
-    assert logins.goes_on(mine)
-
-
-@pytest.mark.parametrize("session", [{}, {"login": None}, {"login": "of an earlier version"}])
-def test_a_session_without_a_login_is_nobodys(session: dict[str, Any]) -> None:
-    logins = Logins()
-    logins.end(session)
-    assert not logins.goes_on(session)
+def test_a_restart_keeps_notes_and_logins(tmp_path: Path) -> None:
+    first = make(tmp_path)
+    login = first.test_client()
+    login.post("/rooms/lobby/login", data={"name": "Ada"})
+    SyncClient(first, "notes", "lobby", flask_test_client=login).create({"text": "kept"})
+    cookie = login.get_cookie("session")
+    assert cookie is not None
+    second = make(tmp_path)
+    again = second.test_client()
+    again.set_cookie("session", cookie.value)
+    page = again.get("/").text
+    assert "kept" in page
+    assert "Log out" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import urllib.parse
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -138,6 +139,13 @@ class Rows:
             return column == (None if channel is None else self._channel_codec.load(channel))
         except ValueError:
             return sqlalchemy.false()
+
+    def place(self, values: dict[str, Any], channel: Channel) -> None:
+        """Let the column that says a row's channel be as *channel*, where *values* leave it out."""
+        name = self._channel_name
+        if name is not None and name not in values and channel is not None:
+            with contextlib.suppress(ValueError):  # no such channel can be; it is refused later
+                values[name] = self._channel_codec.load(channel)
 
     def order(self) -> Iterable[Any]:
         """Return the columns that a list of rows is ordered by: the key."""

@@ -54,7 +54,7 @@ class SQLAlchemyStore(Store):
 
     def create(self, req: Request, res: Response) -> None:
         """Insert a row; answer with it as it is stored, defaults included."""
-        values = self._new_values(req.model)
+        values = self._new_values(req.model, req.channel)
         self._run(self._insert, req, res, values)
 
     def read(self, req: Request, res: Response) -> None:
@@ -225,8 +225,8 @@ class SQLAlchemyStore(Store):
 
     # What may be
 
-    def _new_values(self, model: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the columns' values for a new row."""
+    def _new_values(self, model: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
+        """Return the columns' values for a new row, which is on *channel* if it does not say."""
         rows = self.rows
         values = rows.load(model)
         wrong = {}
@@ -238,6 +238,7 @@ class SQLAlchemyStore(Store):
             if not rows.fields[name].writable or name == rows.version_name:
                 if values.pop(name) is not None:
                     wrong[name] = "is read-only"
+        rows.place(values, channel)
         for name in self._needs:
             if name in rows.fields and name not in values:
                 wrong.setdefault(name, "is needed")
@@ -384,7 +385,8 @@ def sqlalchemy_store(
         ``sessionmaker``, or a function that returns a new session.
     :param channel: the channel of a row, on which it is announced: a column (``Task.project``) or
         a function of the row. A request reaches the rows of its own channel, and server code that
-        names no channel reaches all. Without *channel* all rows are on the channel without a name.
+        names no channel reaches all; a new model that leaves the column out gets the channel's.
+        Without *channel* all rows are on the channel without a name.
     :param fields: the columns that a model has; default all. The key is always among them.
     :param hidden: columns that clients never see, and cannot write.
     :param read_only: columns that clients see and cannot change. A model may bring their values as

@@ -132,3 +132,30 @@ def test_a_path_prefix(play: Any) -> None:
     opened = http.get("/app/socket.io/?EIO=4&transport=polling", headers={"Host": "localhost"})
     assert opened.status_code == 200
     assert http.get("/").text == "the front page"
+
+
+def test_forms_of_other_sites_are_refused(play: Any) -> None:
+    app = play("howto/csrf.md")["app"]
+    app.add_url_rule("/form", "form", lambda: "done", methods=["POST"])
+    browser = app.test_client()
+    for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("", 200)):
+        answer = browser.post("/form", headers={"Sec-Fetch-Site": site})
+        assert answer.status_code == status
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'self'")
+    assert "SameSite=Lax" in browser.get("/log-in").headers["Set-Cookie"]
+
+
+def test_a_login_ends_with_its_row(play: Any) -> None:
+    made = play("authentication.md")
+    app, db = made["app"], made["db"]
+    with app.test_request_context():
+        db.create_all()
+        login = made["Login"](name="Ada")
+        db.session.add(login)
+        db.session.commit()
+        assert made["visitor"]() is None
+        flask.session["login"] = login.id
+        assert made["visitor"]() == "Ada"
+        db.session.delete(login)
+        db.session.commit()
+        assert made["visitor"]() is None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import pathlib
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ import example_flask
 
 from ..support import PATIENCE, LiveServer
 from .lab import Lab
-from .people import API_TOKEN
+from .people import Board
 from .proxy import Proxy
 
 ARGUMENTS = (
@@ -111,14 +113,21 @@ def proxy(closing: ExitStack) -> Callable[[str], Proxy]:
 
 
 @pytest.fixture
-def make_board(serve: Callable[..., LiveServer]) -> Callable[[], str]:
-    """Serve the example, anew each time, and return its URL."""
-    config = {"SECRET_KEY": "of the tests", "API_TOKEN": API_TOKEN, "TESTING": True}
-    return lambda: serve(example_flask.create_app(config)).url
+def make_board(serve: Callable[..., LiveServer], tmp_path: pathlib.Path) -> Callable[..., Board]:
+    """Serve the example on a database, by default an empty one; what is returned is its URL."""
+    numbers = itertools.count()
+
+    def make_board(database: str = "") -> Board:
+        uri = database or f"sqlite:///{tmp_path}/board{next(numbers)}.db"
+        config = {"SECRET_KEY": "of the tests", "TESTING": True, "SQLALCHEMY_DATABASE_URI": uri}
+        app = example_flask.create_app(config)
+        return Board.of(app, serve(app).url)
+
+    return make_board
 
 
 @pytest.fixture
-def board(make_board: Callable[[], str]) -> str:
+def board(make_board: Callable[..., Board]) -> Board:
     """The URL of the example, being served."""
     return make_board()
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.parse
-import urllib.request
-from typing import Any
-
+import flask
 from playwright.sync_api import Locator, Page, expect
 
-from ..support import PATIENCE
+from example_flask.models import Note, db
 
-API_TOKEN = "of the tests"
-JSON = "application/json"
+
+class Board(str):
+    """The URL of the example, and the application that is served there."""
+
+    app: flask.Flask
+
+    @classmethod
+    def of(cls, app: flask.Flask, url: str) -> Board:
+        board = cls(url)
+        board.app = app
+        return board
+
+    @property
+    def database(self) -> str:
+        uri: str = self.app.config["SQLALCHEMY_DATABASE_URI"]
+        return uri
 
 
 def log_in(page: Page, name: str) -> None:
@@ -43,18 +52,8 @@ def texts(page: Page) -> Locator:
     return page.locator(".notes .text")
 
 
-def post(
-    board: str, text: str, *, name: str = "Bot", token: str = API_TOKEN, room: str = "lobby"
-) -> tuple[int, Any]:
-    """Use the API as another program would; return the status and the answer, if it is JSON."""
-    request = urllib.request.Request(
-        f"{board}/api/rooms/{room}/notes",
-        data=urllib.parse.urlencode({"text": text, "name": name}).encode(),
-        headers={"Authorization": f"Bearer {token}"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as err:
-        with err:
-            return err.code, json.load(err) if err.headers["Content-Type"] == JSON else None
+def commit(board: Board, text: str, *, room: str = "lobby", **more: object) -> None:
+    """Commit a note as code on the server does: a webhook, a task, a script."""
+    with board.app.app_context():
+        db.session.add(Note(room=room, text=text, **more))
+        db.session.commit()

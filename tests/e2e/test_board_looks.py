@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from example_flask.models import hue
+
 from ..support import ROOT
 from .conftest import Window
-from .people import live, log_in, note, post, texts, write
+from .people import Board, commit, live, log_in, note, texts, write
 
 pytestmark = pytest.mark.e2e
 
@@ -47,7 +49,7 @@ LOW_CONTRAST = """() => {
 }"""
 
 
-def fill(board: str, ann: Page, bob: Page) -> None:
+def fill(board: Board, ann: Page, bob: Page) -> None:
     """Let two people and a program write what a board might say."""
     notes = (
         (bob, "Boil the kettle before stand-up, please"),
@@ -59,7 +61,7 @@ def fill(board: str, ann: Page, bob: Page) -> None:
     )
     for count, (page, text) in enumerate(notes, 1):
         if page is None:
-            assert post(board, text, name="CI")[0] == 201
+            commit(board, text, author="CI", hue=hue("CI"))
         else:
             write(page, text)
         expect(texts(ann)).to_have_count(count)
@@ -68,7 +70,7 @@ def fill(board: str, ann: Page, bob: Page) -> None:
     expect(ann.locator(".is-done")).to_have_count(1)
 
 
-def test_with_the_keyboard_alone(board: str, window: Window) -> None:
+def test_with_the_keyboard_alone(board: Board, window: Window) -> None:
     ann = window(board)
     live(ann)
     ann.keyboard.press("Tab")
@@ -107,7 +109,7 @@ def test_with_the_keyboard_alone(board: str, window: Window) -> None:
     expect(ann.get_by_role("list", name="Notes")).to_be_focused()  # not nowhere
 
 
-def test_changes_by_others_take_no_focus_and_are_announced(board: str, window: Window) -> None:
+def test_changes_by_others_take_no_focus_and_are_announced(board: Board, window: Window) -> None:
     ann, bob = window(board), window(board)
     log_in(ann, "Ann")
     log_in(bob, "Bob")
@@ -125,7 +127,7 @@ def test_changes_by_others_take_no_focus_and_are_announced(board: str, window: W
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast_and_small_screens(board: str, window: Window, scheme: str) -> None:
+def test_contrast_and_small_screens(board: Board, window: Window, scheme: str) -> None:
     ann = window(board, color_scheme=scheme)
     bob = window(board, color_scheme=scheme, viewport={"width": 320, "height": 640})
     assert ann.evaluate(LOW_CONTRAST) == []  # logged out, and empty
@@ -149,7 +151,7 @@ def test_contrast_and_small_screens(board: str, window: Window, scheme: str) -> 
 
 
 @pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="SCREENSHOTS=1 writes docs/images")
-def test_screenshots(make_board: Callable[[], str], window: Window) -> None:
+def test_screenshots(make_board: Callable[..., Board], window: Window) -> None:
     """Write the README's pictures: two windows on one board, and two phones."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     size = {"width": 690, "height": 690}

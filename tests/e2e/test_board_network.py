@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from .conftest import Window
-from .people import live, log_in, note, texts, write
+from .people import Board, commit, live, log_in, note, texts, write
 from .proxy import Proxy
 
 pytestmark = pytest.mark.e2e
@@ -67,28 +67,29 @@ def test_a_connection_that_breaks_is_made_again(
 
 
 def test_a_server_that_starts_anew(
-    make_board: Callable[[], str], proxy: Callable[[str], Proxy], window: Window
+    make_board: Callable[..., Board], proxy: Callable[[str], Proxy], window: Window
 ) -> None:
-    network = proxy(make_board())
+    first = make_board()
+    network = proxy(first)
     ann, bob = window(network.url, tolerate=FAILING), window(network.url, tolerate=FAILING)
     log_in(ann, "Ann")
     log_in(bob, "Bob")
-    write(ann, "In the memory of the first server")
+    write(ann, "Before the restart")
     expect(texts(bob)).to_have_count(1)
     network.down()
     for page in (ann, bob):
         expect(page.get_by_role("status")).to_have_text(OFFLINE)
+    commit(first, "Meanwhile")
 
-    # The new one knows nothing of the old one's notes, and the pages show what is.
-    network.point_to(make_board())
+    # The new one has the notes; who is here it learns anew.
+    network.point_to(make_board(first.database))
     network.restore()
     for page in (ann, bob):
         live(page)
-        expect(texts(page)).to_have_count(0)
-        expect(page.get_by_text("Nothing here yet.")).to_be_visible()
+        expect(texts(page)).to_have_text(["Meanwhile", "Before the restart"])
         expect(page.get_by_role("list", name="Here now").get_by_role("listitem")).to_have_count(2)
     write(ann, "Hello, second server")
-    expect(texts(bob)).to_have_text(["Hello, second server"])
+    expect(texts(bob).first).to_have_text("Hello, second server")
 
 
 def test_a_device_that_goes_offline(board: str, window: Window) -> None:

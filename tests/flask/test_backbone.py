@@ -242,7 +242,8 @@ class Base(orm.DeclarativeBase):
 
 
 db = SQLAlchemy(model_class=Base)
-live = backboneio.Backbone(journal=backboneio.SQLJournal(db))
+journal = backboneio.SQLJournal(db)
+live = backboneio.Backbone(journal=journal)
 todos = live.backend("todos")
 
 
@@ -292,6 +293,7 @@ def test_each_test_has_an_application_and_a_database_of_its_own(
         assert app.test_client().post("/todos", data={"title": "by a view"}).json == {"id": 2}
         assert received(bob, 2) == ["by socket", "by a view"]
         assert [todo["title"] for todo in alice.read()] == ["by socket", "by a view"]
+    journal.close()
     warnings = [one for one in caplog.records if one.levelno >= logging.WARNING]
     assert len(warnings) == 2
     assert all("goes over from one database to another" in one.message for one in warnings)

@@ -357,6 +357,22 @@ def test_a_client_reaches_the_rows_of_its_channel_only(
     assert two.received == none.received == []
 
 
+@pytest.mark.parametrize("options", [{}, {"hidden": ["project_id"]}], ids=["seen", "hidden"])
+def test_a_new_model_is_on_the_channel_of_its_request(
+    app: flask.Flask, backend: backboneio.Backend, sessions: Any, options: dict[str, Any]
+) -> None:
+    backend.use(sqlalchemy_store(Task, sessions, channel=Task.project_id, **options))
+    backboneio.listen(app, {"tasks": backend})
+    two = SyncClient(app, "tasks", "2")
+    task = two.create({"title": "a"})
+    assert [row.project_id for row in rows(sessions)] == [2]
+    assert two.read() == [task]
+    assert SyncClient(app, "tasks", "1").read() == []
+    with pytest.raises(backboneio.Forbidden, match="another channel than the request"):
+        SyncClient(app, "tasks", "no number").create({"title": "z"})
+    assert len(rows(sessions)) == 1
+
+
 def test_without_channels_all_rows_are_on_the_one_without_a_name(
     app: flask.Flask, tasks: backboneio.Backend
 ) -> None:
