@@ -28,7 +28,7 @@ from wsproto.utilities import ProtocolError
 
 from ..deadlines import deadlines
 from ..transport import TransportLimits
-from ..transport.http import Environs, Refused
+from ..transport.http import Environs, Refused, refused_origin
 from ..transport.newcomers import Newcomers, NoRoom
 from .sessions import Backlog, Environ, Session, Sessions, StartResponse, end
 
@@ -170,6 +170,7 @@ class Guard:
         self._environs = Environs((), limits.max_environ)
         self._request = threading.local()  # its `environ`, on the thread that handles it
         self._watching = threading.Lock()  # taken while the server's end is looked for
+        self._has_warned = False
         # python-engineio drops a polling client's message of more than 16 packets and says "OK". A
         # page that was offline sends all its requests at once.
         polled = engineio_payload.Payload
@@ -249,6 +250,8 @@ class Guard:
                 return self._post(original, environ, start_response)
             if method not in ("GET", "OPTIONS"):
                 return _answer(start_response, "400 BAD REQUEST", "Bad request method")
+            if not self._has_warned:
+                self._look_at_origin(environ)
             if "transport" not in parse_qs(query):  # python-engineio takes that for polling
                 environ["QUERY_STRING"] = f"{query}&transport=none"
             session = self._eio.sockets.get(self._sid(environ))
@@ -274,6 +277,16 @@ class Guard:
             return self._refuse(environ, start_response)
         finally:
             del self._request.environ
+
+    def _look_at_origin(self, environ: Environ) -> None:
+        """Say once what is accepted, when another one is about to be refused."""
+        origin, chosen = environ.get("HTTP_ORIGIN"), self._eio.cors_allowed_origins
+        if not origin or chosen == [] or environ.get("REQUEST_METHOD") == "OPTIONS":
+            return
+        accepted = self._eio._cors_allowed_origins(environ)
+        if accepted is not None and origin not in accepted:
+            self._has_warned = True
+            logger.warning("%s", refused_origin(origin, accepted))
 
     def _post(self, original: Any, environ: Environ, start_response: StartResponse) -> Any:
         body = self._read(environ)

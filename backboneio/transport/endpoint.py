@@ -10,7 +10,16 @@ from typing import Any
 from . import handover, handshake, payload
 from .connection import Connection
 from .frames import CloseCode
-from .http import CORS, Environs, Headers, Refused, bad_request, cookie_header, read_query
+from .http import (
+    CORS,
+    Environs,
+    Headers,
+    Refused,
+    bad_request,
+    cookie_header,
+    read_query,
+    refused_origin,
+)
 from .newcomers import NoRoom
 from .poll import NOOP, Overlap, ParkedPoll, WaitingPoll
 from .service import Service
@@ -84,9 +93,7 @@ class Endpoint:
         if self._cors.refuses(environ):
             preflight = environ["REQUEST_METHOD"] == "OPTIONS"  # what it is for says more
             self._log_once(
-                f"a page of the origin {environ['HTTP_ORIGIN'][:200]!r} was refused; accepted is "
-                f"{self._cors.accepted(environ)}. See cors_allowed_origins; behind a proxy, let it "
-                "pass on the Host (with its port) and the scheme, and apply werkzeug's ProxyFix",
+                refused_origin(environ["HTTP_ORIGIN"], self._cors.accepted(environ)),
                 "preflight" if preflight else "origin",
                 level="info" if preflight else "warning",
             )

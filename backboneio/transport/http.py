@@ -28,6 +28,15 @@ def bad_request(message: str) -> Refused:
     return Refused("400 Bad Request", message)
 
 
+def refused_origin(origin: str, accepted: list[str] | None) -> str:
+    """Return what is logged when a page of an origin is refused."""
+    return (
+        f"a page of the origin {origin[:200]!r} was refused; accepted is {accepted}. See "
+        "cors_allowed_origins; behind a proxy, let it pass on the Host (with its port) and the "
+        "scheme, and apply werkzeug's ProxyFix"
+    )
+
+
 class CORS:
     """Which origins may talk to us; python-engineio's `cors_allowed_origins` and its rules.
 

@@ -61,6 +61,7 @@ METHODS: list[tuple[type[Any], str, str]] = [
     (engineio.Server, "create_queue", "self, *args, **kwargs"),
     (engineio.Server, "send_packet", "self, sid, pkt"),
     (engineio.Server, "handle_request", "self, environ, start_response"),
+    (engineio.Server, "_cors_allowed_origins", "self, environ"),
     (engineio.Server, "_bad_request", "self, message=None"),
     (engineio.socket.Socket, "check_ping_timeout", "self"),
     (engineio.socket.Socket, "handle_get_request", "self, environ, start_response"),
@@ -122,6 +123,7 @@ def test_servers_have_the_attributes_we_use(sio: socketio.Server) -> None:
     assert isinstance(sio.eio.max_http_buffer_size, int)
     assert sio.eio.sockets == {}
     assert sio.eio.async_mode == "threading"
+    assert sio.eio.cors_allowed_origins is None
     assert sio.eio.handlers == {
         "connect": sio._handle_eio_connect,
         "message": sio._handle_eio_message,

@@ -91,6 +91,18 @@ def test_what_was_posted_is_ok(http: Http) -> None:
     assert http.post("40") == (200, "ok")
 
 
+def test_a_refused_origin_is_told_once(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    url, _ = make()
+    http = Http(url, PATH)
+    http.request("GET", "EIO=4&transport=polling", headers={"Origin": url})
+    for _ in range(3):
+        headers = {"Origin": "http://evil.test", "Host": "good.test:5000"}
+        assert http.request("GET", "EIO=4&transport=polling", headers=headers)[0] == 400
+    (record,) = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert "'http://evil.test'" in record.message
+    assert "['http://good.test:5000']" in record.message
+
+
 def test_two_polls_at_once_end_the_session(make: Any) -> None:
     url, sio = make()
     http = Http(url, PATH)
