@@ -44,7 +44,7 @@ HOUSE = [
 #: backboneio/transport/, the table in docs/architecture.md.
 TRANSPORT = [
     ["limits", "frames", "handshake", "http", "native", "signals", "parking", "handover"],
-    ["payload", "timers", "newcomers", "inbox"],
+    ["payload", "timers", "newcomers", "inbox", "task"],
     ["pool", "outbox"],
     ["hub"],
     ["link"],

@@ -24,10 +24,10 @@ from .outbox import NOWHERE
 from .parking import Parked
 from .payload import decode_packet
 from .poll import NOOP, ParkedPoll, Poll, PollQueue
-from .pool import Worker
 from .service import Service
 from .session import CLOSE as CLOSE_PACKET
 from .session import Event, Move, Packet, ProtocolError, Reason, Session, State, frame_of
+from .task import Worker
 from .websocket import WebSocket
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from .frames import CloseCode
 from .outbox import NOWHERE, Sink
-from .pool import Task
 from .service import Service
 from .session import PING, Reason, Session, State, frame_of
+from .task import Task
 
 _PING = frame_of(PING)
 

@@ -13,8 +13,9 @@ from .. import forks
 from . import native
 from .limits import TransportLimits
 from .outbox import Backlog, Outbox, Receiver
-from .pool import Pool, Task, Watched
+from .pool import Pool
 from .signals import interruptible
+from .task import Task, Watched
 from .timers import Timers
 
 

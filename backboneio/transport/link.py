@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from . import native
 from .hub import Hub
-from .pool import Task
+from .task import Task
 
 #: Smaller pieces that have to wait are kept in one, as an object for each would cost more than
 #: they do; longer ones as they are, since all clients of a broadcast wait for the same object.

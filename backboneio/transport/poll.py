@@ -11,7 +11,7 @@ from .frames import TEXT, server_frame
 from .hub import Hub
 from .link import Link
 from .payload import compress, encode_payload, worth_compressing
-from .pool import Task, Worker
+from .task import Task, Worker
 
 #: Says nothing; ends a poll.
 NOOP = server_frame(TEXT, b"6")

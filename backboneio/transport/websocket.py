@@ -9,7 +9,7 @@ from . import native
 from .frames import FrameReader, close_frame
 from .hub import Hub
 from .link import Link
-from .pool import Task, Worker
+from .task import Task, Worker
 
 
 class WebSocket(Link):

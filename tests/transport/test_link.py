@@ -12,7 +12,7 @@ import pytest
 from backboneio.transport import TransportLimits
 from backboneio.transport.hub import Hub
 from backboneio.transport.link import SMALL, Link
-from backboneio.transport.pool import Task, Worker
+from backboneio.transport.task import Task, Worker
 
 from ..support import PATIENCE, wait_until
 

@@ -14,7 +14,7 @@ from backboneio.transport import TransportLimits, payload
 from backboneio.transport.frames import BINARY, TEXT, server_frame
 from backboneio.transport.hub import Hub
 from backboneio.transport.poll import NOOP, Overlap, ParkedPoll, PollQueue, WaitingPoll
-from backboneio.transport.pool import Task, Worker
+from backboneio.transport.task import Task, Worker
 
 from ..support import PATIENCE, wait_until
 

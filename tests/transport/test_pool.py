@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from backboneio.transport.outbox import Outbox
-from backboneio.transport.pool import Pool, Task, Worker
+from backboneio.transport.pool import Pool
+from backboneio.transport.task import Task, Worker
 from backboneio.transport.timers import Timers
 
 from ..support import PATIENCE, together, wait_until
