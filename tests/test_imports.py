@@ -52,6 +52,7 @@ TRANSPORT = [
     ["session"],
     ["service"],
     ["heartbeat"],
+    ["sending"],
     ["connection", "waiting"],
     ["endpoint"],
     ["server"],

@@ -18,15 +18,13 @@ from .frames import (
     parse_close,
     server_frame,
 )
-from .heartbeat import Heartbeat
-from .inbox import Inbox
 from .outbox import NOWHERE
 from .parking import Parked
 from .payload import decode_packet
-from .poll import NOOP, ParkedPoll, Poll, PollQueue
+from .poll import ParkedPoll, PollQueue
+from .sending import Sending
 from .service import Service
-from .session import CLOSE as CLOSE_PACKET
-from .session import Event, Move, Packet, ProtocolError, Reason, Session, State, frame_of
+from .session import Event, Move, Packet, ProtocolError, Reason, Session, State
 from .task import Worker
 from .websocket import WebSocket
 
@@ -35,57 +33,31 @@ class BadMessage(Exception):
     """Raised by a message handler to close the connection of a client that breaks the protocol."""
 
 
-_GOODBYE = frame_of(CLOSE_PACKET)
 _MESSAGE, _PONG, _CLOSE = Event.MESSAGE, Event.PONG, Event.CLOSE
 
-
-#: Bytes that a client of whom nothing waits may always post: a heartbeat, say.
-_SHORT = 1_024
 
 #: Shorter parts of messages are not counted among what waits: each connection may have so much.
 _UNCOUNTED = 65_536
 
 
-class Connection(Heartbeat):
+class Connection(Sending):
     """One client.
 
     Three parties use it. Its owner (whoever holds Task.owner: a pool thread in a slice, or the WSGI
     thread until it is open) reads, calls handlers and moves the session. The thread that holds the
-    outbox's lock writes: `sink`, `queue` and `pieces` are its. The timer thread sends pings. Any
-    thread may call end(), which leaves a note for the owner. Each attribute is written by one party
-    and only looked at by the others.
+    outbox's lock writes: see Sending. The timer thread sends pings: see Heartbeat. Any thread may
+    call end(), which leaves a note for the owner. Each attribute is written by one party and only
+    looked at by the others.
     """
 
-    __slots__ = (
-        "_ending",
-        "_partial",
-        "data",
-        "inbox",
-        "link",
-        "parked",
-        "probe",
-        "queue",
-    )
+    __slots__ = ("data", "parked")
 
     def __init__(self, service: Service[Connection], sid: str) -> None:
         super().__init__(service, Session(sid))
         #: what the application keeps for this client
         self.data: dict[str, Any] | None = None
-        # The sender's. `queue` is what polls are answered from; None once WebSocket carries all.
-        self.queue: PollQueue | None = PollQueue(service.hub, self._overflow)
-        self.sink = self.queue
-        # The owner's: the WebSocket that is read from, and one that may become it (which is put
-        # there under the outbox's lock).
-        self.link: WebSocket | None = None
-        self.probe: WebSocket | None = None
-        #: set while input has to wait
+        #: set while input has to wait; the owner's
         self.parked: Parked | None = None
-        #: what was posted; made under the outbox's lock
-        self.inbox: Inbox | None = None
-        #: bytes counted of a long message that has come in part; the owner's
-        self._partial = 0
-        #: why and how to end: (reason, code, farewell)
-        self._ending: tuple[str, int | None, bool] | None = None
 
     # To look at, for any thread
 
@@ -100,26 +72,9 @@ class Connection(Heartbeat):
         return self.link is not None
 
     @property
-    def ending(self) -> bool:
-        """Whether end() was called, or all is over."""
-        return self._ending is not None or self.closing
-
-    @property
     def closed(self) -> bool:
         """Whether the disconnect handler has run."""
         return self.session.state is State.CLOSED
-
-    @property
-    def backlog(self) -> int:
-        """Bytes that wait for the client."""
-        queue, link = self.queue, self.link
-        return (0 if queue is None else queue.backlog) + (0 if link is None else link.backlog)
-
-    @property
-    def unhandled(self) -> int:
-        """Bytes that the client has sent and that wait here to be handled."""
-        inbox, link = self.inbox, self.link
-        return (0 if inbox is None else inbox.size) + (0 if link is None else link.reader.waiting)
 
     # Any thread
 
@@ -173,90 +128,6 @@ class Connection(Heartbeat):
         self._note(*ending)
         self.sink = NOWHERE
         self.look()
-
-    def _overflow(self) -> None:
-        self.end(Reason.TRANSPORT_ERROR)
-
-    def carry(self, link: WebSocket, head: bytes | None = None) -> None:
-        """Send by WebSocket from now on; `head` answers a handshake that has not been answered."""
-        assert self._service.hub.sending
-        queue, self.queue = self.queue, None
-        assert queue is not None
-        frames = queue.close()
-        if head is not None:
-            link.attach(head + b"".join(frames))
-        elif frames:
-            link.deliver(frames)
-        if self.sink is queue:
-            self.sink = link
-        queue.release([])
-
-    def _probed(self, probe: WebSocket, answer: str) -> None:
-        """Answer a probe, and end the poll that is under way."""
-        probe.write(frame_of(answer))
-        if self.queue is not None:
-            self.queue.hurry()
-
-    def _unprobed(self, probe: WebSocket, code: int | None) -> None:
-        probe.leave(code)
-        if self.queue is not None:
-            self.queue.rest()
-
-    def _detach(self, code: int | None, farewell: bool) -> None:
-        """Let go of what carries the session, once the owner has ended it."""
-        assert self._service.hub.sending
-        self._handled(self._partial)
-        if self.inbox is not None:
-            self._handled(self.inbox.size)
-            self.inbox = None
-        if self.probe is not None:
-            self.probe.leave(code)
-        link, queue = self.link, self.queue
-        if link is not None:
-            if farewell:
-                link.write(_GOODBYE)
-            link.leave(code)
-        if queue is not None:
-            queue.hurry() if not farewell else queue.release([_GOODBYE])
-            queue.close()
-        self.sink = NOWHERE
-        self.link = self.probe = self.queue = None
-
-    def due(self) -> list[bytes]:
-        """Take what a poll is to be answered with at once; empty: it may wait. Raises Overlap."""
-        assert self._service.hub.sending
-        return [NOOP] if self.queue is None else self.queue.due()
-
-    def forget_poll(self, poll: Poll) -> None:
-        """A poll does not wait any more."""
-        if self.queue is not None and self.queue.poll is poll:
-            self.queue.poll = None
-
-    def accept(self, packets: list[bytes]) -> bool:
-        """Queue packets that were posted; False: too many wait already."""
-        assert self._service.hub.sending
-        service = self._service
-        if self.ending:
-            return True  # and nobody will look at them
-        if self.inbox is None:
-            self.inbox = Inbox()
-        size = sum(map(len, packets))
-        full = service.posted + size > service.limits.max_total_inbox
-        if full and (self.inbox or size > _SHORT):
-            return False
-        if not self.inbox.put(packets, size, service.limits):
-            return False
-        service.posted += size
-        return True
-
-    def _handled(self, size: int) -> None:
-        self._service.posted -= size
-
-    def _count(self, more: int) -> None:
-        service = self._service
-        service.posted += more
-        if more > 0 and service.posted > service.limits.max_total_inbox:
-            self.end(Reason.TRANSPORT_ERROR, CloseCode.TRY_AGAIN_LATER)
 
     # The owner
 
