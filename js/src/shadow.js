@@ -218,6 +218,15 @@ extend(Shadow.prototype, {
     return show;
   },
 
+  // What the server said of this model it has said as of another one, which is the same.
+  inherit: function(other) {
+    if (!other.sent || this.sent) return;
+    this.epoch = other.epoch;
+    this.rev = other.rev;
+    this.whole = other.whole;
+    this.sent = other.sent;
+  },
+
   // The page claims an attribute no more, nor do saves up to the one that was answered.
   settle: function(name, answered) {
     if (!this.own) return;

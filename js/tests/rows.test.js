@@ -284,6 +284,26 @@ for (const backbone of VERSIONS) describe('Backbone ' + backbone, () => {
     }
 
     for (const wait of [false, true]) {
+      test(`a create that is answered late, after a list that shows it changed (wait: ${wait})`, async () => {
+        const a = await bound(), methods = new Set();
+        backend.before = async request => {
+          if (request.method === 'read' && !methods.size) await until(() => backend.requests.length === 2);
+        };
+        // Both answers are lost; what happened since is too much to be told.
+        backend.after = async ({method}) => {
+          if (methods.has(method)) return;
+          methods.add(method);
+          if (method === 'read') return void mock.cut();
+          put({id: 1, by: 'newer'});
+          backend.journal.length = 0;
+        };
+        const fetched = a.fetch(), created = a.create({by: 'me', n: 1}, {wait});
+        await Promise.all([fetched, event(created, 'sync')]);
+        assert.deepEqual(backend.requests.map(request => request.method), ['read', 'create', 'read', 'create']);
+        assert.equal(a.get(1), created);
+        assert.deepEqual(content(a), [{id: 1, by: 'newer'}]);
+      });
+
       test(`what the server does not keep of a save stays the page's (wait: ${wait})`, async () => {
         const a = await bound();
         put({id: 1, n: 1}, 'create');
