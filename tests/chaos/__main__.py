@@ -43,7 +43,6 @@ def main() -> int:
     parser.add_argument("--server", choices=("werkzeug", "gthread"), action="append")
     parser.add_argument("--transport", choices=("hub", "threads"), action="append")
     parser.add_argument("--journal", choices=JOURNALS, action="append")
-    parser.add_argument("--edits", action="store_true", help="pages edit what others change")
     parser.add_argument("--requests", type=int, default=Settings.requests, help="of each client")
     parser.add_argument("--faults", type=float, default=Settings.faults_per_second, metavar="RATE")
     parser.add_argument("--keep", help="leave the history in this directory; for one run")
@@ -64,7 +63,6 @@ def main() -> int:
         settings = Settings(
             seeds.pop(0) if seeds else secrets.token_hex(4),
             **kinds[count % len(kinds)],
-            edits=args.edits,
             requests=args.requests,
             faults_per_second=args.faults,
             library=args.library,

@@ -117,6 +117,9 @@ class Client:
     writing: dict[tuple[str | None, str], set[str]] = field(
         default_factory=lambda: defaultdict(set)
     )
+    # When writes were refused, and when requests were sent first.
+    refused: dict[str, int] = field(default_factory=dict)
+    asked_at: dict[str, int] = field(default_factory=dict)
 
 
 class Checker:
@@ -297,8 +300,19 @@ class Checker:
             if token in tokens:
                 del edits[: tokens.index(token) + 1]
 
+    def settle_refused(self, client: Client, line: Line) -> None:
+        """A list has come: from here on nothing shows what was refused before it was asked for."""
+        invoked, asked = self.invoked.get(line["token"]), client.asked_at.get(line["token"])
+        if invoked is None or asked is None or not line["whole"]:
+            return
+        for (channel, _), tokens in client.writing.items():
+            if channel == invoked["channel"]:
+                tokens -= {token for token in tokens if client.refused.get(token, asked) < asked}
+
     def on_sent(self, line: Line) -> None:
-        self.client(line["c"]).sent.setdefault(line["token"], []).append(line["conn"])
+        client = self.client(line["c"])
+        client.sent.setdefault(line["token"], []).append(line["conn"])
+        client.asked_at.setdefault(line["token"], line["t"])
 
     def on_handled(self, line: Line) -> None:
         # The server may be quicker than the client's own note, so this goes by the whole history.
@@ -351,6 +365,7 @@ class Checker:
         client.answered.add(token)
         if "rows" in line:
             self.check_rows(client, line)
+            self.settle_refused(client, line)
             return
         commits = self.write(token).commits
         if len(commits) != 1:
@@ -391,6 +406,7 @@ class Checker:
         self.settle(client)
         self.settle_edits(client, token)
         client.answered.add(token)
+        client.refused[token] = line["t"]
         name = error.get("name") if isinstance(error, dict) else None
         message = error.get("message") if isinstance(error, dict) else None
         # After it was taken out of a channel, what was on its way is refused.

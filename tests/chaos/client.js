@@ -128,11 +128,13 @@ function Client(given) {
       const name = answer && answer.error && answer.error.name;
       if (name === 'Forbidden') setTimeout(() => client.refresh(collection.bindBackend()), 50);
     });
-    collection.on('remove', model => {
-      const id = model.isNew() ? null : String(model.id);
-      add(client.name, 'view', {channel, id, by: null});
+    const gone = model => add(client.name, 'view',
+      {channel, id: model.isNew() ? null : String(model.id), by: null});
+    collection.on('remove', gone);
+    collection.on('reset', (all, options) => {
+      options.previousModels.filter(model => !model.isNew() && !collection.get(model.id)).forEach(gone);
+      collection.each(view);
     });
-    collection.on('reset', () => collection.each(view));
     return collection;
   });
   this.collections.forEach(collection => {
@@ -199,7 +201,7 @@ Client.prototype = {
     if (what < 0.05 || !model) {
       const attrs = {by, n: number, a: number, b: null};
       collection.create(attrs, this.options('create', collection, attrs, {wait}));
-    } else if (config.edits && what < 0.15) {
+    } else if (what < 0.15) {
       // As when somebody types: the newest is what the page shows, whatever comes in between.
       for (let i = 0; i < 3; i++) {
         const token = this.name + '-' + (this.count + 1), edit = {own: token};
@@ -208,7 +210,7 @@ Client.prototype = {
         model.save(edit, this.options('patch', collection, Object.assign({id: model.id}, edit),
           {patch: true}, model, edit));
       }
-    } else if (config.edits && what < 0.2) {
+    } else if (what < 0.2) {
       model.unset(value < 0.5 ? 'a' : 'cid', {silent: true});
       const attrs = {by, n: number};
       model.save(attrs, this.options('update', collection, {id: model.id}, {}, model, attrs));

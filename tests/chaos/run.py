@@ -41,9 +41,6 @@ class Settings:
     #: "memory", or "awkward": late, from another thread, in batches, with others' changes between;
     #: "sqlite", "postgresql": in a database, with several workers of gunicorn.
     journal: str = "memory"
-    #: Whether pages also change one attribute in quick succession, and take some away, while others
-    #: change the same model.
-    edits: bool = False
     python_clients: int = 16
     node_clients: int = 4
     #: Requests that each client makes.
@@ -232,7 +229,6 @@ class Run:
                 **config,
                 "clients": given[total:],
                 "history": self.history("node"),
-                "edits": settings.edits,
                 "library": settings.library,
                 "modules": settings.modules,
             }

@@ -286,6 +286,19 @@ def attribute_stays(story: Story) -> None:
     story.view("a-1", toString="left out by a-1")
 
 
+def refused_and_shown_after_a_fetch(story: Story) -> None:
+    story.write("a-1", 1)
+    story.add("a", "invoke", token="a-2", method="update", channel=None, model={"id": "1"})
+    story.add("a", "sent", token="a-2", conn=1)
+    story.view("a-1", "a", n="set in advance")
+    story.add("a", "fail", token="a-2", conn=1, error={"name": "Conflict", "message": "no"})
+    story.view("a-1", "a", n="set in advance")
+    story.add("a", "invoke", token="a-3", method="read", channel=None, model={})
+    story.add("a", "sent", token="a-3", conn=1)
+    story.add("a", "ok", token="a-3", conn=1, rev=1, rows=[["1", "a-1"]], whole=True)
+    story.view("a-1", "a", n="still there")
+
+
 def two_models_become_one(story: Story) -> None:
     story.write("a-1", 1, "create", str(2**53))
     story.write("a-2", 2, "create", str(2**53 + 1))
@@ -385,6 +398,7 @@ def client_fails(story: Story) -> None:
         ("converged", different_in_the_end),
         ("converged", left_over_in_the_end),
         ("whole", attribute_stays),
+        ("whole", refused_and_shown_after_a_fetch),
         ("identity", two_models_become_one),
         ("identity", id_that_never_was),
         ("kicked", done_after_the_kick),
