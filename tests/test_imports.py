@@ -45,6 +45,7 @@ HOUSE = [
 TRANSPORT = [
     ["limits", "frames", "handshake", "http", "native", "signals", "parking", "handover"],
     ["payload", "timers", "newcomers", "inbox", "task"],
+    ["replies"],
     ["pool", "outbox"],
     ["hub"],
     ["link"],
@@ -54,6 +55,7 @@ TRANSPORT = [
     ["heartbeat"],
     ["sending"],
     ["connection", "waiting"],
+    ["longpolling"],
     ["endpoint"],
     ["server"],
     ["__init__"],

@@ -10,28 +10,18 @@ from typing import Any
 from . import handover, handshake, payload
 from .connection import Connection
 from .frames import CloseCode
-from .http import (
-    CORS,
-    Environs,
-    Headers,
-    Refused,
-    bad_request,
-    cookie_header,
-    read_query,
-    refused_origin,
-)
+from .http import CORS, Environs, Refused, bad_request, cookie_header, read_query, refused_origin
+from .longpolling import LongPolling
 from .newcomers import NoRoom
-from .poll import NOOP, Overlap, ParkedPoll, WaitingPoll
+from .replies import Replies
 from .service import Service
 from .session import Reason, frame_of
-from .waiting import WaitingRoom
 from .websocket import WebSocket
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
 _WEBSOCKET = '["websocket"]'
-_TEXT: Headers = [("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +55,8 @@ class Endpoint:
         self._new_id = new_id
         self._environs = Environs(options.environ_keys, service.limits.max_environ)
         self._told: set[str] = set()
-        self._waiting = WaitingRoom(service.limits)
+        self._replies = Replies(cors, options.http_compression)
+        self._polling = LongPolling(service, self._replies)
         self._may_upgrade = options.allow_upgrades and "websocket" in options.transports
         #: the same in every open packet
         self._offer = (
@@ -76,7 +67,7 @@ class Endpoint:
 
     def after_fork(self) -> None:
         """In a forked child: other threads' requests are the parent's."""
-        self._waiting.after_fork()
+        self._polling.after_fork()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request, as a WSGI application."""
@@ -86,8 +77,7 @@ class Endpoint:
             return self._route(environ, start_response, query)
         except Refused as refused:
             self._log_once(f"{environ.get('REQUEST_METHOD')} refused: {refused}", str(refused))
-            headers = [*refused.headers, *self._cors.headers(environ)]
-            return _answer(start_response, refused.status, headers, refused.body)
+            return self._replies.refuse(refused, environ, start_response)
 
     def _check_origin(self, environ: Environ) -> None:
         if self._cors.refuses(environ):
@@ -104,7 +94,7 @@ class Endpoint:
     ) -> Iterable[bytes]:
         method = environ["REQUEST_METHOD"]
         if method == "OPTIONS":
-            return self._ok(environ, start_response)
+            return self._replies.ok(environ, start_response)
         transport = query.get("transport")
         if transport not in self._options.transports:
             raise bad_request("Invalid transport")
@@ -132,9 +122,9 @@ class Endpoint:
         if transport != "polling":
             raise bad_request("Invalid transport")
         if method == "GET":
-            return self._poll(connection, environ, start_response)
+            return self._polling.get(connection, environ, start_response)
         if method == "POST":
-            return self._post(connection, environ, start_response)
+            return self._polling.post(connection, environ, start_response)
         raise bad_request("Bad request method")
 
     # Connecting
@@ -158,7 +148,7 @@ class Endpoint:
             cookie = cookie_header(self._options.cookie, sid)
             if transport == "polling":
                 body = self._open_polling(connection, packet)
-                return self._reply(environ, start_response, body, cookie)
+                return self._replies.poll(environ, start_response, body, cookie)
             head = handshake.response(environ, cookie) + packet
             return self._open_websocket(connection, environ, start_response, sock, head)
         except BaseException:
@@ -227,7 +217,7 @@ class Endpoint:
         connection.let_go()
         if pair is not None:
             ended = handover.relay(sock, pair)
-        return self._gone(start_response, "101 Switching Protocols", ended)
+        return ended.respond(start_response, "101 Switching Protocols")
 
     def _upgrade(
         self, connection: Connection, environ: Environ, start_response: StartResponse
@@ -236,11 +226,12 @@ class Endpoint:
         sock = self._socket_for_websocket(environ)
         if not self._options.allow_upgrades:
             raise bad_request("Upgrades are not allowed")
+        ended: handover.Ended
         pair, ended = self._hub.run(self._take_probe, connection, environ, sock)
         connection.look()
         if pair is not None:
             ended = handover.relay(sock, pair)
-        return self._gone(start_response, "101 Switching Protocols", ended)
+        return ended.respond(start_response, "101 Switching Protocols")
 
     def _take_probe(
         self, connection: Connection, environ: Environ, sock: Any
@@ -293,139 +284,6 @@ class Endpoint:
         except OSError as err:
             raise Refused("503 Service Unavailable", "Too many open files") from err
 
-    # Polling
-
-    def _poll(
-        self, connection: Connection, environ: Environ, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        """Answer a GET: at once when there is something to say, else when there is."""
-        self._hub.flush()
-        answer = self._hub.run(self._look, connection, environ, handover.find(environ))
-        if isinstance(answer, handover.Ended):
-            return self._gone(start_response, "200 OK", answer)
-        frames = answer
-        if isinstance(answer, WaitingPoll):
-            frames = self._wait(connection, answer, environ)
-        return self._reply(environ, start_response, payload.encode_payload(frames))
-
-    def _look(
-        self, connection: Connection, environ: Environ, sock: handover.ClientSocket | None
-    ) -> list[bytes] | WaitingPoll | handover.Ended:
-        """What there is to say; or the poll that waits for it, here or in the hub.
-
-        By the thread that sends. What is long is said by the hub, too.
-        """
-        queue = connection.queue
-        if queue is None:
-            return [NOOP]
-        try:
-            if queue.due_size() <= self._limits.max_reply or not handover.takeable(sock):
-                frames = queue.due()
-                if frames:
-                    return frames
-        except Overlap:
-            connection.end(Reason.TRANSPORT_ERROR, farewell=True)
-            raise bad_request("Overlapping polls") from None
-        if not handover.takeable(sock):
-            waiting = WaitingPoll()
-            queue.wait(waiting)
-            return waiting
-        poll, ended = self._park(connection, environ, sock)
-        frames = queue.due()
-        if frames:
-            self._hub.watch(poll)
-            poll.respond(frames)
-        else:
-            queue.wait(poll)  # before it can be reported, once, that the client is gone
-            self._hub.watch(poll)
-        return ended
-
-    def _park(
-        self, connection: Connection, environ: Environ, sock: handover.ClientSocket
-    ) -> tuple[ParkedPoll, handover.Ended]:
-        """Move a poll's connection to the hub, which answers it."""
-        headers = [*_TEXT, *self._cors.headers(environ)]
-        try:
-            fd, _ahead, ended = handover.take(sock)
-        except OSError as err:
-            raise Refused("503 Service Unavailable", "Too many open files") from err
-        return ParkedPoll(self._hub, fd, connection, headers, self._encoding(environ)), ended
-
-    def _wait(self, connection: Connection, poll: WaitingPoll, environ: Environ) -> list[bytes]:
-        """Wait in this thread, for a bounded time: threads are few."""
-        clients = len(self._service.connections)
-        frames = self._waiting.wait(poll, handover.threads(environ), clients)
-        if frames is None:
-            self._hub.run(connection.forget_poll, poll)
-            frames = poll.wait(0) or [NOOP]
-        return frames
-
-    def _post(
-        self, connection: Connection, environ: Environ, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        """Queue posted packets for the connection's owner."""
-        try:
-            packets = payload.decode_payload(self._body(environ), self._limits.max_packets)
-        except Refused:
-            connection.end(Reason.TRANSPORT_ERROR)
-            raise
-        except ValueError as err:
-            connection.end(Reason.TRANSPORT_ERROR)
-            message = "Invalid UTF-8" if isinstance(err, UnicodeError) else str(err)
-            raise bad_request(message) from None
-        if not self._hub.run(connection.accept, packets):
-            connection.end(Reason.TRANSPORT_ERROR)
-            raise Refused("429 Too Many Requests", "Too many messages are waiting")
-        connection.look()
-        return self._ok(environ, start_response)
-
-    def _body(self, environ: Environ) -> bytes:
-        limit = self._limits.max_message
-        try:
-            length = int(environ.get("CONTENT_LENGTH") or -1)
-        except ValueError:
-            raise bad_request("Invalid Content-Length") from None
-        if length < 0 and not environ.get("wsgi.input_terminated"):
-            length = 0
-        if length > limit:
-            raise Refused("413 Content Too Large", "Payload too large")
-        stream = environ["wsgi.input"]
-        try:
-            body = bytes(stream.read(length if length >= 0 else limit + 1))
-        except OSError:
-            raise bad_request("Incomplete body") from None
-        if len(body) < length:
-            raise bad_request("Incomplete body")
-        if len(body) > limit:
-            raise Refused("413 Content Too Large", "Payload too large")
-        return body
-
-    # Answers
-
-    def _ok(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        return _answer(start_response, "200 OK", [*_TEXT, *self._cors.headers(environ)], b"ok")
-
-    def _encoding(self, environ: Environ) -> str | None:
-        accepted = environ.get("HTTP_ACCEPT_ENCODING", "")
-        return payload.choose_encoding(accepted, self._options.http_compression)
-
-    def _reply(
-        self,
-        environ: Environ,
-        start_response: StartResponse,
-        body: bytes,
-        headers: Headers | None = None,
-    ) -> Iterable[bytes]:
-        body, extra = payload.compress(body, self._encoding(environ))
-        own = [*_TEXT, *(headers or []), *extra, *self._cors.headers(environ)]
-        return _answer(start_response, "200 OK", own, body)
-
-    def _gone(
-        self, start_response: StartResponse, status: str, ended: handover.Ended
-    ) -> Iterable[bytes]:
-        """Let the WSGI server answer into the void; status is what its access log shows."""
-        return ended.respond(start_response, status)
-
     def _log_once(self, message: str, key: str, level: str = "info") -> None:
         """Log a message at `level` the first time and at debug level from then on."""
         if key in self._told or len(self._told) > 100:
@@ -436,10 +294,3 @@ class Endpoint:
 
 def _stopping() -> Refused:
     return Refused("503 Service Unavailable", "Shutting down", [("Retry-After", "1")])
-
-
-def _answer(
-    start_response: StartResponse, status: str, headers: Headers, body: bytes
-) -> Iterable[bytes]:
-    start_response(status, [*headers, ("Content-Length", str(len(body)))])
-    return [body]
