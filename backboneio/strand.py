@@ -66,11 +66,10 @@ class Strand:
             self._runner = threading.get_ident()
             try:
                 ran = 0
-                while jobs and not (ran >= HIGH_WATER and self._waiting):
-                    job = jobs.popleft()
+                while jobs and (ran < HIGH_WATER or not self._waiting):
                     ran += 1
                     try:
-                        job()
+                        jobs.popleft()()
                     except Exception:
                         logger.exception("a job failed")
             finally:

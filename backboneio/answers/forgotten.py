@@ -19,7 +19,8 @@ class Forgotten:
     """
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self._most = _TIMES * limits.max_answers
+        self._most_of_one = _TIMES * limits.max_client_answers
         # By client; hashes of 61 bits, which nobody can guess (Python's of strings are salted).
         self._ids: OrderedDict[str, OrderedDict[int, None]] = OrderedDict()
         self._count = 0
@@ -40,10 +41,10 @@ class Forgotten:
         self._ids.move_to_end(client)
         ids[hash(request_id)] = None
         self._count += 1
-        if len(ids) > _TIMES * self._limits.max_client_answers:
+        if len(ids) > self._most_of_one:
             ids.popitem(last=False)
             self._count -= 1
-        while self._count > _TIMES * self._limits.max_answers:
+        while self._count > self._most:
             self._count -= len(self._ids.popitem(last=False)[1])
 
     def remove(self, client: str) -> None:

@@ -232,27 +232,24 @@ class MemoryAnswers:
                 return
             del self._clients[one.name]
             while one.given:
-                self._forget_oldest(one)
+                self._lose(one, now)
             self._forgotten.remove(one.name)
             if self._greedy is one:
                 self._greedy = None
 
     def _lose(self, one: _Client, now: float) -> None:
         """Forget the oldest answer of a client, which may still ask for it."""
-        request_id, answer = self._forget_oldest(one)
-        if not one.must_have(answer, now - self._limits.max_answer_age):
-            one.lost = now
-            self._forgotten.add(one.name, request_id)
-
-    def _forget_oldest(self, one: _Client) -> tuple[str, _Answer]:
         request_id, answer = one.given.popitem(last=False)
-        one.bytes -= answer.size
-        one.weight -= answer.size + _OVERHEAD
-        self._bytes -= answer.size
+        size = answer.size
+        one.bytes -= size
+        one.weight -= size + _OVERHEAD
+        self._bytes -= size
         self._count -= 1
         if not one.given:
             del self._holders[one.name]
-        return request_id, answer
+        if not one.must_have(answer, now - self._limits.max_answer_age):
+            one.lost = now
+            self._forgotten.add(one.name, request_id)
 
 
 class _Client:
