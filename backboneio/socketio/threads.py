@@ -246,6 +246,11 @@ class Guard:
         method, query = environ.get("REQUEST_METHOD"), environ.get("QUERY_STRING", "")
         self._request.environ = environ
         try:
+            session = self._eio.sockets.get(self._sid(environ))
+            if isinstance(session, Session) and session.upgraded and method != "OPTIONS":
+                if method == "GET" and "HTTP_UPGRADE" in environ:
+                    return session.turn_away(environ, start_response)
+                return _answer(start_response, "400 BAD REQUEST", "Unexpected HTTP request")
             if method == "POST":
                 return self._post(original, environ, start_response)
             if method not in ("GET", "OPTIONS"):
@@ -254,11 +259,8 @@ class Guard:
                 self._look_at_origin(environ)
             if "transport" not in parse_qs(query):  # python-engineio takes that for polling
                 environ["QUERY_STRING"] = f"{query}&transport=none"
-            session = self._eio.sockets.get(self._sid(environ))
             if session is None:
                 self._environs.small(environ)
-            elif session.upgraded and isinstance(session, Session) and "HTTP_UPGRADE" in environ:
-                return session.turn_away(environ, start_response)
             return original(environ, start_response)
         except ConnectionError:
             # So python-engineio ends a WebSocket under Werkzeug, which then waits on the same

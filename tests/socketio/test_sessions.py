@@ -224,6 +224,7 @@ def test_requests_after_an_upgrade_are_turned_away(make: Any) -> None:
         raw.send("5")
         assert http.get()[0] == 400
         assert http.post("40")[0] == 400
+        assert http.request("OPTIONS", http.query)[0] == 200
         with Raw(url, f"EIO=4&transport=websocket&sid={http.handshake['sid']}", path=PATH) as late:
             assert isinstance(late.packet(), Close)
         assert connected(raw)
