@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
+import sqlalchemy as sa
 
 from backboneio.model import Draft
 from backboneio.sql import live as registry
@@ -37,6 +40,36 @@ def settle(lab: Lab, name: str, *clients: SyncClient) -> None:
     for client in clients:
         wait_until(lambda received=client.received: received and received[-1].method == "mark")
         del client.received[-1]
+
+
+def watch(engine: sa.Engine) -> list[str]:
+    """Return a list to which every statement is added that a driver is given from now on."""
+    statements: list[str] = []
+
+    class Watched(psycopg.Cursor[Any]):
+        def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+            own = (statement.strip() for statement in str(query).split(";"))
+            statements.extend(one for one in own if not one.startswith(("BEGIN", "COMMIT")))
+            return super().execute(query, *args, **kwargs)
+
+    def trace(statement: str) -> None:
+        if statement not in ("BEGIN ", "COMMIT", "ROLLBACK"):
+            statements.append(statement)
+
+    @sa.event.listens_for(engine, "checkout")
+    def watch(connection: Any, *args: Any) -> None:
+        if isinstance(connection, psycopg.Connection):
+            connection.cursor_factory = Watched
+        elif isinstance(connection, sqlite3.Connection):
+            connection.set_trace_callback(trace)
+
+    if engine.dialect.name == "mysql":  # whose statements are all run by SQLAlchemy
+
+        @sa.event.listens_for(engine, "before_cursor_execute")
+        def count(connection: Any, cursor: Any, statement: str, *args: Any) -> None:
+            statements.append(statement)
+
+    return statements
 
 
 class Heard:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 import flask
 import flask_sqlalchemy
-import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
@@ -19,6 +17,7 @@ from backboneio.testing import SyncClient
 from ..databases import PostgreSQL
 from ..support import Client, ServerProcess, wait_until
 from .app import Lab, Task
+from .conftest import watch
 
 
 def test_the_five_lines_with_flask_sqlalchemy(database: str) -> None:
@@ -77,43 +76,13 @@ def test_what_it_may_be_made_from(tmp_path: Any) -> None:
     journal.close()
 
 
-def _watch(engine: sa.Engine) -> list[str]:
-    """Return a list to which every statement is added that a driver is given from now on."""
-    statements: list[str] = []
-
-    class Watched(psycopg.Cursor[Any]):
-        def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-            own = (statement.strip() for statement in str(query).split(";"))
-            statements.extend(one for one in own if not one.startswith(("BEGIN", "COMMIT")))
-            return super().execute(query, *args, **kwargs)
-
-    def trace(statement: str) -> None:
-        if statement not in ("BEGIN ", "COMMIT", "ROLLBACK"):
-            statements.append(statement)
-
-    @sa.event.listens_for(engine, "checkout")
-    def watch(connection: Any, *args: Any) -> None:
-        if isinstance(connection, psycopg.Connection):
-            connection.cursor_factory = Watched
-        elif isinstance(connection, sqlite3.Connection):
-            connection.set_trace_callback(trace)
-
-    if engine.dialect.name == "mysql":  # whose statements are all run by SQLAlchemy
-
-        @sa.event.listens_for(engine, "before_cursor_execute")
-        def count(connection: Any, cursor: Any, statement: str, *args: Any) -> None:
-            statements.append(statement)
-
-    return statements
-
-
 def test_a_create_takes_few_statements(lab: Lab) -> None:
     """With the client's retry check, recording, the answer, sequencing and delivery."""
     client = SyncClient(lab.app, "tasks", listen=False)
     client.listen(client="c" * 20)
     client.sync("create", {"title": "first"}, id="r0")  # compiles statements, reads the version
     lab.journal.close()  # the follower's do not count
-    statements = _watch(lab.engine)
+    statements = watch(lab.engine)
     client.sync("create", {"title": "second"}, id="r1")
     most = {"postgresql": 7, "mysql": 9, "sqlite": 8}[lab.engine.dialect.name]
     assert len(statements) == most, statements

@@ -16,7 +16,7 @@ from backboneio.testing import SyncClient
 
 from ..support import PATIENCE, together, wait_until
 from .app import Lab, Task
-from .conftest import Heard
+from .conftest import Heard, watch
 
 
 def texts(changes: Any) -> list[str]:
@@ -160,6 +160,29 @@ def test_what_comes_without_a_notification(lab: Lab, heard: Heard) -> None:
     found: list[Any] = []
     wait_until(lambda: found.extend(heard.now()) or found)
     assert found == [["update", {"id": 7}]]
+
+
+def test_what_is_asked_while_nothing_happens(lab: Lab) -> None:
+    """One thing, so many times a second at most."""
+    asked, interval = {
+        "sqlite": ("PRAGMA data_version", follower.DATA_VERSION_INTERVAL),
+        "postgresql": ("SELECT backboneio_heads.backend", follower.CHECK_INTERVAL),
+        "mysql": ("SELECT backboneio_heads.backend", follower.POLL_INTERVAL),
+    }[lab.engine.dialect.name]
+    statements = watch(lab.engine)
+    SyncClient(lab.app, "tasks")
+
+    def wait_for(times: int) -> float:
+        wait_until(lambda: sum(one.startswith(asked) for one in statements) >= times)
+        return time.monotonic()
+
+    wait_for(3)  # what begins it is over
+    statements.clear()
+    times = 3 if interval >= 1 else 20
+    begun = wait_for(1)
+    passed = wait_for(times) - begun
+    assert passed > 0.9 * interval * (times - 1) - 0.1  # wait_until looks now and then
+    assert [one for one in statements if not one.startswith(asked)] == []
 
 
 def test_a_change_that_commits_late_does_not_hold_up_the_others(lab: Lab, heard: Heard) -> None:
