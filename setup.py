@@ -1,4 +1,6 @@
-"""Makes the files for the browser in backboneio/client; setup.cfg says everything else.
+"""Makes the files for the browser in backboneio/client, and the page of the package index.
+
+setup.cfg says everything else.
 
 From a checkout: Rollup bundles ours from js/src/. Socket.IO's own client, and what a page needs
 besides (Backbone, Underscore, jQuery), come from npm, in the versions of js/package-lock.json, with
@@ -6,8 +8,10 @@ which the tests run. Ours are links to js/dist/, so that what is built anew is w
 served. An sdist has them all inside, so that nothing but Python is needed to install it.
 """
 
+import configparser
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -147,6 +151,18 @@ def _replace(path: Path, make: Callable[[Path], object]) -> None:
     os.replace(new, path)
 
 
+def long_description() -> str:
+    """Return the README with links that lead somewhere from elsewhere, the package index say."""
+    metadata = configparser.ConfigParser()
+    metadata.read(ROOT / "setup.cfg", "utf-8")
+    urls = dict(
+        line.split(" = ") for line in metadata["metadata"]["project_urls"].split("\n") if line
+    )
+    source, readme = urls["Source"], (ROOT / "README.md").read_text("utf-8")
+    readme = re.sub(r"(!\[[^]]*\]\()(?!https?:|#)", rf"\1{source}/raw/main/", readme)
+    return re.sub(r"((?<!!)\[[^]!]*\]\()(?!https?:|#)", rf"\1{source}/blob/main/", readme)
+
+
 class BuildPy(build_py):
     def run(self) -> None:
         build_client()
@@ -166,4 +182,7 @@ class Sdist(sdist):
             shutil.copyfile(CLIENT / name, path)
 
 
-setup(cmdclass={"build_py": BuildPy, "sdist": Sdist})
+setup(
+    long_description=long_description(),
+    cmdclass={"build_py": BuildPy, "sdist": Sdist},
+)

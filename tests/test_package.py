@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
+import email
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -121,8 +124,46 @@ def test_the_wheel_has_the_package_and_nothing_else(wheel: Path, tree: Path) -> 
         if "client" not in path.parts
     }
     package = {name for name in files if ".dist-info/" not in name}
-    assert package == modules | CLIENT | {"backboneio/py.typed"}
+    assert package == modules | CLIENT | {"backboneio/py.typed", "backboneio/inspection/page.html"}
     assert any(name.endswith("/LICENSE") for name in files)
+
+
+def test_a_package_index_takes_them(sdist: Path, wheel: Path) -> None:
+    run(sys.executable, "-m", "twine", "check", "--strict", sdist, wheel)
+    with zipfile.ZipFile(wheel) as archive:
+        name = f"{NAME}.dist-info/METADATA"
+        metadata = email.message_from_bytes(archive.read(name))
+    assert {url.partition(",")[0] for url in metadata.get_all("Project-URL", [])} >= {
+        "Source",
+        "Documentation",
+        "Changes",
+        "Issues",
+    }
+    page = metadata.get_payload()
+    assert isinstance(page, str)
+    links = re.findall(r"\]\(([^)\s]+)\)", page)
+    assert len(links) > 20
+    # Nothing there lies beside the page.
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    readme = (CHECKOUT / "README.md").read_text()
+    for link in re.findall(r"\]\(((?!https:|#)[^)\s]+)\)", readme):
+        assert any(one.endswith(f"/main/{link}") for one in links), link
+
+
+def test_every_extra_has_code_behind_it() -> None:
+    """The package imports what it brings, or SQLAlchemy does, for the URL of a tested database."""
+    config = configparser.ConfigParser()
+    config.read(CHECKOUT / "setup.cfg")
+    code = "".join(path.read_text() for path in (CHECKOUT / "backboneio").rglob("*.py"))
+    databases = (CHECKOUT / "tests" / "databases.py").read_text()
+    for extra, needs in config["options.extras_require"].items():
+        if extra in ("test", "dev", "docs"):  # for whoever works on it
+            continue
+        for need in needs.split():
+            name = re.match(r"[\w-]+", need)
+            assert name is not None
+            imported = re.search(rf"^ *(import|from) {name[0]}\b", code, re.M)
+            assert imported or f"+{name[0]}://" in databases, need
 
 
 def test_the_installed_package_is_complete(python: Path) -> None:

@@ -30,8 +30,16 @@ before(() => {
 after(() => fs.rmSync(folder, {recursive: true, force: true}));
 
 test('it has what was built, and nothing else', () => {
-  assert.deepEqual(files.sort(), ['README.md', 'backbone.io.d.ts', 'dist/backbone.io.esm.js', 'dist/backbone.io.js', 'dist/backbone.io.min.js',
+  assert.deepEqual(files.sort(), ['LICENSE', 'README.md', 'backbone.io.d.ts', 'dist/backbone.io.esm.js', 'dist/backbone.io.js', 'dist/backbone.io.min.js',
     'dist/backbone.io.min.js.map', 'package.json']);
+});
+
+test('a registry is told whose it is and where it comes from', () => {
+  const {license, author, homepage, repository, bugs} = JSON.parse(fs.readFileSync(path.join(folder, 'node_modules', 'backbone.io-client',
+    'package.json'), 'utf8'));
+  for (const told of [license, author, homepage, repository.url, bugs]) assert.ok(told);
+  const terms = name => fs.readFileSync(path.join(JS, name), 'utf8');
+  assert.equal(terms('LICENSE'), terms('../LICENSE'));
 });
 
 test('node: require and import are one Backbone.io', () => {
