@@ -171,7 +171,8 @@ class Listening(Execution):
             missed = joining.finish()
         if not sync.enter(self._socket, self._membership):
             # At once: the answer to a later listen may be next on the strand.
-            self._ack(sync.refusal(_left_meanwhile()))
+            if not self._socket.expelled:
+                self._ack(sync.refusal(_left_meanwhile()))
             return
         rev = sync.seen()
         if missed is not None and asked.since is not None:

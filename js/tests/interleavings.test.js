@@ -24,7 +24,7 @@ function generator(seed) {
 
 // A server of one channel: what it did is in `journal`, what it answered in `answers`.
 class Server {
-  constructor(chance) { Object.assign(this, {chance, rev: 0, journal: [], rows: new Map(), answers: new Map(), wire: null}); }
+  constructor(chance) { Object.assign(this, {chance, rev: 0, last: 100, journal: [], rows: new Map(), answers: new Map(), wire: null}); }
 
   commit(method, row, origin) {
     if (method === 'delete') this.rows.delete(row.id); else this.rows.set(row.id, row);
@@ -53,12 +53,12 @@ class Server {
       if (model.id === undefined) return [null, [...this.rows.values()], meta];
       return old ? [null, old, meta] : fail('NotFound');
     }
-    if (!old) return fail('NotFound');
+    if (!old && method !== 'create') return fail('NotFound');
     if (this.chance() < 0.2) return fail('Invalid');
     if (method === 'delete') return [null, {id: model.id}, this.commit('delete', {id: model.id}, true)];
-    const row = {id: model.id, by: 'page'}; // it keeps no `open`
+    const row = {id: method === 'create' ? ++this.last : model.id, by: 'page'}; // it keeps no `open`
     for (const name of NAMES) for (const from of method === 'patch' ? [old, model] : [model]) if (Object.hasOwn(from, name)) row[name] = from[name];
-    return [null, row, this.commit('update', row, true)];
+    return [null, row, this.commit(method === 'create' ? method : 'update', row, true)];
   }
 
   listen(request) {
@@ -217,17 +217,28 @@ class Run {
   value() { return this.one([++this.count, this.count, this.count, 0, null]); }
 
   others() {
-    const id = this.one(IDS), chance = this.chance(), row = {id, by: 'other ' + ++this.count};
+    const id = this.one([...IDS, ...this.server.rows.keys()]), chance = this.chance();
+    const row = {id, by: 'other ' + ++this.count};
     for (const name of NAMES) if (this.chance() < 0.6) row[name] = this.value();
     if (!this.server.rows.has(id)) this.server.commit('create', row);
     else if (chance < 0.12) this.server.commit('delete', {id});
     else this.server.commit('update', chance < 0.5 ? row : {...this.server.rows.get(id), ...row});
   }
 
-  attrs() { return {[this.one([...NAMES, 'open'])]: this.value()}; }
+  attrs(names = [...NAMES, 'open']) { return {[this.one(names)]: this.value()}; }
+
+  // A model that the server knows.
+  model() { return this.one(this.collection.filter(model => !model.isNew())); }
+
+  create() {
+    const model = this.collection.create({by: 'page', ...this.attrs(NAMES)}, {
+      wait: this.chance() < 0.3, timeout: this.chance() < 0.2 ? 1000 : 0,
+      error: () => { if (model.isNew()) this.collection.remove(model); }
+    });
+  }
 
   edit() {
-    const model = this.one(this.collection.models);
+    const model = this.model();
     if (!model) return;
     const attrs = this.attrs(), name = Object.keys(attrs)[0];
     if (this.chance() < 0.2) attrs[name] = undefined;
@@ -237,7 +248,7 @@ class Run {
   }
 
   save() {
-    const model = this.one(this.collection.models);
+    const model = this.model();
     if (!model) return;
     // What is asked for with `wait`, and the server does not keep, is a case of rows.test.js.
     const attrs = this.attrs(), name = Object.keys(attrs)[0], chance = this.chance();
@@ -265,7 +276,7 @@ class Run {
   }
 
   destroy() {
-    const model = this.one(this.collection.models);
+    const model = this.model();
     if (model && this.chance() < 0.5) model.destroy({wait: true, error() {}});
   }
 
@@ -302,9 +313,10 @@ class Run {
     if (!up && chance < 0.4) return wire.connect(), 'connect';
     if (chance < 0.12) return this.others(), 'others';
     if (chance < 0.2) return this.edit(), 'edit';
+    if (chance < 0.22) return this.create(), 'create';
     if (chance < 0.33) return this.save(), 'save';
     if (chance < 0.36) return this.fetch(this.collection, {reset: this.chance() < 0.3}), 'fetch all';
-    if (chance < 0.38 && this.collection.length) return this.fetch(this.one(this.collection.models)), 'fetch';
+    if (chance < 0.38 && this.model()) return this.fetch(this.model()), 'fetch';
     if (chance < 0.4) return this.destroy(), 'destroy';
     if (chance < 0.43 && up) return wire.cut(this.chance), 'cut';
     if (chance < 0.45 && this.timers.size) return this.expire(), 'timer';
@@ -319,7 +331,7 @@ class Run {
   }
 
   check(what) {
-    for (const model of this.collection.models) {
+    for (const model of this.collection.filter(one => !one.isNew())) {
       const reference = this.reference(model);
       reference.check(model.attributes, this.base(model), `seed ${this.seed}, ${what}, model ${model.id}`);
     }

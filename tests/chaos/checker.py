@@ -413,7 +413,9 @@ class Checker:
         if (
             name not in EXPECTED
             and not (name == "Forbidden" and client.name in self.unwelcome)
-            and not (name == "Unavailable" and self.is_away(line))
+            and not (
+                name == "Unavailable" and (self.is_away(line) or self.is_orphan(client, token))
+            )
         ):
             self.fail("errors", line, f"{token} failed with {error}, which nothing provoked")
         elif not isinstance(message, str) or not message:
@@ -425,13 +427,22 @@ class Checker:
         if commits and name not in UNCERTAIN and not lost:
             self.fail("once", line, f"{token} was refused ({name}), and committed all the same")
 
+    def is_orphan(self, client: Client, token: str) -> bool:
+        """Whether a request may have waited, when its client was thrown out, with a copy behind it.
+
+        It is not done then, and the copy is told that nobody knows.
+        """
+        conns = client.sent.get(token, ())
+        return len(conns) > 1 and any((client.name, conn) in self.kicked for conn in conns)
+
     def on_done(self, line: Line) -> None:
         client = self.client(line["c"])
         client.done[line["token"]] += 1
         if client.done[line["token"]] > 1:
             self.fail("answered", line, f"{line['token']}: the application was told twice")
         expected = {None, "Forbidden", *EXPECTED, *(("Unavailable",) if self.away else ())}
-        if line["error"] not in expected:
+        orphan = line["error"] == "Unavailable" and self.is_orphan(client, line["token"])
+        if line["error"] not in expected and not orphan:
             self.fail("errors", line, f"{line['token']} ended with {line['error']}")
 
     def is_away(self, line: Line) -> bool:

@@ -185,6 +185,22 @@ def test_who_is_thrown_out_is_not_told_of_its_own_change_after_what_it_has_misse
     assert client.received == acks == []
 
 
+def test_who_is_thrown_out_while_it_asks_to_listen_is_not_refused_but_gone(
+    app: flask.Flask, messages: backboneio.Backend, client: SyncClient
+) -> None:
+    other, acks = SyncClient(app, "messages", "room"), []
+
+    @messages.listen
+    def guard(req: Any, res: Any, next: Any) -> None:
+        req.socket.disconnect()
+        next()
+
+    client._sync.handlers["listen"](client.socket, [{"channel": "hall"}], acks.append)
+    messages.emit("created", {"id": 1})
+    wait_until(lambda: other.received)
+    assert acks == []
+
+
 def test_nothing_comes_between_what_was_heard_last_and_being_told_to_be_out(
     app: flask.Flask, messages: backboneio.Backend, client: SyncClient
 ) -> None:
