@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from . import handover, handshake, payload
@@ -12,6 +14,7 @@ from .connection import Connection
 from .frames import CloseCode
 from .http import CORS, Environs, Refused, bad_request, cookie_header, read_query, refused_origin
 from .longpolling import LongPolling
+from .neighbours import Neighbours
 from .newcomers import NoRoom
 from .replies import Replies
 from .service import Service
@@ -53,6 +56,11 @@ class Endpoint:
         self._options = options
         self._cors = cors
         self._new_id = new_id
+        self.neighbours = Neighbours(
+            self,
+            service.limits.max_message,
+            partial(self._log_once, key="neighbours", level="warning"),
+        )
         self._environs = Environs(options.environ_keys, service.limits.max_environ)
         self._told: set[str] = set()
         self._replies = Replies(cors, options.http_compression)
@@ -110,6 +118,10 @@ class Endpoint:
                 raise bad_request("Bad handshake method")
             return self._connect(environ, start_response, transport)
         connection = self._service.connections.get(query["sid"])
+        if connection is None and environ.get("wsgi.multiprocess"):
+            response = self._hand_on(query["sid"], environ, start_response)
+            if response is not None:
+                return response
         if connection is None or connection.ending:
             raise bad_request("Invalid session")
         problem = connection.session.refusal()
@@ -126,6 +138,28 @@ class Endpoint:
         if method == "POST":
             return self._polling.post(connection, environ, start_response)
         raise bad_request("Bad request method")
+
+    def _hand_on(
+        self, sid: str, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes] | None:
+        """Let the process answer that has a session; None when there is none."""
+        sock = handover.find(environ)
+        neighbour = self.neighbours.reach(sid, environ) if handover.takeable(sock) else None
+        if sock is None or neighbour is None:
+            return None
+        with neighbour:
+            body = self._polling.body(environ) if environ["REQUEST_METHOD"] == "POST" else b""
+            try:
+                fd, ahead, ended = handover.take(sock)
+            except OSError as err:
+                raise Refused("503 Service Unavailable", "Too many open files") from err
+            try:
+                self.neighbours.hand_on(neighbour, environ, body, fd, ahead)
+            except OSError as err:  # the client sees its connection end, and comes back
+                self._log_once(f"a request could not be handed on: {err}", "hand on")
+            finally:
+                os.close(fd)
+        return ended.respond(start_response, "200 OK")
 
     # Connecting
 
@@ -163,7 +197,10 @@ class Endpoint:
         if service.stopping:
             raise _stopping()
         self._hub.start()
-        connection = Connection(service, self._new_id())
+        sid = self._new_id()
+        if transport == "polling" and environ.get("wsgi.multiprocess"):
+            sid = self.neighbours.sign(sid)
+        connection = Connection(service, sid)
         connection.owner.acquire()
         try:
             gone = service.newcomers.enter(

@@ -7,6 +7,7 @@ from typing import Any
 
 from . import handover, payload
 from .connection import Connection
+from .handover.handed import HandedSocket
 from .http import Refused, bad_request
 from .poll import NOOP, Overlap, ParkedPoll, WaitingPoll
 from .replies import Replies
@@ -56,7 +57,11 @@ class LongPolling:
         if queue is None:
             return [NOOP]
         try:
-            if queue.due_size() <= self._limits.max_reply or not handover.takeable(sock):
+            if queue.poll is not None:
+                raise Overlap
+            # What was handed on is answered by the hub alone: its thread waits for no client.
+            long = queue.due_size() > self._limits.max_reply or isinstance(sock, HandedSocket)
+            if not long or not handover.takeable(sock):
                 frames = queue.due()
                 if frames:
                     return frames
@@ -102,7 +107,7 @@ class LongPolling:
     ) -> Iterable[bytes]:
         """Queue posted packets for the connection's owner."""
         try:
-            packets = payload.decode_payload(self._body(environ), self._limits.max_packets)
+            packets = payload.decode_payload(self.body(environ), self._limits.max_packets)
         except Refused:
             connection.end(Reason.TRANSPORT_ERROR)
             raise
@@ -116,7 +121,11 @@ class LongPolling:
         connection.look()
         return self._replies.ok(environ, start_response)
 
-    def _body(self, environ: Environ) -> bytes:
+    def body(self, environ: Environ) -> bytes:
+        """Read the body of a request.
+
+        :raises Refused: when it is too large, or ends early.
+        """
         limit = self._limits.max_message
         try:
             length = int(environ.get("CONTENT_LENGTH") or -1)

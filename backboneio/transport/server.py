@@ -305,6 +305,7 @@ class Server:
         Called at process exit, too.
         """
         self._service.stopping = True
+        self._endpoint.neighbours.close()
         hub = self.hub
         if not hub.started:
             return

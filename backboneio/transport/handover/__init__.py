@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
-from . import cheroot, gunicorn, uwsgi, waitress, werkzeug, wsgiref
+from . import cheroot, gunicorn, handed, uwsgi, waitress, werkzeug, wsgiref
 from .client_socket import ClientSocket, Ended, Kept, replace
 from .relay import relay
 
@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 _ADAPTERS = (
+    handed.find,
     werkzeug.find,
     gunicorn.find,
     uwsgi.find,
