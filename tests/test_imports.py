@@ -55,7 +55,7 @@ TRANSPORT = [
     ["heartbeat"],
     ["sending"],
     ["connection", "waiting"],
-    ["longpolling"],
+    ["longpolling", "neighbours"],
     ["endpoint"],
     ["server"],
     ["__init__"],
