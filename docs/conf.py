@@ -95,8 +95,30 @@ def files(step: int) -> str:
     return "\n## The files\n\n" + "\n".join(shown) + as_before
 
 
+#: What the theme writes, and what assistive technology needs instead.
+MENDED = {
+    'role="heading">': 'role="heading" aria-level="2">',
+    '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="Pages">',
+    '<aside class="toc-drawer': '<aside aria-label="This page" class="toc-drawer',
+    "<pre>": '<pre tabindex="0">',  # it scrolls, so a keyboard has to reach it
+    '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',
+    '<th class="head"><p></p></th>': '<td class="head"></td>',
+    '<th class="head"></th>': '<td class="head"></td>',
+}
+
+
+def mend(app: Sphinx, error: Exception | None) -> None:
+    """Mend the pages that were written; again does no harm."""
+    for page in pathlib.Path(app.outdir).rglob("*.html"):
+        text = page.read_text()
+        for old, new in MENDED.items():
+            text = text.replace(old, new)
+        page.write_text(text)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register what is ours."""
     app.connect("source-read", point_links)
+    app.connect("build-finished", mend)
     app.add_lexer("haproxy", TextLexer)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -30,7 +30,8 @@ def literal(node: ast.expr) -> str | None:
     else:
         return None
     text = re.sub(r"…+", "…", " ".join(text.split()))
-    return text if re.search(r"\w{2}", text) else None
+    # A single word is an argument, the name of a field say, from which a text is made.
+    return text if " " in text and re.search(r"\w{2}", text) else None
 
 
 def _texts(node: ast.AST) -> Iterator[ast.expr]:

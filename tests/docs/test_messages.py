@@ -52,8 +52,8 @@ def test_a_message_is_found() -> None:
         "logger.warning('%s is %d times gone', a, b)\n"
         "def f(x):\n"
         "    raise TypeError(f'not {x!r}, but ' 'that')\n"
-        "    g(Conflict('one' if x else 'other'))\n"
-    ) == {"… is … times gone", "not …, but that", "one", "other"}
+        "    g(Conflict('this one' if x else 'that one'))\n"
+    ) == {"… is … times gone", "not …, but that", "this one", "that one"}
     assert in_javascript("warn('no (such) thing as' + a + ', that\\'s it, really');") == {
         "no (such) thing as",
         ", that's it, really",

@@ -14,7 +14,7 @@ from backboneio.testing import SyncClient
 
 from ..docs.blocks import blocks
 from ..support import wait_until
-from .lab import BACKBONE_IO, JQUERY, SOCKET_IO, UNDERSCORE, Lab, backbone
+from .lab import BACKBONE_IO, JQUERY, NODE_MODULES, SOCKET_IO, UNDERSCORE, Lab, backbone
 
 pytestmark = pytest.mark.e2e
 
@@ -51,6 +51,18 @@ def test_no_page_is_wider_than_its_window(
         page.goto(f"{url}/{file.relative_to(site)}")
         size = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert size[0] <= size[1], file
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
+def test_axe_finds_nothing(window: Any, url: str, scheme: str, width: int) -> None:
+    """On a page of each kind."""
+    axe = (NODE_MODULES / "axe-core" / "axe.min.js").read_text()
+    page = window(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    for name in ("index", "deployment", "messages", "reference/backends", "tutorial/4-logins"):
+        page.goto(f"{url}/{name}.html")
+        page.evaluate(axe)
+        found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], name
 
 
 def test_requirejs_as_the_guide_has_it(lab: Lab, window: Any) -> None:
