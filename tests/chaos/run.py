@@ -75,12 +75,7 @@ class Settings:
         return ([None], [None, "side"], ["side"], [None, "side"], [None])[number % 5]
 
     def transports(self, number: int) -> list[str]:
-        """Most connect as browsers do; one in eight polls, one begins with polling.
-
-        Several workers know of each other's clients by their WebSockets alone.
-        """
-        if self.is_sql():
-            return ["websocket"]
+        """Most connect as browsers do; one in eight polls, one begins with polling."""
         return {5: ["polling"], 6: ["polling", "websocket"]}.get(number % 8, ["websocket"])
 
 
