@@ -31,6 +31,8 @@ autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 add_module_names = False
 
+highlight_language = "none"  # a block without a language is a command
+
 html_theme = "furo"
 html_title = f"Backbone.IO for Python {version}"
 html_static_path = ["_static"]

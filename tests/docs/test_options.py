@@ -1,4 +1,4 @@
-"""Every limit is told once, with the default that it has."""
+"""Every limit is told once, with the default that it has; every public name and command is told."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import dataclasses
 import inspect
 import re
 
+import backboneio
 from backboneio import Limits, WSGIApp
+from backboneio.cli import group
 from backboneio.transport.limits import LIMIT_OPTIONS, TransportLimits
 
+from ..support import ROOT
 from .blocks import DOCS
+
+#: One `automodule` has them all.
+ERRORS = {name for name in backboneio.__all__ if name in dir(backboneio.errors)}
 
 #: Written in words, since they depend on the machine.
 IN_WORDS = {"max_connections", "max_newcomers", "max_newcomers_per_address"}
@@ -72,3 +78,17 @@ def test_the_options_of_an_application_are_in_its_docstring() -> None:
     names = [name for name in inspect.signature(WSGIApp).parameters if name != "socketio_options"]
     text = inspect.getdoc(WSGIApp) or ""
     assert [name for name in names if f":param {name}:" not in text] == []
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    text = "".join(path.read_text() for path in (DOCS / "reference").glob("*.md"))
+    shown = {name.rpartition(".")[2] for name in re.findall(r"^\.\. auto\w+:: (\S+)", text, re.M)}
+    modules = {"middleware", "testing"}
+    assert set(backboneio.__all__) - modules - shown <= ERRORS
+    assert set(backboneio.middleware.__all__) - {"MemoryStore"} - shown == set()
+
+
+def test_every_command_that_the_pages_name_is_there() -> None:
+    texts = [path.read_text() for path in [*DOCS.rglob("[!_]*.md"), ROOT / "README.md"]]
+    named = {name for text in texts for name in re.findall(r"flask backboneio ([a-z-]+)", text)}
+    assert named == set(group.commands)
