@@ -40,7 +40,7 @@ def _texts(node: ast.AST) -> Iterator[ast.expr]:
     elif isinstance(node, ast.Call):
         name = ast.unparse(node.func).split(".")[-1]
         is_log = name in LEVELS and "logger" in ast.unparse(node.func)
-        if is_log or name in TOLD or name.endswith("Error"):
+        if is_log or name == "_log" or name in TOLD or name.endswith("Error"):
             yield from node.args[:2]
 
 
