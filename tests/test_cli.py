@@ -21,7 +21,7 @@ import backboneio
 from backboneio.cli import group, main
 from backboneio.middleware import memory_store
 
-from .support import ROOT, LiveServer
+from .support import ROOT, LiveServer, wait_until
 
 APP = """
 import flask, backboneio
@@ -275,8 +275,8 @@ def test_tail_of_an_application_elsewhere(
     messages: backboneio.Backend, tail: Any, options: list[str]
 ) -> None:
     process = tail("--json", *options)
-    while not [one for one in messages.sockets() if one.hears(None)]:
-        assert process.poll() is None, process.stderr.read()
+    wait_until(lambda: process.poll() is not None or messages.sockets(None))
+    assert process.poll() is None, process.stderr.read()
     messages.emit("created", {"id": 1, "text": "hü"})
     assert json.loads(process.stdout.readline()) == {
         "method": "create",
