@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
+from .journal import Journal
 from .request import Socket
 
 #: Where middleware keeps the application that it wraps.
@@ -35,11 +36,13 @@ class Application:
     :param wsgi: the WSGI callable that answers whatever is not ours.
 
     :ivar served: the backends that are served on it.
+    :ivar shared: the journals of theirs that other processes have, too.
     """
 
     def __init__(self, wsgi: Any) -> None:
         self.wsgi = wsgi
         self.served: list[Served] = []
+        self.shared: list[Journal] = []
 
     def debug(self) -> bool:
         """Whether the application is in debug mode now."""

@@ -17,7 +17,7 @@ from .journal import Journal
 from .limits import Limits
 from .socketio import attach
 from .sync import Sync
-from .users import served_on
+from .users import reaches, served_on
 
 #: What a Socket.IO namespace may be called; a comma ends it on the wire, a question mark too.
 _NAME = re.compile(r"[^\s,?#/\x00-\x1f][^\s,?#\x00-\x1f]{0,254}")
@@ -95,6 +95,8 @@ class Serving:
                     del self._taken[name]
             raise
         self._application.served += syncs.values()
+        for sync in syncs.values():
+            reaches(self._application, sync.journal)
         with self._lock:
             self.syncs = {**self.syncs, **syncs}
             # As the browser's encodeURIComponent() writes the names.

@@ -71,6 +71,9 @@ class SQLLog:
     journal waits for them.
     """
 
+    #: Whether other processes have it, too.
+    is_shared = True
+
     def __init__(self, name: str, sequencer: Sequencer, limits: Limits) -> None:
         self.name = name
         self.tables = sequencer.tables
