@@ -125,10 +125,11 @@ class Follower:
         broken: type[Exception] = self._engine.dialect.loaded_dbapi.Error
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             driver: Any = connection.connection.driver_connection
-            driver.execute("LISTEN backboneio")
-            descriptor = driver.fileno()
-            self._poll.register(descriptor, select.POLLIN)
+            descriptor: int | None = None
             try:
+                driver.execute("LISTEN backboneio")  # the pool may have had a dead one
+                descriptor = driver.fileno()
+                self._poll.register(descriptor, select.POLLIN)
                 is_due, checked = True, 0.0
                 while not self._stopped.is_set():
                     if is_due or time.monotonic() - checked > CHECK_INTERVAL:
@@ -144,4 +145,5 @@ class Follower:
                 connection.invalidate()
                 logger.debug("the follower lost its connection: %s", err)
             finally:
-                self._poll.unregister(descriptor)
+                if descriptor is not None:
+                    self._poll.unregister(descriptor)

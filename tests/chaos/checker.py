@@ -440,6 +440,8 @@ class Checker:
         client.done[line["token"]] += 1
         if client.done[line["token"]] > 1:
             self.fail("answered", line, f"{line['token']}: the application was told twice")
+        if line["error"] is not None:  # refused by the page itself, maybe: it was never sent
+            self.settle_edits(client, line["token"])
         expected = {None, "Forbidden", *EXPECTED, *(("Unavailable",) if self.away else ())}
         orphan = line["error"] == "Unavailable" and self.is_orphan(client, line["token"])
         if line["error"] not in expected and not orphan:
