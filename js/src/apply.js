@@ -52,9 +52,9 @@ export function receive(subscription, change, origin) {
 }
 
 function noteEvent(subscription, change) {
-  var id;
-  subscription.each(function(object) { if (id === undefined) id = idOf(object, change.model); });
-  note(subscription, 'event', change.method, id, change.rev);
+  var heard = null;
+  subscription.each(function(object) { heard = heard || object; });
+  note(subscription, 'event', change.method, heard, change.model, change.rev);
 }
 
 function tell(subscription, object, change) {

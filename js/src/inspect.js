@@ -1,9 +1,9 @@
 // For the console: what a page has under way, and why its models are what they are.
 import {present} from './connection.js';
-import {idOf, isCollection, keyOf} from './identity.js';
+import {isCollection, keyOf} from './identity.js';
 import {revOf, shadowOf} from './attributes.js';
 import {known} from './states.js';
-import {trail} from './trail.js';
+import {idIn, trail} from './trail.js';
 
 // Of the page; or, given a model, of that one.
 export function inspect(model) {
@@ -47,7 +47,7 @@ function ofRequest(request) {
   var model = request.message.model || {};
   return {
     id: request.message.id, method: request.method, channel: request.subscription.channel,
-    model: idOf(request.object, model), sent: !!request.sent
+    model: idIn(request.object, model), sent: !!request.sent
   };
 }
 

@@ -173,7 +173,7 @@ extend(Request.prototype, {
     var subscription = this.subscription, options = this.options, epoch = subscription.history.epoch;
     var rev = meta.epoch === undefined || meta.epoch === epoch ? meta.rev : null;
     var row = isObject(result) ? result : this.message.model;
-    note(subscription, 'answer', this.method, idOf(this.object, row), rev);
+    note(subscription, 'answer', this.method, this.object, row, rev);
     this.take(result, rev, meta.whole, function(answer) {
       if (options.success) options.success.call(options.context, answer);
     });
@@ -247,7 +247,7 @@ extend(Request.prototype, {
   fail: function(error) {
     if (!this.settle()) return;
     var request = this, options = this.options, name = error && error.error && error.error.name;
-    note(this.subscription, 'refusal', this.method, idOf(this.object, this.message.model), null, name);
+    note(this.subscription, 'refusal', this.method, this.object, this.message.model, null, name);
     if (this.saves()) guard(function() { end(request.object, request, true); });
     guard(function() {
       if (options.error) options.error.call(options.context, error);
