@@ -11,7 +11,6 @@ from sqlalchemy import orm
 from ..limits import Limits
 from ..model import Channel
 from . import recorder
-from .database import Database
 from .live import lives
 from .log import SQLLog
 from .sequencer import Sequencer
@@ -101,6 +100,3 @@ def _source(db: Any) -> tuple[Callable[[], sa.Engine], sa.MetaData | None]:
     raise TypeError(
         f"SQLJournal() takes Flask-SQLAlchemy's SQLAlchemy, an Engine or a URL, not {db!r:.100}"
     )
-
-
-__all__ = ["Database", "SQLJournal"]

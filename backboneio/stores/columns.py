@@ -40,12 +40,9 @@ from typing import Any
 
 from sqlalchemy import types
 
-from ..json import json_type
+from ..json import MAX_SAFE_INTEGER, json_type
 from .codec import Codec, wrong
 from .times import date_codec, datetime_codec, interval_codec, time_codec
-
-#: The greatest integer that JavaScript has, ``Number.MAX_SAFE_INTEGER``.
-MAX_SAFE_INTEGER = 2**53 - 1
 
 
 def codec(kind: types.TypeEngine[Any]) -> Codec:

@@ -115,10 +115,6 @@ class Hub:
         """Send what there is, by this thread if that may be."""
         self._outbox.flush()
 
-    def urge(self) -> None:
-        """Send what there is, by another thread and at once."""
-        self._outbox.wake_writer()
-
     def later(self, delay: float, function: Callable[[], object]) -> None:
         """Call a function in `delay` seconds, in the timer thread. It must not block."""
         self._timers.add(delay, function)

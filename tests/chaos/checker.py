@@ -90,10 +90,6 @@ class Hearing:
     heard_at: int = 0
     left: int = 0  # when the server had taken it out, until it asks to be let in again
 
-    def is_out(self) -> bool:
-        """Whether the server took the client out and nobody has asked to let it in again."""
-        return self.out and not self.asked
-
 
 @dataclass
 class Client:

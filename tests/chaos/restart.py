@@ -72,7 +72,6 @@ class Page:
         self.listening = asyncio.Event()
         self.since: dict[str, Any] | None = None
         self.heard: list[int] = []
-        self.connected_at = 0.0
         self.socket: ClientConnection | None = None
         self.pending: dict[int, tuple[str, asyncio.Future[None]]] = {}
         self.requests = 0
@@ -125,7 +124,6 @@ class Page:
             self.hear(meta["rev"])
         last = max(answer["rev"], self.heard[-1])
         self.since = {"epoch": answer["epoch"], "rev": last}
-        self.connected_at = time.monotonic()
         self.socket = socket
         self.listening.set()
         for text, _ in list(self.pending.values()):
