@@ -69,9 +69,9 @@ class Hooks:
         self._lock = threading.Lock()
         for known in (self.out, self._waiting, self._sio.environ, self._sio._binary_packet):
             known.clear()
-        guard = getattr(self._sio.eio, "guard", None)
-        if guard is not None:
-            guard.after_fork()
+        threads_guard = getattr(self._sio.eio, "guard", None)
+        if threads_guard is not None:
+            threads_guard.after_fork()
 
     def serve(self, syncs: Mapping[str, Sync]) -> None:
         """Serve namespaces by name.

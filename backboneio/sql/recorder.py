@@ -55,14 +55,14 @@ def record(session: orm.Session, state: State, live: Live, group: list[Touched])
         if work is not None and work.live is live and work.instance is one.instance:
             work.stored = after
         if one.key is not None and (one.instance is None or one.key != key):
-            model_id = rows.key_id(one.key)
+            model_id = rows.id_of(one.key)
             recording.change(
                 model_id, one.existed, one.channel, one.model or {rows.id_attribute: model_id}, None
             )
         if after is not None and key is not None:
             existed = one.existed and one.key == key
             recording.change(
-                rows.key_id(key), existed, one.channel if existed else None, None, after
+                rows.id_of(key), existed, one.channel if existed else None, None, after
             )
     _insert_changes(recording)
 
@@ -200,7 +200,7 @@ def _main(recording: _Recording, work: Work) -> int | None:
     if work.instance is None:
         return None
     rows = work.live.rows
-    model_id = rows.key_id(tuple(rows.mapper.primary_key_from_instance(work.instance)))
+    model_id = rows.id_of(tuple(rows.mapper.primary_key_from_instance(work.instance)))
     found = None
     for index, (key, _) in enumerate(recording.drafts):
         if key == id_key(model_id):

@@ -165,7 +165,7 @@ class Rows:
         """Return the primary key of a row."""
         return tuple(values[name] for name in self.key_names)
 
-    def key_id(self, key: tuple[Any, ...]) -> ModelId:
+    def id_of(self, key: tuple[Any, ...]) -> ModelId:
         """Return the id of the model with a primary key."""
         parts = [code.dump(part) for code, part in zip(self._key_codecs, key, strict=True)]
         if len(parts) == 1:
@@ -173,7 +173,7 @@ class Rows:
             return only
         return ",".join(urllib.parse.quote(str(part), safe="") for part in parts)
 
-    def id_key(self, model_id: Any) -> tuple[Any, ...] | None:
+    def key_of(self, model_id: Any) -> tuple[Any, ...] | None:
         """Return the primary key for a model's id; None when there cannot be such a row."""
         parts: list[Any] = [model_id]
         if len(self.key_names) > 1:
@@ -198,7 +198,7 @@ class Rows:
             value = values[name]
             model[name] = None if value is None else field.codec.dump(value)
         if self.id_attribute not in model:
-            model[self.id_attribute] = self.key_id(self.key(values))
+            model[self.id_attribute] = self.id_of(self.key(values))
         return model
 
     def load(self, model: Mapping[str, Any]) -> dict[str, Any]:

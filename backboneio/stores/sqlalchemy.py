@@ -64,7 +64,7 @@ class SQLAlchemyStore(Store):
     def update(self, req: Request, res: Response) -> None:
         """Set the columns that the request names; the others stay as they are."""
         model_id = req.model.get(self.id_attribute)
-        if self.rows.id_key(model_id) is None:
+        if self.rows.key_of(model_id) is None:
             raise self.not_found(model_id)
         self._run(self._change, req, res, self.rows.load(req.model))
 
@@ -94,7 +94,7 @@ class SQLAlchemyStore(Store):
     ) -> None:
         rows, model_id = self.rows, req.model.get(self.id_attribute)
         if model_id is not None:
-            key = rows.id_key(model_id)
+            key = rows.key_of(model_id)
             found = None if key is None else self._read(session, key)
             if found is None or not self._is_on_channel(req, found):
                 raise self.not_found(model_id)
@@ -162,7 +162,7 @@ class SQLAlchemyStore(Store):
             session.commit()
             self._end(res, model, stored, work)
             return
-        with req.turn(rows.key_id(key)):  # nobody changes the new row before it is announced
+        with req.turn(rows.id_of(key)):  # nobody changes the new row before it is announced
             session.commit()
             self._end(res, model, stored, work)
 
@@ -203,7 +203,7 @@ class SQLAlchemyStore(Store):
         Its lock makes writers in other processes take turns, from here to the commit.
         """
         rows, model_id = self.rows, req.model.get(self.id_attribute)
-        key = rows.id_key(model_id)
+        key = rows.key_of(model_id)
         instance = None
         if key is not None:
             connection = session.connection(bind_arguments={"mapper": rows.mapper})
@@ -336,7 +336,7 @@ class SQLAlchemyStore(Store):
 
     def _now(self, req: Request) -> Values | None:
         """Return the row of a request as it is now."""
-        key = self.rows.id_key(req.model.get(self.id_attribute))
+        key = self.rows.key_of(req.model.get(self.id_attribute))
         with self._make_session() as session:
             return None if key is None else self._read(session, key)
 

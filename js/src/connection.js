@@ -53,7 +53,7 @@ export function connect(url, options) {
 }
 
 // The latest connection.
-export function present() {
+export function latest() {
   return current;
 }
 

@@ -1,5 +1,5 @@
 // For the console: what a page has under way, and why its models are what they are.
-import {present} from './connection.js';
+import {latest} from './connection.js';
 import {isCollection, keyOf} from './identity.js';
 import {revOf, shadowOf} from './attributes.js';
 import {known} from './states.js';
@@ -11,7 +11,7 @@ export function inspect(model) {
 }
 
 function ofPage() {
-  var connection = present(), backends = connection.backends;
+  var connection = latest(), backends = connection.backends;
   return {
     connected: !!connection.socket && connection.socket.connected,
     backends: Object.keys(backends).map(function(name) { return ofBackend(backends[name]); }),

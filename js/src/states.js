@@ -22,6 +22,7 @@ export function weakly(object) {
   return typeof WeakRef === 'function' ? new WeakRef(object) : object;
 }
 
-export function held(holder) {
+// The object that a Set of users holds; undefined when it is gone.
+export function objectOf(holder) {
   return typeof WeakRef === 'function' && holder instanceof WeakRef ? holder.deref() : holder;
 }

@@ -4,7 +4,7 @@
 // its events, and `socket` is Socket.IO's of the backend's namespace.
 import {clean, extend, guard, isAway, moment} from './util.js';
 import {touch} from './schedule.js';
-import {held, known} from './states.js';
+import {known, objectOf} from './states.js';
 import {History} from './history.js';
 import {mend, receive} from './apply.js';
 
@@ -34,7 +34,7 @@ extend(Subscription.prototype, {
   each: function(fn) {
     var subscription = this;
     Array.from(this.users).forEach(function(holder) {
-      var object = held(holder);
+      var object = objectOf(holder);
       // What is held weakly and got into a collection since has that one's subscription.
       var moved = holder !== object && object && object.collection &&
         object.collection.backend instanceof Subscription;
