@@ -16,6 +16,7 @@ from werkzeug.test import Client
 from .. import errors, json
 from ..execution import Parked, ParkedThread
 from ..sync import SyncSocket
+from ..wsgi import WSGIApp
 
 #: What a client sends is not what it is sent: a number stays one, however large.
 _encode = JSONEncoder(allow_nan=False, default=json.default).encode
@@ -280,10 +281,8 @@ def _error(name: str = "Error", message: str = "", **attributes: Any) -> errors.
     return told
 
 
-def _find(app: Any) -> Any:
+def _find(app: Any) -> WSGIApp:
     """Return the WSGIApp that *app* is, or that lies within it."""
-    from ..wsgi import WSGIApp
-
     seen = app
     for _ in range(20):
         if isinstance(seen, WSGIApp):
