@@ -18,6 +18,10 @@ class Journal(Protocol):
     process and in every other one that shares the journal. So what a client is sent is in one order
     on every journal, the answers to its own writes included.
 
+    One that other processes have, too, says so: with an attribute ``is_shared`` that is True,
+    ``disconnect_user`` reaches the pages of all of them. It may bring ``answers`` of its own, and
+    what the commands ask for: ``create_tables()``, and ``figures()`` of what it holds.
+
     :ivar epoch: names this order of revs. A client that has seen another one starts anew.
     :ivar begun: the rev after which changes are delivered in this process, since a journal may be
         older. Asking for one of these two begins the delivery, and raises ``Unavailable`` when that

@@ -48,10 +48,11 @@ class Live(NamedTuple):
     keeper: Keeper
 
 
-# Replaced as a whole, under the lock.
+# The tuples are replaced as a whole, under the lock.
 _live: dict[orm.Mapper[Any], tuple[Live, ...]] = {}
 _registering = threading.Lock()
-# All who keep journals here: an application may be made several times in one process. The same.
+# All who keep journals here, replaced in the same way: an application may be made several times in
+# one process.
 _keepers: tuple[weakref.ref[Keeper], ...] = ()
 
 

@@ -257,7 +257,7 @@ class SQLLog:
         except exc.SQLAlchemyError as err:
             raise self._sequencer.unavailable(err) from err
 
-    # For the store, and for whoever records (recorder.Keeper)
+    # For the store, and for whoever records (live.Keeper)
 
     def record(self, rows: Rows) -> Recording:
         """Record from now on what any session of this process commits of these rows."""

@@ -1,7 +1,7 @@
 """What SQLAlchemy's sessions change of live classes, recorded in the transactions that change it.
 
-A class is *live* for a backend once a store of its has been given a journal (:func:`register`).
-From then on the events of every session of this process are heard:
+A class is *live* for a backend once a store of its has been given a journal, which calls
+``sessions.register``. From then on the events of every session of this process are heard:
 
 * Before a row is updated or deleted, what has to be known of it as it was is read, and it is
   locked: its channel, where rows have one.
@@ -13,8 +13,8 @@ From then on the events of every session of this process are heard:
 * Bulk statements record a ``reset``.
 * After the commit, whoever keeps the journal here is woken.
 
-Nothing here is shared between threads but the registry, which is replaced as a whole; a session
-belongs to one thread.
+Nothing here is shared between threads but the registry (``live``), whose tuples are replaced as a
+whole; a session belongs to one thread.
 """
 
 from __future__ import annotations

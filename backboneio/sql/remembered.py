@@ -31,7 +31,7 @@ class Touched(NamedTuple):
 
 
 class Work:
-    """What a session does for a request of a live backend; see ``Recording``.
+    """What a session does for a request of a live backend; see ``log.Recording``.
 
     :ivar instance: the one whose change is the request's, once the session has it.
     :ivar recorded: whether a change of it was recorded.

@@ -45,9 +45,9 @@ class Log(Protocol):
 class Sequencer:
     """What the journals of one database share in this process.
 
-    ``_busy`` is held by the thread that sequences, over its transaction; nobody waits for it: who
-    finds it taken leaves the work to that thread, which looks again (``_wanted``). ``_starting``
-    protects the start of the follower's thread.
+    ``_busy`` is held by the thread that sequences, over its transaction and telling the journals
+    here of it; nobody waits for it: who finds it taken leaves the work to that thread, which looks
+    again (``_wanted``). ``_starting`` protects the start of the follower's thread.
 
     :param source: returns the engine; called when it is needed first.
     """

@@ -84,7 +84,7 @@ class Namespace(Protocol):
         """Put together what was missed after *seen*; what is delivered meanwhile is added."""
 
     def end_joining(self, joining: Joining) -> None:
-        """Add nothing more; on the strand."""
+        """Add nothing more."""
 
     def enter(self, socket: SyncSocket, membership: Membership) -> bool:
         """Let *socket* hear a channel, unless it left or went away meanwhile; on the strand."""

@@ -66,7 +66,7 @@ export function backend(name) {
 // open and nothing comes through, which ends in a timeout. The next attempt then
 // begins with the other transport. A server that is away is no reason for that, and
 // the order holds for one connection only: where long-polling works just halfway
-// (several workers, no sticky sessions) nobody stays with it.
+// (several machines, no sticky sessions) nobody stays with it.
 function alternate(manager) {
   var order = manager.opts.transports;
   manager.on('error', function(error) {

@@ -1,6 +1,13 @@
-// What is known of a collection, or of a model that stands alone: whether it is
-// `bound`, `off` (unbound on purpose), the subscription it is registered with and how,
-// and how it was last `fetched`.
+// What is known of a collection, or of a model that stands alone:
+//
+//  * `bound`, or `off`: unbound on purpose;
+//  * the `subscription` that it is registered with, as which `holder`, and whether it was
+//    `greeted` there: told that it is live;
+//  * `given`: the backend among the options that it was made with;
+//  * `follow`: it reads and writes by REST; `transform`: makes of a row what `parse` expects;
+//  * `fetched`: how it was fetched; `refetching`: the timer until it is again;
+//  * `label`: epoch and rev of what it read by REST, null where they could not be told;
+//  * `held`: changes that wait for the answer to a create by REST.
 
 var states = new WeakMap();
 
