@@ -99,6 +99,21 @@ def test_the_table_of_the_transport_has_the_order_of_its_imports() -> None:
     assert arrows_up(between, rows) == []
 
 
+def test_the_map_of_the_scripts_has_the_order_of_their_imports() -> None:
+    table = TEXT.split("| files | what is there |")[1]
+    named = [name for row in table.splitlines() for name in re.findall(r"`(\w+\.js)`", row)]
+    scripts = {path.name: path.read_text() for path in (ROOT / "js" / "src").glob("*.js")}
+    # The bundler puts io.esm.js in the place of io.js.
+    assert sorted(named) == sorted(scripts.keys() - {"io.esm.js"})
+    before = [
+        (name, other)
+        for place, name in enumerate(named)
+        for other in re.findall(r"from '\./(.+?)'", scripts[name])
+        if other not in named[:place]
+    ]
+    assert before == []
+
+
 def test_every_lock_is_in_a_table() -> None:
     made = {lock for module, tree in trees() for lock in locks(module, tree)}
     kinds = {
