@@ -94,6 +94,7 @@ class Backend:
         self._names: set[str] = set()  # under which it was ever served
         #: Whether this process serves it: it answers requests, or a client has connected.
         self.is_served = False
+        self._has_warned = False
         self._limits: Limits | None = None  # those of the application that served it first
         forks.register(self)
 
@@ -421,7 +422,7 @@ class Backend:
         """
         if self.journal is not None:
             self.journal.append(draft, token)
-        if not self.is_served:
+        if not self.is_served and not self._has_warned:
             self._warn_that_nobody_hears()
         if self._observers:
             self._observe(draft)
@@ -430,7 +431,7 @@ class Backend:
         """Say once that the clients of other processes are not told."""
         if self.journal is not None and not isinstance(self.journal, MemoryJournal):
             return  # they are
-        self.is_served = True
+        self._has_warned = True
         logger.warning(
             "a change is told to nobody: no client has ever connected to this process, and the "
             "journal is in its memory. If clients are served by another process (and this is a "

@@ -120,7 +120,8 @@ def test_leaving_a_channel_never_listened_to_tells_nothing(
 
 def test_a_layer_disconnects_the_client(messages: backboneio.Backend, client: SyncClient) -> None:
     messages.use("bye", lambda req, res: (req.socket.disconnect(), res.end({})))
-    client.sync("bye")
+    with pytest.raises(ConnectionError, match="disconnected before it had an answer"):
+        client.sync("bye")
     messages.emit("created", {"id": 1})
     assert not client.connected
     assert client.received == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 from urllib.request import Request, urlopen
@@ -25,6 +26,12 @@ from backboneio.testing import SyncClient
 from .django import site
 from .middleware.test_session import ServerSideSessions
 from .support import together
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no application count that another test has left in memory."""
+    monkeypatch.setattr("backboneio.users._applications", weakref.WeakSet())
 
 
 @pytest.fixture
