@@ -19,8 +19,9 @@ class Claim(enum.Enum):
     RUNNING = enum.auto()
 
 
-#: Takes the answer that somebody waited for, or the reason why there is none.
-Ready = Callable[[JSONText | Exception], object]
+#: Takes the answer that somebody waited for, or the reason why there is none. Or ``Claim.NEW``: the
+#: try before was not handled, and whoever waited handles the request now, as if he had claimed it.
+Ready = Callable[[JSONText | Claim | Exception], object]
 
 
 class Answers(Protocol):
@@ -42,11 +43,15 @@ class Answers(Protocol):
         :raises Unavailable: when the answer was forgotten, as far as that is known.
         """
 
-    def wait(self, client: str, request_id: str, ready: Ready) -> None:
+    def wait(self, client: str, request_id: str, content: str, ready: Ready) -> None:
         """Call *ready* with the answer of a request whose first try runs.
 
-        With a :class:`Timeout` when it runs for longer than ``Limits.answer_timeout``. *ready* is
-        called exactly once, from any thread, possibly before this returns; it must not block.
+        With ``Claim.NEW`` when that was dropped and this one is next; also when it was dropped
+        since :meth:`claim`. With a :class:`Timeout` when it runs for longer than
+        ``Limits.answer_timeout``. *ready* is called exactly once, from any thread, possibly before
+        this returns; it must not block.
+
+        :param content: the same that :meth:`claim` was told.
         """
 
     def give(self, client: str, request_id: str, answer: JSONText) -> None:
@@ -63,7 +68,12 @@ class Answers(Protocol):
         """
 
     def drop(self, client: str, request_id: str) -> None:
-        """Forget a request that was claimed and not handled: it may be sent again."""
+        """Leave a request that was claimed and not handled to who has waited longest for it.
+
+        The others wait on, for that one's answer. When nobody waits the request is forgotten, and
+        may be sent again. So it keeps its place among those of its client (guarantee G1): a copy
+        that waits is followed by what the client has sent after it.
+        """
 
     def arrived(self, client: str) -> None:
         """A client is here (once for every connection of it): from now on all is remembered."""

@@ -10,7 +10,7 @@ from functools import partial
 
 from .. import forks
 from ..deadlines import Deadline, deadlines
-from ..errors import Conflict, Timeout, Unavailable
+from ..errors import Conflict, SyncError, Timeout, Unavailable
 from ..json import JSONText, byte_length
 from ..limits import Limits
 from .base import Claim, Ready
@@ -79,18 +79,17 @@ class MemoryAnswers:
             f"id {request_id:.100}: was used for another request; every request needs its own"
         )
 
-    def wait(self, client: str, request_id: str, ready: Ready) -> None:
-        """Call *ready* with the answer of a request whose first try runs."""
+    def wait(self, client: str, request_id: str, content: str, ready: Ready) -> None:
+        """Call *ready* with the answer of a request whose first try runs, or with its claim."""
         waiting = _Waiting(ready)
-        with self._lock:
-            one = self._clients.get(client)
-            given = None if one is None else one.given.get(request_id)
-            answer = None if one is None else one.running.get(request_id)
-            if answer is not None:
-                answer.waiting = [*(answer.waiting or ()), waiting]
-        if answer is None:
-            ready(_forgotten() if given is None or given.text is None else given.text)
-            return
+        while (answer := self._queue(client, request_id, waiting)) is None:  # it ended meanwhile
+            try:
+                known: JSONText | Claim | Exception = self.claim(client, request_id, content)
+            except SyncError as err:
+                known = err
+            if known is not Claim.RUNNING:
+                ready(known)
+                return
         deadline = deadlines.after(
             self._limits.answer_timeout, partial(self._expire, answer, waiting)
         )
@@ -99,6 +98,15 @@ class MemoryAnswers:
                 waiting.deadline = deadline
                 return
         deadline.cancel()  # it was quicker
+
+    def _queue(self, client: str, request_id: str, waiting: _Waiting) -> _Answer | None:
+        """Let somebody wait for a request, and return what for; None when it does not run."""
+        with self._lock:
+            one = self._clients.get(client)
+            answer = None if one is None else one.running.get(request_id)
+            if answer is not None:
+                answer.waiting = [*(answer.waiting or ()), waiting]
+            return answer
 
     def _expire(self, answer: _Answer, waiting: _Waiting) -> None:
         with self._lock:
@@ -139,7 +147,20 @@ class MemoryAnswers:
         return answer
 
     def drop(self, client: str, request_id: str) -> None:
-        """Forget a request that was claimed and not handled."""
+        """Leave a request that was claimed and not handled to who has waited longest for it."""
+        with self._lock:
+            one = self._clients.get(client)
+            claimed = None if one is None else one.running.get(request_id)
+            if one is None or claimed is None:
+                return
+            if not claimed.waiting:
+                del one.running[request_id]
+                return
+            next_one = claimed.waiting.pop(0)
+        _tell([next_one], Claim.NEW)
+
+    def fail(self, client: str, request_id: str, why: Exception) -> None:
+        """Forget a request that was claimed, and tell those who wait why it cannot be handled."""
         with self._lock:
             one = self._clients.get(client)
             claimed = None if one is None else one.running.pop(request_id, None)
@@ -147,7 +168,7 @@ class MemoryAnswers:
             if claimed is not None:
                 claimed.waiting = None
         if waiting:
-            _tell(waiting, _forgotten())
+            _tell(waiting, why)
 
     def arrived(self, client: str) -> None:
         """A client is here: from now on all is remembered."""
@@ -319,7 +340,7 @@ class _Waiting:
         self.deadline: Deadline | None = None
 
 
-def _tell(all_waiting: list[_Waiting], answer: JSONText | Exception) -> None:
+def _tell(all_waiting: list[_Waiting], answer: JSONText | Claim | Exception) -> None:
     for waiting in all_waiting:
         if waiting.deadline is not None:
             waiting.deadline.cancel()

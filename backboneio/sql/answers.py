@@ -69,8 +69,10 @@ class SQLAnswers:
         digest = _digest(content)
         try:
             found = self.find(client, request_id, digest)
-        except BaseException:
-            self._memory.drop(client, request_id)
+        except BaseException as err:
+            # It is left to nobody: copies here cannot know either whether it was carried out.
+            why = err if isinstance(err, Exception) else _not_ready()
+            self._memory.fail(client, request_id, why)
             raise
         if found is None:
             self._running[client, request_id] = digest
@@ -89,7 +91,7 @@ class SQLAnswers:
             kept = self._database().answer(self._name, client, request_id)
             while kept is not None and kept.is_there and kept.rev is None:
                 if time.monotonic() > deadline:
-                    raise Unavailable("the answer is not ready; try again later")
+                    raise _not_ready()
                 self._sequence()  # which leaves it to another thread, maybe
                 time.sleep(0.002)
                 kept = self._database().answer(self._name, client, request_id)
@@ -104,7 +106,7 @@ class SQLAnswers:
         if kept.change_id is None:  # a refusal
             return JSONText(kept.arguments)
         if kept.rev is not None and not self._reach(kept.rev, deadline):
-            raise Unavailable("the answer is not ready; try again later")
+            raise _not_ready()
         # A change that is trimmed has no rev to tell: 0 is older than all that the client has seen.
         meta = f'{{"rev":{kept.rev or 0},"epoch":"{self._epoch()}","whole":true}}'
         return JSONText(f"[null,{kept.arguments},{meta}]")
@@ -132,9 +134,20 @@ class SQLAnswers:
             raise self._away(err) from err
         return self.find(client, request_id, digest) or answer
 
-    def wait(self, client: str, request_id: str, ready: Ready) -> None:
-        """Call *ready* with the answer of a request whose first try runs in this process."""
-        self._memory.wait(client, request_id, ready)
+    def wait(self, client: str, request_id: str, content: str, ready: Ready) -> None:
+        """Call *ready* with the answer of a request whose first try runs in this process.
+
+        Or with its claim. That another process has carried it out meanwhile is found by the
+        transaction which would do so again.
+        """
+        digest = _digest(content)
+
+        def tell(answer: JSONText | Claim | Exception) -> None:
+            if answer is Claim.NEW:
+                self._running[client, request_id] = digest
+            ready(answer)
+
+        self._memory.wait(client, request_id, content, tell)
 
     def give(self, client: str, request_id: str, answer: JSONText) -> None:
         """Keep the answer of a request that was claimed, and tell those who wait for it."""
@@ -142,7 +155,7 @@ class SQLAnswers:
         self._running.pop((client, request_id), None)
 
     def drop(self, client: str, request_id: str) -> None:
-        """Forget a request that was claimed and not handled."""
+        """Leave a request that was claimed and not handled to who has waited longest for it."""
         self._running.pop((client, request_id), None)
         self._memory.drop(client, request_id)
 
@@ -181,3 +194,7 @@ class SQLAnswers:
 def _digest(content: str) -> bytes:
     """Return what tells two requests apart, the same in every process."""
     return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _not_ready() -> Unavailable:
+    return Unavailable("the answer is not ready; try again later")

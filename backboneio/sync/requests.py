@@ -255,22 +255,38 @@ class Asked(Execution):
         except SyncError as err:
             self.sync.refuse(self._ack, err)
             return
-        if known is Claim.NEW:
-            self._claimed = name
-            self._go()
-        elif known is Claim.RUNNING:
-            parked = self.socket.park()
-            answers.wait(name, sent.id, lambda answer: parked.resume(partial(self._again, answer)))
-            parked.wait()
-        else:
-            self._again(known)
+        if known is not Claim.RUNNING:
+            self._learn(name, known)
+            return
+        parked = self.socket.park()
+        answers.wait(
+            name,
+            sent.id,
+            content,
+            lambda known: parked.resume(partial(self._learn, name, known)),
+        )
+        parked.wait()
 
-    def _again(self, answer: JSONText | Exception) -> None:
-        """Answer a request that was seen before."""
-        if isinstance(answer, Exception):
-            self.sync.refuse(self._ack, answer)
+    def _learn(self, name: str, known: JSONText | Claim | Exception) -> None:
+        """Give the answer of a request that was seen before, or handle it, which is for this one.
+
+        :param name: the client's, under which the request is claimed then.
+        """
+        if isinstance(known, Claim):
+            self._claimed = name
+            if self.socket.expelled:
+                self._hand_on()
+            else:
+                self._go()
+        elif isinstance(known, Exception):
+            self.sync.refuse(self._ack, known)
         else:
-            self.sync.in_order(partial(self._ack, answer))
+            self.sync.in_order(partial(self._ack, known))
+
+    def _hand_on(self) -> None:
+        """Leave the request to a copy that its client has sent after it was thrown out."""
+        if self._claimed is not None and self._sent.id is not None:
+            self.sync.backend.answers.drop(self._claimed, self._sent.id)
 
     def _go(self) -> None:
         # The label of what the store is about to be read for: what was delivered here before, or
@@ -317,8 +333,7 @@ class Asked(Execution):
             super().go_on(turn)
         elif self.socket.expelled:
             turn.__exit__(None, None, None)
-            if self._claimed is not None and self._sent.id is not None:
-                self.sync.backend.answers.drop(self._claimed, self._sent.id)
+            self._hand_on()
         else:
             try:
                 self._check_channel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from ..answers import Answers, Claim
 from ..errors import Conflict, Timeout, Unavailable
 from ..json import JSONText
 from ..limits import Limits
-from .threads import restless, together, wait_until
+from .threads import PATIENCE, restless, together, wait_until
 
 
 def raises_conflict(function: Callable[[], object]) -> bool:
@@ -71,13 +72,89 @@ class AnswersSuite:
     def test_a_request_that_was_not_handled_may_be_sent_again(self) -> None:
         answers = self.make(Limits())
         answers.arrived("client")
+        answers.claim("client", "id", "1")
+        answers.drop("client", "id")
+        assert answers.claim("client", "id", "1") is Claim.NEW
+
+    def test_who_waits_for_a_request_that_was_not_handled_handles_it(self) -> None:
+        """Who has waited longest; the others go on waiting, for his answer."""
+        answers = self.make(Limits())
+        answers.arrived("client")
+        told: list[list[Any]] = [[], [], []]
+        answers.claim("client", "id", "1")
+        for got in told:
+            answers.wait("client", "id", "1", got.append)
+        answers.drop("client", "id")
+        wait_until(lambda: told[0])
+        assert told == [[Claim.NEW], [], []]
+        assert answers.claim("client", "id", "1") is Claim.RUNNING
+        assert raises_conflict(lambda: answers.claim("client", "id", "2"))
+        answers.drop("client", "id")
+        wait_until(lambda: told[1])
+        answers.give("client", "id", JSONText("[1]"))
+        wait_until(lambda: told[2])
+        assert told == [[Claim.NEW], [Claim.NEW], ["[1]"]]
+        assert answers.claim("client", "id", "1") == "[1]"
+
+    def test_who_begins_to_wait_when_it_was_dropped_handles_it(self) -> None:
+        answers = self.make(Limits())
+        answers.arrived("client")
         got: list[Any] = []
         answers.claim("client", "id", "1")
-        answers.wait("client", "id", got.append)
+        assert answers.claim("client", "id", "1") is Claim.RUNNING
+        answers.drop("client", "id")
+        answers.wait("client", "id", "1", got.append)
+        wait_until(lambda: got)
+        assert got == [Claim.NEW]
+        assert answers.claim("client", "id", "1") is Claim.RUNNING
+        answers.give("client", "id", JSONText("[1]"))
+        assert answers.claim("client", "id", "1") == "[1]"
+
+    def test_whoever_handles_it_next_does_not_wait_for_ever(self) -> None:
+        """Nor is he told a second time, when the time that he could wait is over."""
+        answers = self.make(Limits(answer_timeout=0.05))
+        answers.arrived("client")
+        got: list[Any] = []
+        late: list[Any] = []
+        answers.claim("client", "id", "1")
+        answers.wait("client", "id", "1", got.append)
         answers.drop("client", "id")
         wait_until(lambda: got)
-        assert isinstance(got[0], Exception)
-        assert answers.claim("client", "id", "1") is Claim.NEW
+        answers.wait("client", "id", "1", late.append)
+        wait_until(lambda: late)
+        assert isinstance(late[0], Timeout)
+        assert got == [Claim.NEW]
+        answers.give("client", "id", JSONText("[1]"))
+        assert answers.claim("client", "id", "1") == "[1]"
+
+    def test_of_many_at_once_one_handles_it_though_others_drop_it(self) -> None:
+        answers = self.make(Limits())
+        answers.arrived("client")
+        handled: list[int] = []
+        drops = [number % 6 for number in range(50)]  # that are still due; changed by who has it
+
+        def ask(number: int) -> Any:
+            """Ask for one until there is an answer."""
+            request_id, got = f"id-{number}", queue.SimpleQueue[Any]()
+            while True:
+                known: Any = answers.claim("client", request_id, "")
+                if known is Claim.RUNNING:
+                    answers.wait("client", request_id, "", got.put)
+                    known = got.get(timeout=PATIENCE)
+                if known is not Claim.NEW:
+                    return known
+                if drops[number]:
+                    drops[number] -= 1
+                    answers.drop("client", request_id)
+                else:
+                    handled.append(number)
+                    answers.give("client", request_id, JSONText(f"[{number}]"))
+
+        with restless():
+            got = together(*[lambda: [ask(number) for number in range(50)]] * 6)
+        assert got == [[f"[{number}]" for number in range(50)]] * 6
+        assert not any(drops)
+        assert handled == list(range(50))
 
     def test_who_waits_for_a_request_that_runs_gets_its_answer(self) -> None:
         answers = self.make(Limits())
@@ -86,7 +163,7 @@ class AnswersSuite:
         answers.claim("client", "id", "1")
         for _ in range(3):
             assert answers.claim("client", "id", "1") is Claim.RUNNING
-            answers.wait("client", "id", got.append)
+            answers.wait("client", "id", "1", got.append)
         assert got == []
         answers.give("client", "id", JSONText("[1]"))
         wait_until(lambda: len(got) == 3)
@@ -98,7 +175,7 @@ class AnswersSuite:
         got: list[Any] = []
         answers.claim("client", "id", "1")
         answers.give("client", "id", JSONText("[1]"))
-        answers.wait("client", "id", got.append)
+        answers.wait("client", "id", "1", got.append)
         wait_until(lambda: got)
         assert got == ["[1]"]
 
@@ -107,7 +184,7 @@ class AnswersSuite:
         answers.arrived("client")
         got: list[Any] = []
         answers.claim("client", "id", "1")
-        answers.wait("client", "id", got.append)
+        answers.wait("client", "id", "1", got.append)
         wait_until(lambda: got)
         assert isinstance(got[0], Timeout)
         answers.give("client", "id", JSONText("[1]"))
@@ -129,7 +206,7 @@ class AnswersSuite:
                     answers.give("client", request_id, JSONText(f"[{number}]"))
                     got.append(f"[{number}]")
                 elif claim is Claim.RUNNING:
-                    answers.wait("client", request_id, got.append)
+                    answers.wait("client", request_id, "", got.append)
                     wait_until(lambda number=number: len(got) > number)  # type: ignore[misc]
                 else:
                     got.append(claim)

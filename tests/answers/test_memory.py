@@ -75,7 +75,7 @@ def test_waiting_for_the_first_try_has_an_end() -> None:
     told = threading.Event()
     assert answers.claim("client", "id", "1") is Claim.NEW
     assert answers.claim("client", "id", "1") is Claim.RUNNING
-    answers.wait("client", "id", lambda answer: (got.append(answer), told.set()))
+    answers.wait("client", "id", "1", lambda answer: (got.append(answer), told.set()))
     assert told.wait(10)
     assert isinstance(got[0], Timeout)
     assert "still running" in str(got[0])
@@ -176,7 +176,7 @@ def test_a_running_request_is_never_forgotten(now: list[float]) -> None:
         now[0] += 1000
         give(answers, "client", str(number))
         give(answers, f"other-{number}", "id")
-    answers.wait("client", "slow", got.append)
+    answers.wait("client", "slow", "1", got.append)
     answers.give("client", "slow", JSONText("[1]"))
     assert got == ["[1]"]
     assert answers.claim("client", "slow", "1") == "[1]"
