@@ -45,8 +45,6 @@ UNTOLD = ("seed-", BULK)
 #: Nanoseconds in which requests fail after the database was stopped, and until they fail no more
 #: once it was started.
 AWAY = 3_000_000_000
-#: Nanoseconds that a change may be on its way.
-LATE = 3_000_000_000
 #: Secrets of the inside: in the message of an exception that is not meant for clients.
 LEAK = ("leak", "Traceback", 'File "')
 
@@ -68,6 +66,7 @@ class Write:
     token: str
     commits: list[Line] = field(default_factory=list)
     rev: int = 0
+    after: int = 0  # the newest rev that anybody had been told when it was committed
 
 
 @dataclass
@@ -85,10 +84,11 @@ class Hearing:
     told: set[int] = field(default_factory=set)
     # Spans (first, last] of revs that a fetch stands for.
     skipped: list[tuple[int, int]] = field(default_factory=list)
-    # The times of such spans.
-    lapses: list[tuple[int, int]] = field(default_factory=list)
-    heard_at: int = 0
     left: int = 0  # when the server had taken it out, until it asks to be let in again
+
+    def has_skipped(self, rev: int) -> bool:
+        """Whether a fetch stands for a change."""
+        return any(first < rev <= last for first, last in self.skipped)
 
 
 @dataclass
@@ -124,7 +124,6 @@ class Checker:
     def __init__(self, lines: list[Line]) -> None:
         self.lines = lines
         self.violations: list[Violation] = []
-        self.now = 0  # the time of the present line
         self.writes: dict[str, Write] = {}
         self.clients: dict[str, Client] = {}
         self.meaning: dict[int, tuple[str, str | None]] = {}
@@ -142,6 +141,7 @@ class Checker:
         self.unwelcome: set[str] = set()
         # The place of every request among those of its client.
         self.order: dict[str, int] = {}
+        self.newest = 0  # the newest rev that anybody was told, as learn() goes along
         # The changes of each model in the order of commits, by (channel, id).
         self.changes: dict[tuple[str | None, str], list[Write]] = defaultdict(list)
         # The journal of a database, by rev, if there is one.
@@ -152,7 +152,6 @@ class Checker:
     def check(self) -> list[Violation]:
         self.learn()
         for line in self.lines:
-            self.now = line["t"]
             # What nobody provides for, a crash of a client say, has no method here.
             step = getattr(self, "on_" + line["kind"].replace("-", "_"), None)
             if step is None:
@@ -213,6 +212,7 @@ class Checker:
                 write.commits[0]["model"] = line["model"]
             return
         write.commits.append(line)
+        write.after = self.newest
         for channel in line["channels"]:
             self.changes[channel, line["id"]].append(write)
 
@@ -262,6 +262,7 @@ class Checker:
 
     def mean(self, line: Line, rev: int, model_id: str, by: str | None) -> None:
         model_id = str(model_id)
+        self.newest = max(self.newest, rev)
         before = self.meaning.setdefault(rev, (model_id, by))
         if before != (model_id, by):
             self.fail(
@@ -409,9 +410,7 @@ class Checker:
         if (
             name not in EXPECTED
             and not (name == "Forbidden" and client.name in self.unwelcome)
-            and not (
-                name == "Unavailable" and (self.is_away(line) or self.is_orphan(client, token))
-            )
+            and not (name == "Unavailable" and self.is_away(line))
         ):
             self.fail("errors", line, f"{token} failed with {error}, which nothing provoked")
         elif not isinstance(message, str) or not message:
@@ -423,14 +422,6 @@ class Checker:
         if commits and name not in UNCERTAIN and not lost:
             self.fail("once", line, f"{token} was refused ({name}), and committed all the same")
 
-    def is_orphan(self, client: Client, token: str) -> bool:
-        """Whether a request may have waited, when its client was thrown out, with a copy behind it.
-
-        It is not done then, and the copy is told that nobody knows.
-        """
-        conns = client.sent.get(token, ())
-        return len(conns) > 1 and any((client.name, conn) in self.kicked for conn in conns)
-
     def on_done(self, line: Line) -> None:
         client = self.client(line["c"])
         client.done[line["token"]] += 1
@@ -439,8 +430,7 @@ class Checker:
         if line["error"] is not None:  # refused by the page itself, maybe: it was never sent
             self.settle_edits(client, line["token"])
         expected = {None, "Forbidden", *EXPECTED, *(("Unavailable",) if self.away else ())}
-        orphan = line["error"] == "Unavailable" and self.is_orphan(client, line["token"])
-        if line["error"] not in expected and not orphan:
+        if line["error"] not in expected:
             self.fail("errors", line, f"{line['token']} ended with {line['error']}")
 
     def is_away(self, line: Line) -> bool:
@@ -495,7 +485,6 @@ class Checker:
             if hearing.started:
                 self.check_restart(line, since, rev)
                 hearing.skipped.append((min(since or 0, hearing.last), rev))
-                hearing.lapses.append((hearing.heard_at - LATE, line["t"]))
             else:
                 hearing.skipped.append((0, rev))
             hearing.started = True
@@ -608,7 +597,6 @@ class Checker:
         hearing.told.add(rev)
         if in_order:
             hearing.last = max(hearing.last, rev)
-        hearing.heard_at = max(hearing.heard_at, self.now)
         key = (channel, model_id)
         client.known[key] = max(client.known.get(key, 0), rev)
 
@@ -786,8 +774,8 @@ class Checker:
                 for channel, hearing in client.channels.items():
                     if not resets(line, channel):
                         continue
-                    skipped = any(first < rev <= last for first, last in hearing.skipped)
-                    if hearing.started and rev not in hearing.told and not skipped:
+                    told = rev in hearing.told or hearing.has_skipped(rev)
+                    if hearing.started and not told:
                         self.fail(
                             "delivery",
                             line,
@@ -805,26 +793,39 @@ class Checker:
                 if len(write.commits) > 1:
                     continue  # bad enough, and it has no rev of its own
                 if not write.rev:
-                    lapsed = all(
-                        any(first <= commit["t"] <= last for first, last in hearing.lapses)
-                        for client in self.clients.values()
-                        for name, hearing in client.channels.items()
-                        if name == channel
-                    )
-                    if not lapsed and not commit["token"].startswith(UNTOLD):
+                    untold = commit["token"].startswith(UNTOLD)
+                    if not untold and not self.may_be_skipped(channel, write, writes):
                         self.fail("delivery", commit, f"{write.token} was told to nobody")
                     continue
                 for name, client in self.clients.items():
                     hearing = client.channels.get(channel)
                     if hearing is None or not hearing.started or write.rev in hearing.told:
                         continue
-                    if not any(first < write.rev <= last for first, last in hearing.skipped):
+                    if not hearing.has_skipped(write.rev):
                         self.fail(
                             "delivery",
                             commit,
                             f"{name} was never told rev {write.rev} on channel {channel}: "
                             f"{write.token}, {commit['method']} of model {model_id}",
                         )
+
+    def may_be_skipped(self, channel: str | None, write: Write, writes: list[Write]) -> bool:
+        """Whether everybody may have fetched instead of being told a write, whose rev none knows.
+
+        That is one nobody was told, above all that anybody had been told as it was committed, and
+        below those of the later writes of its model, which have the order of their commits.
+        """
+        later = writes[writes.index(write) + 1 :]
+        before = min((one.rev for one in later if one.rev), default=self.newest)
+        hearings = [
+            client.channels[channel]
+            for client in self.clients.values()
+            if channel in client.channels
+        ]
+        return any(
+            rev not in self.meaning and all(hearing.has_skipped(rev) for hearing in hearings)
+            for rev in range(write.after + 1, before)
+        )
 
 
 def resets(change: Line, channel: str | None) -> bool:

@@ -17,6 +17,7 @@ class Story:
     def __init__(self) -> None:
         self.lines: list[Line] = []
         self.seq = 0
+        self.late = 0  # nanoseconds in which nothing was written
         self.models: dict[str, Any] = {}
         for name in ("a", "b"):
             self.add(name, "connect", conn=1)
@@ -24,7 +25,7 @@ class Story:
             self.listened(name, 0)
 
     def add(self, who: str, kind: str, **fields: Any) -> Line:
-        line = {"t": len(self.lines), "c": who, "kind": kind, **fields}
+        line = {"t": len(self.lines) + self.late, "c": who, "kind": kind, **fields}
         self.lines.append(line)
         return line
 
@@ -32,6 +33,12 @@ class Story:
         told = [list(one) for one in missed]
         line = {"channel": None, "epoch": "e", "rev": rev, "missed": told, "reset": False}
         self.add(who, "listened", **{**line, **fields})
+
+    def fetch(self, who: str, since: int, rev: int) -> None:
+        """Let a client come back which has to fetch anew."""
+        self.add(who, "connect", conn=2)
+        self.add(who, "listen", channel=None, since={"epoch": "e", "rev": since})
+        self.listened(who, rev, reset=True)
 
     def invoke(self, token: str, method: str = "update") -> None:
         self.add("a", "invoke", token=token, method=method, channel=None, model={})
@@ -164,6 +171,17 @@ def unclear_error(story: Story) -> None:
     story.add("a", "fail", token="a-1", conn=1, error={"name": "KeyError", "message": "'x'"})
 
 
+def unavailable_after_a_kick(story: Story) -> None:
+    """A copy of what is not done, since its client was thrown out while it waited, is done."""
+    story.invoke("a-1")
+    story.add("server", "kicked", client="a", conn=1)
+    story.add("a", "connect", conn=2)
+    story.add("a", "sent", token="a-1", conn=2)
+    error = {"name": "Unavailable", "message": "the answer was forgotten"}
+    story.add("a", "fail", token="a-1", conn=2, error=error)
+    story.add("a", "done", token="a-1", error="Unavailable")
+
+
 def leaking_error(story: Story) -> None:
     story.invoke("a-1")
     error = {"name": "InternalError", "message": "leak: the inside"}
@@ -229,6 +247,31 @@ def gap_between_replay_and_live(story: Story) -> None:
 
 def told_to_nobody(story: Story) -> None:
     story.commit("emit-1")
+
+
+def told_to_nobody_who_fetched(story: Story) -> None:
+    """Each rev is known to be another change's."""
+    story.commit("emit-1", model_id="2")
+    story.write("a-1", 1)
+    story.fetch("a", 1, 2)
+    story.fetch("b", 1, 2)
+    story.write("a-2", 2)
+
+
+def told_to_nobody_before_a_later_one(story: Story) -> None:
+    """It was committed before rev 1, which everybody was told."""
+    story.commit("emit-1")
+    story.write("a-1", 1)
+    story.fetch("a", 1, 2)
+    story.fetch("b", 1, 2)
+    story.write("a-2", 3)
+
+
+def told_to_nobody_since_one_fetched(story: Story) -> None:
+    story.write("a-1", 1)
+    story.commit("emit-1", model_id="2")
+    story.fetch("a", 1, 2)
+    story.write("a-2", 3)
 
 
 def not_replayed(story: Story) -> None:
@@ -378,6 +421,7 @@ def client_fails(story: Story) -> None:
         ("answered", never_answered),
         ("answered", answered_twice),
         ("errors", unclear_error),
+        ("errors", unavailable_after_a_kick),
         ("errors", leaking_error),
         ("order-in", handled_out_of_order),
         ("order-out", announced_out_of_order),
@@ -388,6 +432,9 @@ def client_fails(story: Story) -> None:
         ("resume", replayed_what_was_known),
         ("delivery", gap_between_replay_and_live),
         ("delivery", told_to_nobody),
+        ("delivery", told_to_nobody_who_fetched),
+        ("delivery", told_to_nobody_before_a_later_one),
+        ("delivery", told_to_nobody_since_one_fetched),
         ("delivery", not_replayed),
         ("isolation", heard_what_was_not_asked_for),
         ("isolation", heard_after_being_taken_out),
@@ -421,6 +468,21 @@ def test_fault(check: str, fault: Callable[[Story], None]) -> None:
     found = {violation.check for violation in Checker(story.lines).check()}
     assert check in found
     story.first()
+
+
+def test_who_fetches_anew_need_not_be_told_however_late_he_heard_what_came_before() -> None:
+    story = Story()
+    story.invoke("a-1")
+    story.commit("a-1")
+    story.ok("a-1", 1)
+    story.commit("emit-1", model_id="2")
+    story.late = 60_000_000_000
+    story.event(1, "a-1")
+    for name in ("a", "b"):
+        story.fetch(name, 1, 2)
+    story.write("a-2", 3)
+    story.end()
+    assert Checker(story.lines).check() == []
 
 
 def test_what_was_under_way_when_another_thread_threw_its_client_out_may_begin() -> None:
