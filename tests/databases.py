@@ -241,7 +241,18 @@ def mariadb() -> Iterator[MariaDB]:
     server.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql", pytest.param("mariadb", marks=pytest.mark.slow)])
+#: Servers take seconds.
+_KINDS = [
+    "sqlite",
+    pytest.param("postgresql", marks=pytest.mark.slow),
+    pytest.param("mariadb", marks=pytest.mark.slow),
+]
+
+#: For tests that are made with every database there is: the others are content with two.
+every_database = pytest.mark.parametrize("database", _KINDS, indirect=True)
+
+
+@pytest.fixture(params=_KINDS[:2])
 def database(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[str]:
     """The URL of an empty database, of each kind in turn."""
     if request.param == "sqlite":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlalchemy
 
-from .databases import PostgreSQL
+from .databases import PostgreSQL, every_database
 
 
+@every_database
 def test_an_empty_database_of_each_kind(database: str) -> None:
     engine = sqlalchemy.create_engine(database)
     with engine.begin() as connection:

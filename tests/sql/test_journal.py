@@ -14,12 +14,13 @@ import backboneio
 from backboneio.middleware import sqlalchemy_store
 from backboneio.testing import SyncClient
 
-from ..databases import PostgreSQL
+from ..databases import PostgreSQL, every_database
 from ..support import Client, ServerProcess, wait_until
 from .app import Lab, Task
 from .conftest import watch
 
 
+@every_database
 def test_the_five_lines_with_flask_sqlalchemy(database: str) -> None:
     app = flask.Flask("five")
     app.config["SQLALCHEMY_DATABASE_URI"] = database
@@ -76,6 +77,7 @@ def test_what_it_may_be_made_from(tmp_path: Any) -> None:
     journal.close()
 
 
+@every_database
 def test_a_create_takes_few_statements(lab: Lab) -> None:
     """With the client's retry check, recording, the answer, sequencing and delivery."""
     client = SyncClient(lab.app, "tasks", listen=False)

@@ -16,7 +16,7 @@ import pytest
 import requests
 import sqlalchemy as sa
 
-from ..databases import PostgreSQL
+from ..databases import PostgreSQL, every_database
 from ..support import PATIENCE, Client, ServerProcess, together, wait_until
 from .app import Lab, Task
 
@@ -159,6 +159,7 @@ def table(lab: Lab) -> dict[int, Any]:
         }
 
 
+@every_database
 def test_workers_share_one_order(lab: Lab, serve: Any, script: Any) -> None:
     server = serve(2)
     pages = [Page(server.url, f"page{number}") for number in range(6)]

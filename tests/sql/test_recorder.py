@@ -18,6 +18,7 @@ import backboneio
 from backboneio.middleware import sqlalchemy_store
 from backboneio.testing import SyncClient
 
+from ..databases import every_database
 from ..support import together, wait_until
 from .app import Base, Card, Lab, Project, Task
 from .conftest import Heard, settle
@@ -27,6 +28,7 @@ def task(id: int, title: str, **more: Any) -> dict[str, Any]:
     return {"id": id, "title": title, "n": 0, "room": None, "project_id": None, **more}
 
 
+@every_database
 def test_create_update_delete(lab: Lab, heard: Heard) -> None:
     with lab.sessions() as session:
         row = Task(title="a")
@@ -95,6 +97,7 @@ def test_an_update_without_a_change_is_not_told(lab: Lab, heard: Heard) -> None:
     assert heard() == []
 
 
+@every_database
 def test_savepoints(lab: Lab, heard: Heard) -> None:
     with lab.sessions() as session:
         kept, changed = Task(title="kept"), Task(title="changed")
@@ -235,6 +238,7 @@ def test_bulk_statements_are_a_reset(lab: Lab, heard: Heard, statement: Any) -> 
     ],
     ids=["where", "bound", "moved", "all", "by key", "none", "delete", "delete all", "insert"],
 )
+@every_database
 def test_bulk_statements_reset_the_channels_of_their_rows(
     lab: Lab, statement: Any, parameters: Any, told: list[Any]
 ) -> None:
@@ -289,6 +293,7 @@ def test_what_is_told_is_the_row_and_not_the_sessions_copy(lab: Lab, heard: Hear
     assert heard()[-1] == ["update", task(1, "b", n=7)]
 
 
+@every_database
 def test_columns_of_one_row_changed_by_many_at_once(lab: Lab, heard: Heard) -> None:
     """The last change of a row is the row; and none brings an older column back."""
     with lab.sessions() as session:

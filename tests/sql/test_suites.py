@@ -15,6 +15,8 @@ from backboneio.sql.answers import SQLAnswers
 from backboneio.testing.answers_suite import AnswersSuite
 from backboneio.testing.journal_suite import SharedJournalSuite
 
+from ..databases import every_database
+
 numbers = itertools.count()
 
 
@@ -38,6 +40,7 @@ class OnDatabase:
         return journal
 
 
+@every_database
 class TestSQLJournal(OnDatabase, SharedJournalSuite):
     def make(self) -> SQLLog:
         return self.journal()(f"backend-{next(numbers)}")
@@ -48,6 +51,7 @@ class TestSQLJournal(OnDatabase, SharedJournalSuite):
         return other
 
 
+@every_database
 class TestSQLAnswers(OnDatabase, AnswersSuite):
     def make(self, limits: Limits) -> SQLAnswers:
         return self.journal(limits)(f"backend-{next(numbers)}").answers

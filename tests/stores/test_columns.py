@@ -19,6 +19,8 @@ import backboneio
 from backboneio.middleware import sqlalchemy_store
 from backboneio.stores.columns import codec
 
+from ..databases import every_database
+
 UTC = datetime.timezone.utc
 
 
@@ -149,6 +151,7 @@ def thing(model: Any, database: str) -> Iterator[tuple[backboneio.Backend, Any, 
 
 
 @pytest.mark.filterwarnings("ignore:Dialect sqlite:sqlalchemy.exc.SAWarning")
+@every_database
 def test_every_type_goes_to_the_database_and_back(thing: Any) -> None:
     backend, model, sessions = thing
     sent = {name: value for name, (_, value, _, _) in VALUES.items()}
@@ -167,6 +170,7 @@ def test_every_type_goes_to_the_database_and_back(thing: Any) -> None:
     assert backend.call("update", created) == created
 
 
+@every_database
 def test_null_is_null_for_every_type(thing: Any) -> None:
     backend, model, sessions = thing
     created = backend.call("create", dict.fromkeys(VALUES))

@@ -16,7 +16,7 @@ import backboneio
 from backboneio.middleware import sqlalchemy_store
 from backboneio.testing import SyncClient
 
-from ..databases import PostgreSQL
+from ..databases import PostgreSQL, every_database
 from ..support import together
 
 #: A text as long as one likes; MySQL asks for a length.
@@ -139,6 +139,7 @@ def rows(sessions: Any, model: Any = Task) -> list[Any]:
 TASK = {"done": False, "points": 3, "owner_id": None, "project_id": None}
 
 
+@every_database
 def test_create_read_update_patch_delete(tasks: backboneio.Backend, sessions: Any) -> None:
     first = {"id": 1, "title": "a", **TASK}
     assert tasks.call("create", {"title": "a"}) == first
@@ -214,6 +215,7 @@ def test_bad_input_names_the_fields_and_writes_nothing(
     assert tasks.call("create", {"title": "next"})["title"] == "next"
 
 
+@every_database
 def test_bad_input_of_an_update_names_the_fields_and_writes_nothing(
     tasks: backboneio.Backend, sessions: Any
 ) -> None:
@@ -243,6 +245,7 @@ def test_read_only_fields_may_be_sent_back_as_they_are(
     assert (row.owner_id, row.secret, row.title) == (5, "s", "b")
 
 
+@every_database
 def test_what_is_taken_is_a_conflict_that_names_the_field(
     backend: backboneio.Backend, tasks: backboneio.Backend, sessions: Any
 ) -> None:
@@ -260,6 +263,7 @@ def test_what_is_taken_is_a_conflict_that_names_the_field(
         projects.call("create", {"name": "one"})
 
 
+@every_database
 def test_what_others_refer_to_is_not_deleted(sessions: Any) -> None:
     class Lonely(orm.DeclarativeBase):
         metadata = Base.metadata
@@ -276,6 +280,7 @@ def test_what_others_refer_to_is_not_deleted(sessions: Any) -> None:
     assert projects.call("delete", {"id": 2}) == {"id": 2, "name": "two"}
 
 
+@every_database
 def test_another_version_is_a_conflict_with_the_row_as_it_is_now(
     backend: backboneio.Backend, sessions: Any
 ) -> None:
@@ -295,6 +300,7 @@ def test_another_version_is_a_conflict_with_the_row_as_it_is_now(
     assert backend.call("delete", {"slug": "home", "version": 3})["text"] == "d"
 
 
+@every_database
 def test_a_key_of_several_columns(backend: backboneio.Backend, sessions: Any) -> None:
     backend.use(sqlalchemy_store(Seat, sessions))
     seat = backend.call("create", {"row": "A,%", "number": 7})

@@ -12,6 +12,8 @@ from sqlalchemy import orm
 from backboneio.middleware import memory_store, sqlalchemy_store
 from backboneio.testing.store_suite import StoreSuite
 
+from ..databases import every_database
+
 
 class Base(orm.DeclarativeBase):
     pass
@@ -30,6 +32,7 @@ class TestMemoryStore(StoreSuite):
         return memory_store()
 
 
+@every_database
 class TestSQLAlchemyStore(StoreSuite):
     @pytest.fixture(autouse=True)
     def on_database(self, database: str) -> Iterator[None]:
