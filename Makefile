@@ -34,7 +34,7 @@ demo: $(VENV)/.demo js/dist/.complete
 
 # The last one is pytest: its closing line ends the output.
 test: system $(VENV)/.dev js/dist/.complete lint test-js test-pythons
-	$(BIN)/python -m pytest
+	tools/test-halves $(BIN)/python
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
