@@ -21,7 +21,7 @@ var TaskView = Backbone.View.extend({
     }
   },
   initialize: function() {
-    this.listenTo(this.model, 'change', this.render);
+    this.listenTo(this.model, 'change error', this.render);
     this.listenTo(this.model, 'remove', this.remove);
   },
   render: function() {
