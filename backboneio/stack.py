@@ -81,6 +81,12 @@ class Stack:
         layers = self._serving.get(req.method)
         if layers is None:
             layers = self._serving_of(req.method)
+            if req.method == "read" and not layers:  # once, as the layers are worked out once
+                logger.warning(
+                    "backend %r: no layer is for 'read', so a fetch gets an empty model. Give it a "
+                    "store: use(backboneio.middleware.memory_store()), or sqlalchemy_store(...)",
+                    req.backend,
+                )
         _Descent(layers, req, res).go(0, None)
 
     def doubts(self) -> list[str]:

@@ -68,6 +68,14 @@ def test_helpers_register_for_one_method(messages: backboneio.Backend, method: s
     assert messages.call(other, {}) == {}
 
 
+def test_a_forgotten_store_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    backend = backboneio.create_backend()
+    for _ in range(2):
+        assert backend.call("read") == {}
+    (record,) = caplog.records
+    assert "no layer is for 'read'" in record.message and "memory_store()" in record.message
+
+
 def test_use_returns_the_layer_in_each_form(messages: backboneio.Backend) -> None:
     def layer(req: Any, res: Any, next: Any) -> None:
         next()

@@ -3,6 +3,7 @@
 // their answers; `queue` has not been sent on it.
 import {clean, extend, failure, isObject} from './util.js';
 import {Subscription, channelKey} from './subscription.js';
+import {warn} from './warn.js';
 
 export function Backend(connection, name) {
   this.connection = connection;
@@ -92,6 +93,11 @@ extend(Backend.prototype, {
   // The server does not let this page into the namespace.
   refused: function(error) {
     var data = error && error.data;
+    // What every Socket.IO server says of a namespace that it does not know.
+    if (error && error.message === 'Invalid namespace') {
+      warn('the server has no backend "' + this.name + '". Is it misspelt? ' +
+        '`flask backboneio routes` lists those that there are.');
+    }
     data = isObject(data) && data.error ? data : failure('Forbidden',
       error && error.message || 'the server refused a connection to "' + this.name + '"');
     this.each(function(subscription) { subscription.refused(data); });

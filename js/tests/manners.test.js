@@ -407,6 +407,26 @@ describe('nothing fails in silence', () => {
     assert.match(warnings[1], /of a model/);
   });
 
+  test('a backend that the server has not', async () => {
+    const mock = await new Mock(['messages']).start(), failures = [];
+    try {
+      window = page({before(w) { w.console = {warn: text => warnings.push(text)}; }});
+      window.connect(mock.url);
+      make('messages');
+      const missing = make('mesages');
+      missing.on('error', (_, failure) => failures.push(failure));
+      missing.bindBackend();
+      await until(() => failures.length);
+      assert.deepEqual(warnings, [
+        'Backbone.IO: the server has no backend "mesages". Is it misspelt? `flask backboneio routes` lists those that there are.'
+      ]);
+      assert.equal(failures[0].error.message, 'Invalid namespace');
+    } finally {
+      window.close();
+      await mock.stop();
+    }
+  });
+
   test('a misspelt key of backend', async () => {
     window.connect('http://127.0.0.1:9', {autoConnect: false});
     for (let i = 0; i < 2; i++) make({name: 'messages', chanel: 'room'});
