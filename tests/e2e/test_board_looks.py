@@ -14,6 +14,7 @@ from example_flask.models import hue
 
 from ..support import ROOT
 from .conftest import Window
+from .looks import layout_shift, violations
 from .people import Board, commit, live, log_in, note, texts, write
 
 pytestmark = pytest.mark.e2e
@@ -143,6 +144,11 @@ def test_contrast_and_small_screens(board: Board, window: Window, scheme: str) -
     for page in (ann, bob):
         assert page.evaluate(LOW_CONTRAST) == []
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
+        assert violations(page) == []
+    guest = window(board, color_scheme=scheme)
+    expect(texts(guest)).to_have_count(7)
+    assert violations(guest) == []
+    assert layout_shift(guest) < 0.1
     # What is touched is no smaller than WCAG 2.2 asks for (SC 2.5.8).
     for control in bob.get_by_role("button").or_(bob.get_by_role("link")).all():
         box = control.bounding_box()

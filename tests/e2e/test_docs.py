@@ -14,7 +14,8 @@ from backboneio.testing import SyncClient
 
 from ..docs.blocks import blocks
 from ..support import wait_until
-from .lab import BACKBONE_IO, JQUERY, NODE_MODULES, SOCKET_IO, UNDERSCORE, Lab, backbone
+from .lab import BACKBONE_IO, JQUERY, SOCKET_IO, UNDERSCORE, Lab, backbone
+from .looks import layout_shift, violations
 
 pytestmark = pytest.mark.e2e
 
@@ -56,13 +57,11 @@ def test_no_page_is_wider_than_its_window(
 @pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
 def test_axe_finds_nothing(window: Any, url: str, scheme: str, width: int) -> None:
     """On a page of each kind."""
-    axe = (NODE_MODULES / "axe-core" / "axe.min.js").read_text()
     page = window(viewport={"width": width, "height": 800}, color_scheme=scheme)
     for name in ("index", "deployment", "messages", "reference/backends", "tutorial/4-logins"):
         page.goto(f"{url}/{name}.html")
-        page.evaluate(axe)
-        found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
-        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], name
+        assert violations(page) == [], name
+        assert layout_shift(page) < 0.1, name
 
 
 def test_requirejs_as_the_guide_has_it(lab: Lab, window: Any) -> None:

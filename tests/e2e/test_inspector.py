@@ -11,6 +11,8 @@ from playwright.sync_api import expect
 import backboneio
 from backboneio.testing import SyncClient
 
+from .looks import layout_shift, violations
+
 pytestmark = pytest.mark.e2e
 
 
@@ -48,6 +50,23 @@ def test_it_shows_what_happens_as_it_happens(
     expect(clients).to_have_text("None.")
     size = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert size[0] <= size[1]
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
+def test_axe_finds_nothing_and_nothing_jumps(
+    window: Any, serve: Any, served: flask.Flask, scheme: str, width: int
+) -> None:
+    for number in range(30):
+        SyncClient(served, "messages", f"room {number}").create({"text": "x" * 200})
+    page = window(
+        f"{serve(served).url}/socket.io/inspector/",
+        http_credentials={"username": "anybody", "password": "a password"},
+        viewport={"width": width, "height": 800},
+        color_scheme=scheme,
+    )
+    expect(page.get_by_role("region", name="Clients").get_by_role("row")).to_have_count(31)
+    assert violations(page) == []
+    assert layout_shift(page) < 0.1
 
 
 def test_it_is_live_again_after_its_token_has_expired_and_the_page_was_loaded(
