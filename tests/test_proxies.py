@@ -116,8 +116,8 @@ def proxy(closing: ExitStack, folder: pathlib.Path) -> Callable[[str, str], str]
         server = WSGIProcess(*gunicorn("-k", "gthread", "--threads", "4", "tests.apps:proxied"))
         closing.callback(server.stop)
         port = free_port()
+        is_tls = any(mark in block for mark in TLS)  # a port of ours may look like one
         block = block.replace("127.0.0.1:8000", server.url.partition("//")[2])
-        is_tls = any(mark in block for mark in TLS)
         for there, here in (
             ("listen 80;", f"listen 127.0.0.1:{port};"),
             ("listen 443 ", f"listen 127.0.0.1:{port} "),
