@@ -33,7 +33,7 @@ export function receive(subscription, change, origin) {
   var key = first ? rowKey(first.object, change.model) : null;
   if (!origin && history.answered(key, change.rev)) return;
   history.record(change, key, !!first, subscription.state === 'ready');
-  if (!origin) noteEvent(subscription, change);
+  if (!origin) note(subscription, 'event', change.method, subscription.any(), change.model, change.rev);
 
   var held = new Set();
   react(function() {
@@ -49,12 +49,6 @@ export function receive(subscription, change, origin) {
       bring(subscription, object, state, change);
     });
   });
-}
-
-function noteEvent(subscription, change) {
-  var heard = null;
-  subscription.each(function(object) { heard = heard || object; });
-  note(subscription, 'event', change.method, heard, change.model, change.rev);
 }
 
 function tell(subscription, object, change) {

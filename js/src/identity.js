@@ -17,9 +17,7 @@ export function modelId(collection, attrs, idAttribute) {
 // The id that a collection or model would give to a row as the server sent it.
 // A `parse` that renames the id is asked only when the row has none itself.
 export function idOf(object, row) {
-  var many = isCollection(object), Model = many && object.model.prototype;
-  // A function that chooses the class does not tell its `idAttribute`; models that it made do.
-  var sample = !many ? object : Model && Model.idAttribute ? Model : object.models[0] || {};
+  var many = isCollection(object), sample = sampleOf(object);
   var name = sample.idAttribute || 'id';
   var find = function(attrs) {
     if (!isObject(attrs)) return undefined;
@@ -28,6 +26,19 @@ export function idOf(object, row) {
   var id = find(row);
   if (id != null || !isObject(row) || !sample.parse) return id;
   return guard(function() { return find(sample.parse.call(object, extend({}, row), {parse: true})); });
+}
+
+// The id that a row names under a model's `idAttribute`: nothing of the page's is asked.
+export function idIn(object, row) {
+  return isObject(row) ? row[object && sampleOf(object).idAttribute || 'id'] : undefined;
+}
+
+// What tells the `idAttribute` of an object's models. A function that chooses their class does
+// not; models that it made do.
+function sampleOf(object) {
+  if (!isCollection(object)) return object;
+  var Model = object.model.prototype;
+  return Model && Model.idAttribute ? Model : object.models[0] || {};
 }
 
 // Ids as keys: Backbone holds 1 and "1" to be one id. What cannot be an id has no key.

@@ -1,9 +1,9 @@
 // For the console: what a page has under way, and why its models are what they are.
 import {latest} from './connection.js';
-import {isCollection, keyOf} from './identity.js';
+import {idIn, isCollection, keyOf} from './identity.js';
 import {revOf, shadowOf} from './attributes.js';
 import {known} from './states.js';
-import {idIn, trail} from './trail.js';
+import {trail} from './trail.js';
 
 // Of the page; or, given a model, of that one.
 export function inspect(model) {

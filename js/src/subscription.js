@@ -43,6 +43,12 @@ extend(Subscription.prototype, {
     });
   },
 
+  // One of the registered objects, or null.
+  any: function() {
+    var next = this.users.values().next();
+    return next.done ? null : objectOf(next.value) || null;
+  },
+
   trigger: function(object, event) {
     var args = Array.prototype.slice.call(arguments, 1);
     args[0] = this.event + event;
