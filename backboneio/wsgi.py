@@ -161,10 +161,11 @@ class WSGIApp:
         problem = self.application.refusal(environ)
         if problem is not None:
             return self._refuse(problem, start_response)
-        page = self._pages.get(path[len(self.prefix) :].rstrip("/"))
+        name = path[len(self.prefix) :]
+        page = self._pages.get(name.rstrip("/"))
         if page is not None:
             return page(environ, start_response)
-        if self._files.match(path[len(self.prefix) :]) is not None:
+        if self._files.match(name) is not None:
             return self._files(environ, start_response)
         response: Iterable[bytes] = self.sio.handle_request(environ, start_response)
         return response
@@ -297,6 +298,17 @@ def setup_sync(
     )
     serving.add(backends)
     return serving.syncs
+
+
+def wsgi_app_of(app: Any) -> WSGIApp:
+    """Return the :class:`WSGIApp` that *app* is, or that lies within it.
+
+    :raises LookupError: when there is none.
+    """
+    for layer in layers_of(app):
+        if isinstance(layer, WSGIApp):
+            return layer
+    raise LookupError(f"{app!r:.100} is not wrapped by a backboneio.WSGIApp")
 
 
 def _application(app: Any) -> Application:

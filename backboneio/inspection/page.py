@@ -14,11 +14,10 @@ from markupsafe import escape
 from werkzeug.wrappers import Request as HTTPRequest
 from werkzeug.wrappers import Response as HTTPResponse
 
-from ..application import layers_of
 from ..backend import Backend
 from ..errors import Forbidden, NotFound, Unauthorized
 from ..request import Next, Request, Response
-from ..wsgi import WSGIApp
+from ..wsgi import WSGIApp, wsgi_app_of
 from .watch import Watch
 
 #: Seconds that a page may stay open before it has to be loaded anew.
@@ -44,9 +43,7 @@ def inspector(app: Any, *, password: str | None = None) -> WSGIApp:
     :raises LookupError: when no :class:`WSGIApp` is found.
     :raises ValueError: when it has an inspector already, or the password is empty.
     """
-    wsgi_app = next((one for one in layers_of(app) if isinstance(one, WSGIApp)), None)
-    if wsgi_app is None:
-        raise LookupError(f"{app!r:.100} is not wrapped by a backboneio.WSGIApp")
+    wsgi_app = wsgi_app_of(app)
     if password is not None and not password:
         raise ValueError("the inspector's password is empty")
     application = wsgi_app.application

@@ -16,7 +16,7 @@ from werkzeug.test import Client
 from .. import errors, json
 from ..execution import Parked, ParkedThread
 from ..sync import SyncSocket
-from ..wsgi import WSGIApp
+from ..wsgi import wsgi_app_of
 
 #: What a client sends is not what it is sent: a number stays one, however large.
 _encode = JSONEncoder(allow_nan=False, default=json.default).encode
@@ -78,7 +78,7 @@ class SyncClient:
         headers: Mapping[str, str] | None = None,
         auth: Any = None,
     ) -> None:
-        wsgi_app = _find(app)
+        wsgi_app = wsgi_app_of(app)
         sync = wsgi_app.syncs.get(backend)
         if sync is None:
             raise LookupError(f"no backend {backend!r} is served, only {', '.join(wsgi_app.syncs)}")
@@ -279,16 +279,3 @@ def _error(name: str = "Error", message: str = "", **attributes: Any) -> errors.
     told = _Told(message, **attributes)
     told._name = name
     return told
-
-
-def _find(app: Any) -> WSGIApp:
-    """Return the WSGIApp that *app* is, or that lies within it."""
-    seen = app
-    for _ in range(20):
-        if isinstance(seen, WSGIApp):
-            return seen
-        inner = getattr(seen, "wsgi_app", None) or getattr(seen, "app", None)
-        if inner is None:
-            break
-        seen = inner
-    raise LookupError(f"{app!r:.100} is not wrapped by a backboneio.WSGIApp")
