@@ -80,15 +80,17 @@ class Watch:
         self._number = 0
 
     def look(self) -> None:
-        """Look now, and go on as long as somebody listens."""
+        """Look now, unless somebody looks already, and go on as long as somebody listens."""
         with self._lock:
-            if self._thread is None:
+            begins = self._thread is None
+            if begins:
                 self._last = None
                 self._thread = threading.Thread(
                     target=self._run, name="backboneio inspector", daemon=True
                 )
                 self._thread.start()
-        self._look()
+        if begins:
+            self._look()
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """Return the rows of a backend, oldest first."""
@@ -149,8 +151,11 @@ class Watch:
     def _look(self) -> None:
         """Tell whoever listens of what is another row than before."""
         syncs = self._syncs()
-        for sync in syncs.values():  # those that came later, too
-            sync.watcher = self
+        with self._lock:
+            if self._thread is None:  # nobody looks any more
+                return
+            for sync in syncs.values():  # those that came later, too
+                sync.watcher = self
         found = {
             "figures": self._figure_rows(),
             "clients": self._client_rows(syncs),
