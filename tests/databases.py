@@ -29,6 +29,7 @@ class Server:
 
     _programs: str  # where Debian keeps the programs, out of PATH
     _users: tuple[str, ...]
+    _creating = _dropping = ""  # what follows the database's name in these statements
 
     def __init__(self) -> None:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="backboneio-db-"))
@@ -41,6 +42,17 @@ class Server:
 
     def url(self, database: str) -> str:
         """Return the URL of a database, for SQLAlchemy."""
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[str]:
+        """Make an empty database; yield its URL, drop it at the end."""
+        name = next(self._names)
+        self._execute(f"CREATE DATABASE {name}{self._creating}")
+        yield self.url(name)
+        self._execute(f"DROP DATABASE {name}{self._dropping}")
+
+    def _execute(self, statement: str) -> None:
         raise NotImplementedError
 
     def _program(self, name: str) -> str:
@@ -73,6 +85,7 @@ class PostgreSQL(Server):
 
     _programs = "/usr/lib/postgresql/*/bin"
     _users = ("postgres", "nobody")
+    _dropping = " WITH (FORCE)"
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,14 +123,6 @@ class PostgreSQL(Server):
         while time.monotonic() < deadline and any(map(_runs, children)):
             time.sleep(0.01)
 
-    @contextlib.contextmanager
-    def database(self) -> Iterator[str]:
-        """Make an empty database; yield its URL, drop it at the end."""
-        name = next(self._names)
-        self._execute(f"CREATE DATABASE {name}")
-        yield self.url(name)
-        self._execute(f"DROP DATABASE {name} WITH (FORCE)")
-
     def close(self) -> None:
         """Stop the server and remove its folder."""
         with contextlib.suppress(subprocess.CalledProcessError):  # it may have been stopped
@@ -136,6 +141,7 @@ class MariaDB(Server):
 
     _programs = "/usr/sbin"
     _users = ("mysql", "nobody")
+    _creating = " CHARACTER SET utf8mb4"
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,14 +193,6 @@ class MariaDB(Server):
         """Stop the server."""
         self._server.terminate()
         self._server.wait(60)
-
-    @contextlib.contextmanager
-    def database(self) -> Iterator[str]:
-        """Make an empty database; yield its URL, drop it at the end."""
-        name = next(self._names)
-        self._execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
-        yield self.url(name)
-        self._execute(f"DROP DATABASE {name}")
 
     def close(self) -> None:
         """Stop the server and remove its folder."""

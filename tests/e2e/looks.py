@@ -6,7 +6,7 @@ from playwright.sync_api import Page
 
 from .lab import NODE_MODULES
 
-_AXE = (NODE_MODULES / "axe-core" / "axe.min.js").read_text
+_AXE = NODE_MODULES / "axe-core" / "axe.min.js"
 
 # Cumulative layout shift (W3C, Layout Instability): what moved by itself, without any input.
 _SHIFT = """() => new Promise((resolve) => {
@@ -20,7 +20,7 @@ _SHIFT = """() => new Promise((resolve) => {
 
 def violations(page: Page) -> list[list[str]]:
     """Return what axe-core finds, each with the HTML of the first place."""
-    page.evaluate(_AXE())
+    page.evaluate(_AXE.read_text())
     found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
     return [[one["id"], one["nodes"][0]["html"]] for one in found]
 

@@ -37,12 +37,9 @@ def client_of(lab: Lab, backend: str = "tasks", channel: str | None = None) -> S
     return client
 
 
-def test_what_one_process_has_refused_no_other_does_later(
-    lab: Lab, other: Lab, heard: Heard
-) -> None:
-    """A copy of the request, from a connection that has ended, runs in the other one."""
-    there = client_of(other)
-    claim = other.tasks.answers.claim
+def hold_claims(lab: Lab) -> tuple[threading.Event, threading.Event]:
+    """Let requests wait when they are claimed; return what tells of one, and what lets it go on."""
+    claim = lab.tasks.answers.claim
     claimed, go_on = threading.Event(), threading.Event()
 
     def claim_early(*args: Any) -> Any:
@@ -51,7 +48,16 @@ def test_what_one_process_has_refused_no_other_does_later(
         assert go_on.wait(PATIENCE)
         return found
 
-    other.tasks.answers.claim = claim_early  # type: ignore[method-assign]
+    lab.tasks.answers.claim = claim_early  # type: ignore[method-assign]
+    return claimed, go_on
+
+
+def test_what_one_process_has_refused_no_other_does_later(
+    lab: Lab, other: Lab, heard: Heard
+) -> None:
+    """A copy of the request, from a connection that has ended, runs in the other one."""
+    there = client_of(other)
+    claimed, go_on = hold_claims(other)
     update = {"id": 7, "title": "changed"}
     failed: list[Any] = []
 
@@ -151,16 +157,7 @@ def test_an_update_that_finds_itself_done_has_the_rev_of_that_time(lab: Lab, oth
     """Two tries run at once: the later one finds the row as it wants it."""
     task = lab.tasks.call("create", {"title": "a"})
     there = client_of(other)
-    claim = other.tasks.answers.claim
-    claimed, go_on = threading.Event(), threading.Event()
-
-    def claim_early(*args: Any) -> Any:
-        found = claim(*args)
-        claimed.set()
-        assert go_on.wait(PATIENCE)
-        return found
-
-    other.tasks.answers.claim = claim_early  # type: ignore[method-assign]
+    claimed, go_on = hold_claims(other)
     update = {**task, "title": "b"}
     thread = threading.Thread(target=lambda: there.sync("update", update, id="r1"))
     thread.start()
