@@ -15,7 +15,7 @@ from backboneio.testing import SyncClient
 from ..docs.blocks import blocks
 from ..support import wait_until
 from .lab import BACKBONE_IO, JQUERY, SOCKET_IO, UNDERSCORE, Lab, backbone
-from .looks import violations
+from .looks import layout_shift, violations
 
 pytestmark = pytest.mark.e2e
 
@@ -61,6 +61,7 @@ def test_axe_finds_nothing(window: Any, url: str, scheme: str, width: int) -> No
     for name in ("index", "deployment", "messages", "reference/backends", "tutorial/4-logins"):
         page.goto(f"{url}/{name}.html")
         assert violations(page) == [], name
+        assert layout_shift(page) < 0.1, name
 
 
 def test_requirejs_as_the_guide_has_it(lab: Lab, window: Any) -> None:
