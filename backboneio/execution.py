@@ -108,7 +108,7 @@ class Execution:
         if key is None:
             self._run()
         else:
-            turn = self._resource.turns.hold(key)
+            turn = self._resource.turns.hold(key, self.req)
             try:
                 turn.__enter__()
             except Exception as err:
@@ -127,13 +127,15 @@ class Execution:
         if key is None:
             self._run()
             return
-        turn = self._resource.turns.take(key)
+        turn = self._resource.turns.take(key, self.req)
         if turn is not None:
             with turn:
                 self._run()
             return
         parked = park()
-        self._resource.turns.wait(key, lambda turn: parked.resume(partial(self.go_on, turn)))
+        self._resource.turns.wait(
+            key, lambda turn: parked.resume(partial(self.go_on, turn)), self.req
+        )
         parked.wait()
 
     def go_on(self, turn: Turn | Exception) -> None:

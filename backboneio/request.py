@@ -103,7 +103,7 @@ class Request:
         socket: Socket | None = None,
         id: str | None = None,
         id_attribute: str = "id",
-        turn: Callable[[ModelId], AbstractContextManager[object]] | None = None,
+        turn: Callable[[ModelId, object], AbstractContextManager[object]] | None = None,
     ) -> None:
         self.method = method
         self.model = model
@@ -134,7 +134,7 @@ class Request:
         :raises Conflict: when another request holds the turn for longer than
             ``Limits.turn_timeout`` seconds.
         """
-        return nullcontext() if self._turn is None else self._turn(model_id)
+        return nullcontext() if self._turn is None else self._turn(model_id, self)
 
 
 #: Takes the outcome of a request; called once.

@@ -16,14 +16,16 @@ from ..backend import Backend, create_backend
 from ..journal import MemoryJournal
 from ..limits import Limits
 from ..model import Change, Channel
-from ..request import Socket
+from ..request import Request, Socket
 from ..sync import Sync
-from ..turns import LocalTurns
+from ..turns import Taking
 
 #: Rows of what happened that are kept, of each kind.
 KEPT = 200
 #: Seconds between two looks.
 PERIOD = 1.0
+#: Turns that are shown, those that most wait for; and how many who wait for one.
+TURNS, WAITING = 200, 10
 #: Characters of a model that are shown.
 SHOWN = 400
 
@@ -159,7 +161,7 @@ class Watch:
         found = {
             "figures": self._figure_rows(),
             "clients": self._client_rows(syncs),
-            "turns": _turn_rows(syncs),
+            "turns": self._turn_rows(syncs),
         }
         with self._lock:
             for kind in _LOGS:
@@ -207,15 +209,13 @@ class Watch:
             self._users.pop(gone, None)
         for name, sync in syncs.items():
             for socket in list(sync.sockets.values()):
-                if socket not in self._users:
-                    self._users[socket] = self._user_id(socket.environ)
                 connection = self._connection(socket.address)
                 id = f"{name} {_shown(socket.sid)}"
                 rows[id] = {
                     "id": id,
                     "backend": name,
                     "client": _shown(socket.sid),
-                    "user": self._users[socket],
+                    "user": self._user(socket),
                     "address": socket.environ.get("REMOTE_ADDR"),
                     "channels": [
                         _channel(one.channel)
@@ -229,15 +229,37 @@ class Watch:
                 }
         return rows
 
+    def _turn_rows(self, syncs: Mapping[str, Sync]) -> Rows:
+        rows: Rows = {}
+        for name, sync in syncs.items():
+            for queue in sync.backend.turns.queues(TURNS, WAITING):
+                id = f"{name} {queue.key}"
+                rows[id] = {
+                    "id": id,
+                    "backend": name,
+                    "model": queue.key[:SHOWN],
+                    "holder": self._taking(queue.holder),
+                    "waiting": queue.waiting,
+                    "first": [self._taking(one) for one in queue.first],
+                }
+        return rows
 
-def _turn_rows(syncs: Mapping[str, Sync]) -> Rows:
-    rows: Rows = {}
-    for name, sync in syncs.items():
-        if isinstance(sync.backend.turns, LocalTurns):
-            for key, waiting in sync.backend.turns.queues().items():
-                id = f"{name} {key}"
-                rows[id] = {"id": id, "backend": name, "model": key[:SHOWN], "waiting": waiting}
-    return rows
+    def _taking(self, taking: Taking) -> dict[str, Any]:
+        """Return who has a turn or waits for it: a client, or None for server code."""
+        req = taking.who
+        socket = req.socket if isinstance(req, Request) else None
+        return {
+            "client": None if socket is None else _shown(socket.sid),
+            "user": None if socket is None else self._user(socket),
+            "method": req.method if isinstance(req, Request) else None,
+            "since": _at(datetime.fromtimestamp(taking.since, timezone.utc)),
+        }
+
+    def _user(self, socket: Socket) -> str | None:
+        """Return whose page it is."""
+        if socket not in self._users:
+            self._users[socket] = self._user_id(socket.environ)
+        return self._users[socket]
 
 
 def _backend() -> Backend:
@@ -255,4 +277,8 @@ def _channel(channel: Channel) -> str:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return _at(datetime.now(timezone.utc))
+
+
+def _at(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -246,6 +247,28 @@ class TurnsSuite:
             together(*[ask] * 6)
         wait_until(lambda: len(done) == 600)
         assert set(most) == {1}
+
+    def test_who_has_a_turn_and_who_waits_for_it_can_be_seen(self) -> None:
+        turns = self.make(Limits())
+        got: list[Any] = []
+        before = time.time()
+        with turns.hold("idle", "reader"), turns.hold(1, "first"), turns.hold(1, "again"):
+            for who in ("second", "third", "fourth"):
+                together(lambda who=who: turns.wait(1, got.append, who))  # type: ignore[misc]
+            (queue,) = turns.queues(1, 2)
+            assert (queue.key, queue.holder.who, queue.waiting) == ("1", "first", 3)
+            assert [one.who for one in queue.first] == ["second", "third"]
+            times = [queue.holder.since, *(one.since for one in queue.first)]
+            assert times == sorted(times)
+            assert before - 1 <= times[0] and times[-1] <= time.time() + 1
+            assert [queue.holder.who for queue in turns.queues(9, 9)] == ["first", "reader"]
+        for index, who in enumerate(("second", "third", "fourth")):
+            wait_until(lambda index=index: len(got) > index)  # type: ignore[misc]
+            (queue,) = turns.queues(9, 9)
+            assert (queue.holder.who, queue.waiting) == (who, 2 - index)
+            with got[index]:
+                pass
+        assert turns.queues(9, 9) == []
 
     def test_the_limits_may_be_replaced(self) -> None:
         turns = self.make(Limits())

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
+import time
 from collections import deque
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import islice
 
 from .. import forks
 from ..deadlines import Deadline, deadlines
 from ..errors import Conflict
 from ..limits import Limits
 from ..model import ModelId, id_key
-from .base import Ready, Turn
+from .base import Queue, Ready, Taking, Turn
 
 
 class LocalTurns:
@@ -39,18 +42,18 @@ class LocalTurns:
         for turn in self._taken.values():
             turn.waiting.clear()
 
-    def take(self, model_id: ModelId) -> Turn | None:
+    def take(self, model_id: ModelId, who: object = None) -> Turn | None:
         """Return the turn on a model, or None when it is not free."""
         with self._lock:
-            return self._take(id_key(model_id))
+            return self._take(id_key(model_id), who)
 
-    def wait(self, model_id: ModelId, ready: Ready) -> None:
+    def wait(self, model_id: ModelId, ready: Ready, who: object = None) -> None:
         """Call *ready* with the turn when it is this one's, or with a :class:`Conflict`."""
-        self._wait(_Waiting(id_key(model_id), ready))
+        self._wait(_Waiting(id_key(model_id), ready, who))
 
-    def hold(self, model_id: ModelId) -> AbstractContextManager[object]:
+    def hold(self, model_id: ModelId, who: object = None) -> AbstractContextManager[object]:
         """Return a block that waits for the turn on its own thread, and holds it."""
-        return _Holding(self, id_key(model_id))
+        return _Holding(self, id_key(model_id), who)
 
     def stats(self) -> dict[str, int]:
         """Return how many models are being changed, and how many requests wait for a turn."""
@@ -58,16 +61,18 @@ class LocalTurns:
             waiting = sum(len(turn.waiting) for turn in self._taken.values())
             return {"turns": len(self._taken), "waiting": waiting}
 
-    def queues(self) -> dict[str, int]:
-        """Return how many requests wait for each model that is being changed, by its id's key."""
+    def queues(self, most: int, first: int) -> list[Queue]:
+        """Return who has which turn and who waits for it: of those that most wait for."""
+        now = time.time()
         with self._lock:
-            return {key: len(turn.waiting) for key, turn in self._taken.items()}
+            turns = heapq.nlargest(most, self._taken.values(), lambda turn: len(turn.waiting))
+            return [turn.queue(now, first) for turn in turns]
 
-    def _take(self, key: str) -> _Turn | None:
+    def _take(self, key: str, who: object) -> _Turn | None:
         """Return the turn on a model if it is free, or this thread's; under the lock."""
         turn = self._taken.get(key)
         if turn is None:
-            turn = self._taken[key] = _Turn(self, key)
+            turn = self._taken[key] = _Turn(self, key, who)
         elif turn.thread != threading.get_ident():
             return None
         turn.depth += 1
@@ -90,12 +95,13 @@ class LocalTurns:
         """Put somebody into the queue of a model, unless there is an answer at once."""
         key, most = waiting.key, self.limits.max_turn_waiting
         with self._lock:
-            turn = self._take(key)
+            turn = self._take(key, waiting.who)
             if turn is not None:
                 return turn
-            queue = self._taken[key].waiting
-            if len(queue) < most:
-                queue.append(waiting)
+            taken = self._taken[key]
+            if len(taken.waiting) < most:
+                taken.since = taken.since or waiting.since
+                taken.waiting.append(waiting)
                 waiting.queued = True
                 return None
         return Conflict(f"{most} changes of model {key:.100} are waiting already; try again")
@@ -123,11 +129,13 @@ class LocalTurns:
 class _Waiting:
     """Somebody who waits for the turn on a model."""
 
-    __slots__ = ("deadline", "key", "queued", "ready")
+    __slots__ = ("deadline", "key", "queued", "ready", "since", "who")
 
-    def __init__(self, key: str, ready: Ready) -> None:
+    def __init__(self, key: str, ready: Ready, who: object) -> None:
         self.key = key
         self.ready = ready
+        self.who = who
+        self.since = time.time()
         self.queued = False
         self.deadline: Deadline | None = None
 
@@ -138,11 +146,13 @@ class _Turn:
     It goes from one to the next, and ends with the last.
     """
 
-    __slots__ = ("_key", "_turns", "depth", "thread", "waiting")
+    __slots__ = ("_key", "_turns", "depth", "since", "thread", "waiting", "who")
 
-    def __init__(self, turns: LocalTurns, key: str) -> None:
+    def __init__(self, turns: LocalTurns, key: str, who: object) -> None:
         self._turns = turns
         self._key = key
+        self.who = who
+        self.since = 0.0  # not noted: nobody has asked, and it would cost every request
         self.thread = threading.get_ident()  # 0 while it is on its way to another one
         self.depth = 0
         self.waiting: deque[_Waiting] = deque()
@@ -152,6 +162,12 @@ class _Turn:
         if self.thread != threading.get_ident():
             with self._turns._lock:
                 self.thread = threading.get_ident()
+
+    def queue(self, now: float, first: int) -> Queue:
+        """Return who has it and who waits; under the lock."""
+        self.since = self.since or now
+        waiting = [Taking(one.who, one.since) for one in islice(self.waiting, first)]
+        return Queue(self._key, Taking(self.who, self.since), len(self.waiting), waiting)
 
     def __exit__(self, *exc: object) -> None:
         """Give it back, to the next in the queue if there is one."""
@@ -168,6 +184,8 @@ class _Turn:
             waiting.queued = False
             self.thread = 0  # nobody's, until the next has entered
             self.depth = 1
+            self.who = waiting.who
+            self.since = time.time()
         if waiting.deadline is not None:
             waiting.deadline.cancel()
         waiting.ready(self)
@@ -176,17 +194,18 @@ class _Turn:
 class _Holding:
     """A block that takes a turn as it is entered, and waits for it on its own thread."""
 
-    __slots__ = ("_key", "_turn", "_turns")
+    __slots__ = ("_key", "_turn", "_turns", "_who")
 
-    def __init__(self, turns: LocalTurns, key: str) -> None:
+    def __init__(self, turns: LocalTurns, key: str, who: object) -> None:
         self._turns = turns
         self._key = key
+        self._who = who
         self._turn: Turn | None = None
 
     def __enter__(self) -> None:
         turns = self._turns
         with turns._lock:
-            turn: Turn | None = turns._take(self._key)
+            turn: Turn | None = turns._take(self._key, self._who)
         self._turn = turn or self._wait()
         self._turn.__enter__()
 
@@ -208,7 +227,7 @@ class _Holding:
             answers.append(answer)
             answered.set()
 
-        waiting = _Waiting(self._key, ready)
+        waiting = _Waiting(self._key, ready, self._who)
         try:
             self._turns._wait(waiting)
             answered.wait()

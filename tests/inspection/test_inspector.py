@@ -164,8 +164,49 @@ def test_who_waits_for_a_turn(look: Any, served: flask.Flask, messages: Any) -> 
         waiting = threading.Thread(target=client.update, args=(model,))
         waiting.start()
         wait_until(lambda: [row["waiting"] for row in rows(watching)] == [1])
-        assert rows(watching)[0]["model"] == json.dumps(model["id"])
+        (row,) = rows(watching)
+        assert row["model"] == json.dumps(model["id"])
+        server = {"client": None, "user": None, "method": None}
+        assert row["holder"] == {**server, "since": row["holder"]["since"]}
     waiting.join()
+    wait_until(lambda: rows(watching) == [])
+
+
+def test_who_has_the_turn_and_who_waits_are_clients(
+    look: Any, served: flask.Flask, messages: backboneio.Backend, connect: Any
+) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+    model = SyncClient(served, "messages").create({})
+
+    @messages.on("updated")  # within the turn
+    def be_slow(model: Any) -> None:
+        entered.set()
+        assert go_on.wait(60)
+
+    watching, clients = look("turns"), look("clients")
+    saves = []
+    for number, room in enumerate(("first", "second")):
+        client = connect(look.url)
+        client.listen(room)
+        save = threading.Thread(target=client.sync, args=("update", {**model, "by": number}))
+        save.start()
+        saves.append(save)
+        assert entered.wait(60)
+    try:
+        wait_until(lambda: [row["waiting"] for row in rows(watching)] == [1])
+        (row,) = rows(watching)
+        (waits,) = row["first"]
+        assert (row["backend"], row["model"]) == ("messages", json.dumps(model["id"]))
+        rooms = ["first"], ["second"]
+        wait_until(lambda: sum(row["channels"] in rooms for row in rows(clients)) == 2)
+        heard = {row["client"]: row["channels"] for row in rows(clients)}
+        for one, room in ((row["holder"], "first"), (waits, "second")):
+            assert (heard[one["client"]], one["method"]) == ([room], "update")
+        assert row["holder"]["since"] <= waits["since"]
+    finally:
+        go_on.set()
+        for save in saves:
+            save.join()
     wait_until(lambda: rows(watching) == [])
 
 

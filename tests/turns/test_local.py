@@ -196,8 +196,8 @@ def test_it_tells_how_many_wait_for_which_model() -> None:
         waiting = threading.Thread(target=lambda: turns.wait(7, lambda turn: _give_back(turn)))
         waiting.start()
         waiting.join()
-        assert turns.queues() == {"7": 1, "a": 0}
-    assert turns.queues() == {}
+        assert {queue.key: queue.waiting for queue in turns.queues(9, 9)} == {"7": 1, "a": 0}
+    assert turns.queues(9, 9) == []
 
 
 def _give_back(turn: Any) -> None:
