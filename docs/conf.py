@@ -37,6 +37,7 @@ html_theme = "furo"
 html_title = f"Backbone.IO for Python {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_favicon = "_static/icon.svg"
 html_copy_source = False
 html_show_sourcelink = False
 

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture
 def url(serve: Any, site: pathlib.Path) -> str:
     """The site, served."""
-    nothing = Response("", 204)  # the icon that browsers ask for
-    return str(serve(SharedDataMiddleware(nothing, {"/": str(site)})).url)
+    missing = Response("Not Found", 404)
+    return str(serve(SharedDataMiddleware(missing, {"/": str(site)})).url)
 
 
 def test_searching_over_http(window: Any, url: str) -> None:

@@ -35,7 +35,7 @@ def tasks(page: Page, *texts: str) -> None:
 
 
 def test_two_windows_show_the_same(url: str, window: Window) -> None:
-    ann, bob = window(url, tolerate="404"), window(url, tolerate="404")  # of a favicon
+    ann, bob = window(url), window(url)
     field = ann.get_by_placeholder("What is to be done?")
     expect(field).to_be_focused()
     field.fill("Buy milk")
