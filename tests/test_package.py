@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import email
+import json
 import os
 import re
 import shutil
@@ -148,6 +149,26 @@ def test_a_package_index_takes_them(sdist: Path, wheel: Path) -> None:
     readme = (CHECKOUT / "README.md").read_text()
     for link in re.findall(r"\]\(((?!https:|#)[^)\s]+)\)", readme):
         assert any(one.endswith(f"/main/{link}") for one in links), link
+
+
+def test_the_address_of_the_project_is_the_same_everywhere() -> None:
+    config = configparser.ConfigParser()
+    config.read(CHECKOUT / "setup.cfg")
+    home = config["metadata"]["url"]
+    lines = config["metadata"]["project_urls"].strip().splitlines()
+    urls = dict(re.split(r"\s*=\s*", line, maxsplit=1) for line in lines)
+    package = json.loads((CHECKOUT / "js" / "package.json").read_text())
+    assert package["homepage"] == home
+    assert package["repository"]["url"] == f"git+{urls['Source']}.git"
+    assert package["bugs"] == urls["Issues"]
+    listed = subprocess.check_output(["git", "ls-files"], cwd=CHECKOUT, text=True).split("\n")
+    # This host is the project's: where it stands besides, it would be forgotten.
+    host = re.escape(home.partition("://")[2])
+    told = {"setup.cfg", "js/package.json", "CONTRIBUTING.md"}
+    for name in set(filter(None, listed)) - told:
+        path = CHECKOUT / name
+        if path.is_file() and path.suffix in {".py", ".md", ".toml", ".js", ".json", ".html"}:
+            assert not re.search(host, path.read_text()), name
 
 
 def test_every_extra_has_code_behind_it() -> None:
