@@ -19,7 +19,7 @@ from .execution import Context, execute
 from .journal import Journal, MemoryJournal
 from .json import JSONText
 from .limits import Limits
-from .model import Change, Channel, Draft, ModelId
+from .model import EVENT_OF, EVENTS, Change, Channel, Draft, ModelId
 from .request import READING, Notify, Request, Response, Socket, channels
 from .stack import Registered, Stack
 from .stores.base import Store
@@ -29,10 +29,6 @@ from .turns import LocalTurns, Turns
 logger = logging.getLogger("backboneio.backend")
 
 L = TypeVar("L", bound=Callable[..., object])
-
-#: The events of ``emit`` and ``on``, and the methods that announce them to clients.
-EVENTS = {"created": "create", "updated": "update", "deleted": "delete", "reset": "reset"}
-_EVENT_OF = {method: event for event, method in EVENTS.items()} | {"patch": "updated"}
 
 
 class Attachment(Protocol):
@@ -473,7 +469,7 @@ class Backend:
             return draft._replace(channels=())
 
     def _observe(self, draft: Draft) -> None:
-        for function in self._observers.get(_EVENT_OF.get(draft.method, ""), ()):
+        for function in self._observers.get(EVENT_OF.get(draft.method, ""), ()):
             try:
                 function(draft.model)
             except Exception:

@@ -12,12 +12,12 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from .backend import EVENTS, Backend
+from .backend import Backend
 from .errors import SyncError
 from .flask import extension
-from .journal import MemoryJournal
+from .journal import Journal, MemoryJournal
 from .middleware import MemoryStore
-from .model import Change
+from .model import EVENTS, Change
 from .remote import LostError, RefusedError, Remote
 from .wsgi import WSGIApp
 
@@ -56,6 +56,11 @@ def _is_alone(backend: Backend) -> bool:
     return isinstance(backend.journal, MemoryJournal)
 
 
+def _kind(journal: Journal) -> str:
+    """What a journal is called: as its application wrote it, where it says that, else its class."""
+    return getattr(journal, "kind", type(journal).__name__)
+
+
 def _alone(name: str, what: str) -> NoReturn:
     raise click.ClickException(
         f"the journal of {name!r} is in the memory of the process that serves it, and this is "
@@ -69,7 +74,7 @@ def routes() -> None:
     rows = [("Backend", "Path", "Journal", "Layers")]
     for app in _apps():
         for name, sync in app.syncs.items():
-            journal = "memory" if _is_alone(sync.backend) else type(sync.journal).__name__
+            journal = "memory" if _is_alone(sync.backend) else _kind(sync.journal)
             layers = [
                 getattr(layer.function, "__name__", type(layer.function).__name__)
                 + ("" if layer.methods is None else f" ({', '.join(sorted(layer.methods))})")

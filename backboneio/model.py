@@ -15,6 +15,11 @@ ModelId = str | int | float
 #: The name of a channel; None is the channel without a name.
 Channel = str | None
 
+#: The events of ``emit`` and ``on``, and the methods that announce them to clients.
+EVENTS = {"created": "create", "updated": "update", "deleted": "delete", "reset": "reset"}
+#: The event that each of these methods is, as a user writes it.
+EVENT_OF = {method: event for event, method in EVENTS.items()} | {"patch": "updated"}
+
 
 def id_key(model_id: ModelId) -> str:
     """Return what names a model in a dictionary: 1, 1.0 and "1" are one id to Backbone.

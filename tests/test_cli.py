@@ -141,9 +141,9 @@ def test_routes(shop: Shop) -> None:
     crud = ["(create,", "delete,", "patch,", "read,", "update)"]
     assert lines == [
         ["Backend", "Path", "Journal", "Layers"],
-        ["tasks", "/socket.io/", "SQLLog", "guard", "(write)"],
+        ["tasks", "/socket.io/", "SQLJournal", "guard", "(write)"],
         ["SQLAlchemyStore", *crud],
-        ["news", "/socket.io/", "SQLLog", "none"],
+        ["news", "/socket.io/", "SQLJournal", "none"],
         ["memo", "/socket.io/", "memory", "MemoryStore", *crud],
         ["bare", "/socket.io/", "memory", "SQLAlchemyStore", *crud],
     ]

@@ -20,7 +20,8 @@ class Journal(Protocol):
 
     One that other processes have, too, says so: with an attribute ``is_shared`` that is True,
     ``disconnect_user`` reaches the pages of all of them. It may bring ``answers`` of its own, and
-    what the commands ask for: ``create_tables()``, and ``figures()`` of what it holds.
+    what the commands ask for: ``create_tables()``, ``figures()`` of what it holds, and ``kind``,
+    what ``routes`` calls it in place of its class.
 
     :ivar epoch: names this order of revs. A client that has seen another one starts anew.
     :ivar begun: the rev after which changes are delivered in this process, since a journal may be

@@ -20,7 +20,7 @@ from ..execution import Execution, running
 from ..journal import Deliver
 from ..json import JSONText, byte_length
 from ..limits import Limits
-from ..model import Change, Draft, id_key
+from ..model import EVENT_OF, Change, Draft, id_key
 from ..stores.rows import Rows
 from ..strand import Strand
 from . import live, remembered, sessions
@@ -73,6 +73,8 @@ class SQLLog:
 
     #: Whether other processes have it, too.
     is_shared = True
+    #: What the commands call it: what the application has written.
+    kind = "SQLJournal"
 
     def __init__(self, name: str, sequencer: Sequencer, limits: Limits) -> None:
         self.name = name
@@ -342,7 +344,7 @@ class SQLLog:
                 "emit(%r) on the backend %r is not needed and was left out: whatever SQLAlchemy "
                 "commits of its class is told already; for what goes around SQLAlchemy call "
                 "journal.reset(session, Class)",
-                draft.method,
+                EVENT_OF.get(draft.method, draft.method),
                 self.name,
             )
 

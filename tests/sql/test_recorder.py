@@ -402,6 +402,7 @@ def test_emit_for_a_live_class_says_that_it_is_not_needed(
         lab.tasks.emit("updated", task(1, "a"))
     assert heard() == []
     (record,) = (record for record in caplog.records if "is not needed" in record.getMessage())
+    assert "emit('updated') on the backend 'tasks'" in record.getMessage()
     assert "journal.reset(session, Class)" in record.getMessage()
     lab.tasks.emit("reset")
     assert heard() == [["reset", None]]
