@@ -3,6 +3,7 @@ import Backbone from 'backbone';
 import {extend, guard, has, random} from './util.js';
 import {findIO} from './io.js';
 import {Backend} from './backend.js';
+import {check} from './options.js';
 import {warn} from './warn.js';
 
 // How long a page may use backends without connecting before it is told.
@@ -36,6 +37,7 @@ export function connect(url, options) {
   }
   var given = (url && typeof url === 'object' ? url : options) || {};
   var settings = extend({}, given);
+  check(given);
 
   // A WebSocket needs neither sticky sessions nor an upgrade, so it comes first.
   if (!given.transports) {

@@ -436,6 +436,34 @@ describe('nothing fails in silence', () => {
       'Backbone.IO: "chanel" of the backend "messages" means nothing: `backend` has name, channel, sync, transform. Is it misspelt?'
     ]);
   });
+
+  test('a misspelt option of connect', () => {
+    window.connect('http://127.0.0.1:9', {autoConnect: false, transport: ['websocket'], inspct: true});
+    window.connect('http://127.0.0.1:9', {autoConnect: false, transport: ['polling'], requesttimeout: 5});
+    assert.deepEqual(warnings, [
+      'Backbone.IO: "transport" is no option of Backbone.io.connect: is "transports" meant?',
+      'Backbone.IO: "inspct" is no option of Backbone.io.connect, which takes those of Socket.IO\'s client, and requestTimeout.',
+      'Backbone.IO: "requesttimeout" is no option of Backbone.io.connect: is "requestTimeout" meant?'
+    ]);
+  });
+
+  test('every option that the types of Socket.IO\'s client have passes', () => {
+    const given = {};
+    for (const [file, types] of [
+      ['engine.io-client/build/esm/socket.d.ts', ['SocketOptions']],
+      ['socket.io-client/build/esm/manager.d.ts', ['ManagerOptions']],
+      ['socket.io-client/build/esm/socket.d.ts', ['SocketOptions']]
+    ]) {
+      const text = fs.readFileSync(path.join(JS, 'node_modules', file), 'utf8');
+      for (const type of types) {
+        const body = text.match(new RegExp(`interface ${type}\\b[^{]*\\{([\\s\\S]*?)\\n\\}`))[1];
+        for (const [, name] of body.matchAll(/^ {4}(\w+)\??:/gm)) given[name] = undefined;
+      }
+    }
+    assert.ok(Object.keys(given).length > 35);
+    window.connect('http://127.0.0.1:9', {...given, autoConnect: false});
+    assert.deepEqual(warnings, []);
+  });
 });
 
 describe('loading', () => {
