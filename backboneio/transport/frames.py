@@ -97,7 +97,10 @@ def unmask(data: bytes | bytearray, mask: bytes | bytearray) -> bytes:
 
 
 def parse_close(payload: bytes) -> int:
-    """The code in a client's close frame, NO_STATUS_RCVD without one. Raises FrameError."""
+    """The code in a client's close frame, NO_STATUS_RCVD without one.
+
+    :raises FrameError: when it is none that a client may send.
+    """
     if not payload:
         return CloseCode.NO_STATUS_RCVD
     if len(payload) < 2:
@@ -148,7 +151,9 @@ class FrameReader:
         """Return the next (opcode, payload) of a whole message or control frame, None: need more.
 
         A fragment which is not the last of its message comes as an empty CONT, so that a flood of
-        them can be left for later, too. Raises FrameError.
+        them can be left for later, too.
+
+        :raises FrameError: for what breaks the protocol, or is too large.
         """
         data = self.data
         start = self._position

@@ -147,7 +147,10 @@ class Environs:
 
     def small(self, environ: Mapping[str, Any]) -> dict[str, Any]:
         """Copy the CGI variables (HTTP_*, REMOTE_ADDR, PATH_INFO, QUERY_STRING, SERVER_*, ...), the
-        plain `wsgi.*` values with an empty body, and the keys to keep. Raises Refused (431)."""
+        plain `wsgi.*` values with an empty body, and the keys to keep.
+
+        :raises Refused: (431) when they are too large.
+        """
         small: dict[str, Any] = {
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": environ.get("wsgi.url_scheme", "http"),

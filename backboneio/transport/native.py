@@ -45,7 +45,7 @@ except (OSError, AttributeError, TypeError):  # no dlopen, or not a POSIX system
 def send(fd: int, data: bytes) -> int:
     """Send what the kernel takes now; return the number of bytes, 0 when it takes none.
 
-    Raises OSError when the connection is broken.
+    :raises OSError: when the connection is broken.
     """
     while True:
         count: int = _send(fd, data, len(data), _SEND_FLAGS)

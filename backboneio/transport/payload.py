@@ -33,7 +33,7 @@ def _part(frame: bytes) -> bytes:
 def decode_payload(body: bytes, max_packets: int) -> list[bytes]:
     """Split a request's body into packets, which :func:`decode_packet` reads later.
 
-    Raises ValueError when one is not what it should be.
+    :raises ValueError: when one is not what it should be.
     """
     parts = body.split(_SEPARATOR, max_packets)
     if len(parts) > max_packets:
@@ -49,7 +49,10 @@ def decode_payload(body: bytes, max_packets: int) -> list[bytes]:
 
 
 def decode_packet(part: bytes) -> str | bytes:
-    """The packet in a part of a body. Raises ValueError."""
+    """The packet in a part of a body.
+
+    :raises ValueError: when it is none.
+    """
     if part[0] != _BINARY:
         return part.decode("utf-8")
     try:

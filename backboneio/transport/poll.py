@@ -84,7 +84,10 @@ class PollQueue:
         self.poll = poll
 
     def due(self) -> list[bytes]:
-        """Take what a poll is to be answered with at once; empty: it may wait. Raises Overlap."""
+        """Take what a poll is to be answered with at once; empty: it may wait.
+
+        :raises Overlap: when another poll waits.
+        """
         if self.poll is not None:
             raise Overlap
         return self.take() or ([NOOP] if self._busy else [])

@@ -114,7 +114,10 @@ class Sending(Heartbeat):
         self.link = self.probe = self.queue = None
 
     def due(self) -> list[bytes]:
-        """Take what a poll is to be answered with at once; empty: it may wait. Raises Overlap."""
+        """Take what a poll is to be answered with at once; empty: it may wait.
+
+        :raises Overlap: when another poll waits.
+        """
         assert self._service.hub.sending
         return [NOOP] if self.queue is None else self.queue.due()
 

@@ -294,7 +294,10 @@ class Server:
         To be called by a message handler (or by a function that was resumed) of that client, which
         then returns: a client waits without a thread. What it sends meanwhile stays where it is (in
         the kernel; what was posted, in the bounded inbox). Messages to it, heartbeats and its
-        disconnection go on. Raises KeyError for an unknown client, RuntimeError when it is parked.
+        disconnection go on.
+
+        :raises KeyError: for an unknown client.
+        :raises RuntimeError: when it is parked.
         """
         return self._get_connection(sid).park()
 

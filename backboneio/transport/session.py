@@ -126,7 +126,10 @@ class Session:
         self._pongs = 0
 
     def move(self, move: Move) -> None:
-        """Change the state. Raises RuntimeError for a move that the table does not have."""
+        """Change the state.
+
+        :raises RuntimeError: for a move that the table does not have.
+        """
         try:
             self.state = MOVES[self.state][move]
         except KeyError:
@@ -144,7 +147,10 @@ class Session:
     # Packets
 
     def receive(self, packet: Packet) -> tuple[Event, Packet]:
-        """Take a packet: its meaning, and a message's content. Raises ProtocolError."""
+        """Take a packet: its meaning, and a message's content.
+
+        :raises ProtocolError: for one that a client may not send.
+        """
         if isinstance(packet, bytes):
             self.greeted = True
             return _MESSAGE, packet
@@ -163,7 +169,9 @@ class Session:
     def receive_probe(self, packet: Packet) -> str | None:
         """Take a packet that came by the WebSocket which a polling client may go on with.
 
-        Returns what to answer there. After "5" the state is WEBSOCKET. Raises ProtocolError.
+        Returns what to answer there. After "5" the state is WEBSOCKET.
+
+        :raises ProtocolError: for any other packet than the next of the upgrade.
         """
         if self.state is State.POLLING and packet == "2probe":
             self.move(Move.PROBE)

@@ -59,7 +59,7 @@ def find(environ: dict[str, Any]) -> ClientSocket | None:
 def find_for_websocket(environ: dict[str, Any]) -> ClientSocket:
     """Return the client's connection.
 
-    Raises Kept where there can be no WebSocket: why, and what to do about it, for a log.
+    :raises Kept: where there can be no WebSocket: why, and what to do about it, for a log.
     """
     try:
         connection = _find(environ)
@@ -119,7 +119,9 @@ def take(connection: ClientSocket) -> tuple[int, bytes, Ended]:
     """Move a connection out of the server.
 
     Returns its new file descriptor, what the server had read ahead from it, and the response that
-    the server is to send. Raises OSError (too many open files) with everything as it was.
+    the server is to send.
+
+    :raises OSError: (too many open files) with everything as it was.
     """
 
     def exchange() -> tuple[int, socket.socket]:

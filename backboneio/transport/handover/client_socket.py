@@ -50,7 +50,9 @@ class ClientSocket:
         """Return what the server's parser holds beyond the request (frames sent with an upgrade).
 
         Called once, after the exchange: the server's descriptor is at its end by now, so reading
-        "everything" returns just the buffer. Raises OSError where bytes are lost.
+        "everything" returns just the buffer.
+
+        :raises OSError: where bytes are lost.
         """
         return b""
 
@@ -116,8 +118,9 @@ class Ended:
 def replace(fd: int) -> socket.socket:
     """Point a file descriptor at one end of a fresh socket pair: a client that has said it all.
 
-    Returns the other end, to be closed when the server has answered. Raises OSError (too many open
-    files) with everything as it was.
+    Returns the other end, to be closed when the server has answered.
+
+    :raises OSError: (too many open files) with everything as it was.
     """
     ours, theirs = socket.socketpair()
     try:
