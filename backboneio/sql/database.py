@@ -14,7 +14,7 @@ from sqlalchemy import exc
 from ..limits import Limits
 from . import live
 from .statements import fetch, run, run_script
-from .tables import Row, Sequenced, Tables, read
+from .tables import Row, Sequenced, Tables, missing_table, read
 
 #: Changes that are given their revs, read or dropped in one go.
 BATCH = 500
@@ -163,17 +163,13 @@ class Database:
         inspector = sa.inspect(self.engine)
         for table in self.tables:
             if not inspector.has_table(table.name):
-                raise RuntimeError(
-                    f"the table {table.name} of backboneio.SQLJournal is missing: run "
-                    "`flask backboneio create-tables` or journal.create_tables(), or "
-                    "db.create_all() after the journal was made"
-                )
+                raise missing_table(table.name)
             found = {column["name"] for column in inspector.get_columns(table.name)}
-            missing = [column.name for column in table.columns if column.name not in found]
-            if missing:
+            lacks = [column.name for column in table.columns if column.name not in found]
+            if lacks:
                 raise RuntimeError(
                     f"the table {table.name} is none of this version of backboneio: it has no "
-                    f"{', '.join(missing)}; rename or migrate it"
+                    f"{', '.join(lacks)}; rename or migrate it"
                 )
 
     def create(self) -> None:

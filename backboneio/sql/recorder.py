@@ -34,7 +34,7 @@ from ..stores.rows import Rows, Values
 from .live import Keeper, Live, keepers_of, process
 from .remembered import State, Touched, Work, state_of
 from .statements import fetch, run
-from .tables import values
+from .tables import missing_table, values
 
 logger = logging.getLogger("backboneio.journal")
 
@@ -238,16 +238,12 @@ def _insert_returning_id(table: sa.Table) -> Any:
 
 def missing(err: exc.DBAPIError, connection: sa.Connection) -> Exception:
     """Return *err*, or the error that says what to do when the tables are not there."""
+    name = "backboneio_changes"
     try:
-        there = sa.inspect(connection.engine).has_table("backboneio_changes")
+        there = sa.inspect(connection.engine).has_table(name)
     except exc.SQLAlchemyError:
         return err
-    if there:
-        return err
-    return RuntimeError(
-        "the tables of backboneio.SQLJournal are missing: run journal.create_tables(), or "
-        "`flask backboneio create-tables`, or db.create_all() after the journal was made"
-    )
+    return err if there else missing_table(name)
 
 
 def begin_writing(connection: sa.Connection) -> None:

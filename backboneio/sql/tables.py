@@ -44,6 +44,14 @@ class Tables(NamedTuple):
         return cls(_changes(metadata), _heads(metadata), _answers(metadata))
 
 
+def missing_table(name: str) -> RuntimeError:
+    """Return the error for a table that is not there: what to do about it."""
+    return RuntimeError(
+        f"the table {name} of backboneio.SQLJournal is missing: run journal.create_tables(), or "
+        "`flask backboneio create-tables`, or db.create_all() after the journal was made"
+    )
+
+
 def _changes(metadata: sa.MetaData) -> sa.Table:
     unsequenced = sa.text("rev IS NULL")
     table = sa.Table(
