@@ -65,13 +65,14 @@ class Stack:
     :ivar known: the methods that may be asked for: Backbone's, and those that a layer is for.
     """
 
-    __slots__ = ("_serving", "known", "layers")
+    __slots__ = ("_passed_by", "_serving", "known", "layers")
 
     def __init__(self, layers: tuple[Registered, ...] = ()) -> None:
         self.layers = layers
         named = frozenset[str]().union(*(layer.methods or () for layer in layers))
         self.known = named.difference(("listen", WRITE)).union(CRUD)
         self._serving: dict[str, tuple[Registered, ...]] = {}
+        self._passed_by: set[str] = set()  # the methods that were warned of; single operations
 
     def handle(self, req: Request, res: Response) -> None:
         """Run *req* through the layers, on this thread.
@@ -81,13 +82,20 @@ class Stack:
         layers = self._serving.get(req.method)
         if layers is None:
             layers = self._serving_of(req.method)
-            if req.method == "read" and not layers:  # once, as the layers are worked out once
-                logger.warning(
-                    "backend %r: no layer is for 'read', so a fetch gets an empty model. Give it a "
-                    "store: use(backboneio.middleware.memory_store()), or sqlalchemy_store(...)",
-                    req.backend,
-                )
-        _Descent(layers, req, res).go(0, None)
+        _Descent(self, layers, req, res).go(0, None)
+
+    def passed_by(self, req: Request) -> None:
+        """Say once of a method that every layer has passed its request on."""
+        if req.method in CRUD and req.method not in self._passed_by:
+            self._passed_by.add(req.method)  # twice, when two requests are the first
+            logger.warning(
+                "backend %r: no layer is for %r, or all have called next(): a page is told that "
+                "what it sent is stored, and a fetch gets an empty model. Use a store, after the "
+                "layers that guard it: use(backboneio.middleware.memory_store()), or "
+                "sqlalchemy_store(...)",
+                req.backend,
+                req.method,
+            )
 
     def doubts(self) -> list[str]:
         """Return what is probably not meant as it was registered, for people to read."""
@@ -125,9 +133,12 @@ class Stack:
 class _Descent:
     """One request on its way down the layers."""
 
-    __slots__ = ("layers", "raised", "req", "res", "unhandled")
+    __slots__ = ("layers", "raised", "req", "res", "stack", "unhandled")
 
-    def __init__(self, layers: Sequence[Registered], req: Request, res: Response) -> None:
+    def __init__(
+        self, stack: Stack, layers: Sequence[Registered], req: Request, res: Response
+    ) -> None:
+        self.stack = stack
         self.layers = layers
         self.req = req
         self.res = res
@@ -159,6 +170,8 @@ class _Descent:
                 self.raised.append(exc)
                 err = exc
         if err is None:
+            if not self.res.ended:
+                self.stack.passed_by(self.req)
             self.res.end(self.req.model)
             return
         raised = next((exc for exc in self.raised if exc is err), None)

@@ -76,6 +76,26 @@ def test_a_forgotten_store_is_told_once(caplog: pytest.LogCaptureFixture) -> Non
     assert "no layer is for 'read'" in record.message and "memory_store()" in record.message
 
 
+def test_a_store_that_was_forgotten_behind_a_guard_is_told_once_of_each_method(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    backend = backboneio.create_backend()
+
+    @backend.use
+    def guard(req: Any, res: Any, next: Any) -> None:
+        if req.method == "delete":
+            res.end(req.model)  # and then next() by mistake: it is answered all the same
+        next()
+
+    backend.use("archive", guard)
+    for method in ("create", "read", "patch", "delete", "archive") * 2:
+        backend.call(method, {"id": 1})
+    told = [one.getMessage() for one in caplog.records if one.name == "backboneio.stack"]
+    for method, message in zip(("create", "read", "patch"), told, strict=True):
+        assert f"no layer is for '{method}', or all have called next()" in message
+        assert "memory_store()" in message
+
+
 def test_use_returns_the_layer_in_each_form(messages: backboneio.Backend) -> None:
     def layer(req: Any, res: Any, next: Any) -> None:
         next()
