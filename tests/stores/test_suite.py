@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
 
+import backboneio
 from backboneio.middleware import memory_store, sqlalchemy_store
 from backboneio.testing.store_suite import StoreSuite
 
@@ -30,6 +33,40 @@ class Thing(Base):
 class TestMemoryStore(StoreSuite):
     def make(self) -> Any:
         return memory_store()
+
+
+class Strings:
+    """A store that gives ids as MongoDB's are: strings."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()  # protects the rows
+        self.rows: dict[Any, dict[str, Any]] = {}
+
+    def __call__(self, req: Any, res: Any, next: Any) -> None:
+        if req.method not in ("create", "read", "update", "patch", "delete"):
+            next()
+            return
+        id = uuid.uuid4().hex if req.method == "create" else req.model.get("id")
+        with req.turn(id):
+            res.end(self.carry_out(req.method, id, req.model), whole=True)
+
+    def carry_out(self, method: str, id: Any, given: dict[str, Any]) -> Any:
+        with self.lock:
+            if method == "read" and id is None:
+                return list(self.rows.values())
+            if method != "create" and id not in self.rows:
+                raise backboneio.NotFound(f"there is no model {id!r:.100}")
+            if method == "delete":
+                return self.rows.pop(id)
+            if method != "read":
+                before = self.rows.get(id, {}) if method == "patch" else {}
+                self.rows[id] = {**before, **given, "id": id}
+            return self.rows[id]
+
+
+class TestStringIds(StoreSuite):
+    def make(self) -> Any:
+        return Strings()
 
 
 @every_database
