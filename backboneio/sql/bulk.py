@@ -10,8 +10,10 @@ from sqlalchemy import orm
 
 from ..model import Channel
 from ..stores.rows import Rows
-from .live import lives
+from .links import links_of
+from .live import Live, lives
 from .recorder import begin_writing, record_reset, stored_rows
+from .remembered import state_of
 
 #: Of how many rows a statement's channels are looked up; one that changes more concerns everyone.
 MOST = 1000
@@ -28,12 +30,19 @@ def execute(execution: orm.ORMExecuteState) -> Any:
     if not (execution.is_update or execution.is_delete or execution.is_insert) or mapper is None:
         return None
     concerned = [(live, _concerned(execution, live.rows)) for live in lives(mapper)]
+    concerned += [(live, lambda: None) for live in _linked(execution.session, mapper)]
     if not concerned:
         return None
     result = execution.invoke_statement()
     for live, channels in concerned:
         record_reset(execution.session, live, channels())
     return result
+
+
+def _linked(session: orm.Session, mapper: orm.Mapper[Any]) -> list[Live]:
+    """Return what has relationships that the rows of a class make up, each once."""
+    linked = (live for link in links_of(mapper) for live in link.lives(state_of(session)))
+    return list({id(live): live for live in linked}.values())
 
 
 def _concerned(execution: orm.ORMExecuteState, rows: Rows) -> Callable[[], Channels]:

@@ -43,10 +43,7 @@ def record(session: orm.Session, state: State, live: Live, group: list[Touched])
     """Record what a flush has made of the rows of one class."""
     connection = session.connection(bind_arguments={"mapper": live.rows.mapper})
     rows = live.rows
-    keys = [
-        None if one.instance is None else tuple(rows.mapper.primary_key_from_instance(one.instance))
-        for one in group
-    ]
+    keys = [_key_after(rows, one) for one in group]
     stored = stored_rows(rows, connection, [key for key in keys if key is not None])
     recording = _Recording(state, live, connection)
     work = state.work
@@ -54,17 +51,25 @@ def record(session: orm.Session, state: State, live: Live, group: list[Touched])
         after = None if key is None else stored.get(key)
         if work is not None and work.live is live and work.instance is one.instance:
             work.stored = after
-        if one.key is not None and (one.instance is None or one.key != key):
+        if one.key is not None and one.key != key:
             model_id = rows.id_of(one.key)
             recording.change(
                 model_id, one.existed, one.channel, one.model or {rows.id_attribute: model_id}, None
             )
         if after is not None and key is not None:
             existed = one.existed and one.key == key
-            recording.change(
-                rows.id_of(key), existed, one.channel if existed else None, None, after
-            )
+            before = rows.channel(after) if one.same else one.channel
+            recording.change(rows.id_of(key), existed, before if existed else None, None, after)
     _insert_changes(recording)
+
+
+def _key_after(rows: Rows, one: Touched) -> tuple[Any, ...] | None:
+    """Return the key that a row has after the flush, or None when it is deleted."""
+    if one.same:
+        return one.key
+    if one.instance is None:
+        return None
+    return tuple(rows.mapper.primary_key_from_instance(one.instance))
 
 
 def stored_rows(
@@ -76,13 +81,14 @@ def stored_rows(
     if len(keys) == 1:
         one = rows.one_locked if snapshots else rows.one
         rows_found = fetch(connection, one, rows.bind(keys[0]))
-        return {keys[0]: rows.values(rows_found[0])} if rows_found else {}
+        read = rows.complete(connection, [rows.values(row) for row in rows_found], snapshots)
+        return {keys[0]: read[0]} if read else {}
     for start in range(0, len(keys), 500):
         statement = rows.select().where(rows.keyed(keys[start : start + 500]))
         if snapshots:  # what others have committed since it began is not in there
             statement = statement.with_for_update()
-        for row in connection.execute(statement):
-            values_ = rows.values(row)
+        read = [rows.values(row) for row in connection.execute(statement)]
+        for values_ in rows.complete(connection, read, snapshots):
             found[rows.key(values_)] = values_
     return found
 

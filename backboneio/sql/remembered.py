@@ -20,6 +20,7 @@ class Touched(NamedTuple):
 
     :ivar existed: whether there was one.
     :ivar model: what it looked like, where it is deleted.
+    :ivar same: whether the row itself stays as it is: what has changed is a relationship of it.
     """
 
     live: Live
@@ -28,6 +29,7 @@ class Touched(NamedTuple):
     existed: bool
     channel: Channel = None
     model: dict[str, Any] | None = None
+    same: bool = False
 
 
 class Work:
@@ -55,6 +57,8 @@ class State:
     def reset(self) -> None:
         """Forget it."""
         self.touched: list[Touched] = []
+        # What a flush makes other rows refer to: values of these attributes of a live class.
+        self.referred: dict[tuple[Live, tuple[str, ...]], set[tuple[Any, ...]]] = {}
         # The ids of the changes that were recorded of a row; some may have been rolled back.
         self.recorded: dict[tuple[str, str], list[int]] = {}
         self.drafts: dict[int, tuple[Live, Draft]] = {}

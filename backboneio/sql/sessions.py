@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import event, orm
 
 from ..stores.rows import Rows, Values
-from . import bulk
+from . import bulk, links
 from . import live as registry
 from .database import give
 from .live import Keeper, Live, keepers_of, lives
@@ -26,6 +26,7 @@ _installing = threading.Lock()
 
 def register(rows: Rows, keeper: Keeper) -> Live:
     """Record from now on what any session of this process commits of a class."""
+    links.register(rows)
     live, is_new = registry.register(rows, keeper)
     with _installing:
         if is_new:
@@ -84,7 +85,8 @@ def _before_delete(mapper: orm.Mapper[Any], connection: sa.Connection, instance:
         before = _locked(live.rows, connection, key)
         if before is None:
             continue
-        channel, model = live.rows.channel(before), live.rows.dump(before)
+        (complete,) = live.rows.complete(connection, [before])
+        channel, model = live.rows.channel(before), live.rows.dump(complete)
         state.touched.append(Touched(live, None, key, True, channel, model))
 
 
@@ -107,9 +109,10 @@ def _locked(rows: Rows, connection: sa.Connection, key: tuple[Any, ...]) -> Valu
 
 def _after_flush(session: orm.Session, context: Any) -> None:
     state = known_state(session)
-    if state is None or not state.touched:
+    if state is None or not (state.touched or state.referred):
         return
     touched, state.touched = state.touched, []
+    touched += links.touched(session, state, touched)
     by_live: dict[int, list[Touched]] = {}
     for one in touched:
         by_live.setdefault(id(one.live), []).append(one)
@@ -124,6 +127,7 @@ def _after_soft_rollback(session: orm.Session, transaction: orm.SessionTransacti
     state = known_state(session)
     if state is not None:
         state.touched = []
+        state.referred = {}
         state.rolled_back = True
 
 
@@ -182,6 +186,7 @@ def _after_transaction_end(session: orm.Session, transaction: orm.SessionTransac
 
 
 _SESSION_EVENTS: dict[str, Callable[..., Any]] = {
+    "before_flush": links.before_flush,
     "after_flush": _after_flush,
     "do_orm_execute": bulk.execute,
     "before_commit": _before_commit,

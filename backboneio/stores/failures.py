@@ -73,6 +73,8 @@ def _data(rows: Rows, values: Mapping[str, Any]) -> Invalid:
     """A value that its column cannot take; databases do not say which."""
     wrong = {}
     for name, value in values.items():
+        if name not in rows.mapper.column_attrs:
+            continue
         kind = rows.mapper.column_attrs[name].columns[0].type
         if isinstance(kind, types.Integer) and not isinstance(kind, types.BigInteger):
             if isinstance(value, int) and not -(2**31) <= value < 2**31:
@@ -197,5 +199,6 @@ def _given_references(rows: Rows, values: Mapping[str, Any]) -> list[str]:
         name
         for name in values
         if name in rows.fields
+        and name in rows.mapper.column_attrs
         and any(column.foreign_keys for column in rows.mapper.column_attrs[name].columns)
     ]

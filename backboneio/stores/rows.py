@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import urllib.parse
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy
-from sqlalchemy import orm
+from sqlalchemy import exc, orm
 from sqlalchemy.orm.attributes import set_committed_value
 
 from ..errors import Invalid
 from ..json import json_type
 from ..model import Channel, ModelId
 from .codec import Codec
-from .columns import codec
+from .keys import Key, codec_of
+from .related import Related
 
-#: A row as it is in the database: Python values by the name of their attribute.
+#: A row as it is in the database: Python values by the name of their attribute. Once it was
+#: completed it has the ids of related rows, too.
 Values = Mapping[str, Any]
 
 
@@ -31,10 +32,9 @@ class Field(NamedTuple):
 
 
 class Rows:
-    """The rows of a declarative class as models.
+    """The rows of a declarative class as models, with the primary key as the id (see ``Key``).
 
-    A model's id is the primary key. One that consists of several columns becomes a string: its
-    parts, percent-encoded, with commas between; the columns are fields besides.
+    The columns of a key that has several are fields besides.
 
     :param channel: the row's channel: None for the channel without a name, a column of the class
         whose value is the name, or a function of the row. The function is handed an instance of the
@@ -54,26 +54,31 @@ class Rows:
         self.model = model
         self.mapper: orm.Mapper[Any] = _mapper(model)
         self._attributes = {prop.key: prop for prop in self.mapper.column_attrs}
-        for names, option in ((fields, "fields"), (hidden, "hidden"), (read_only, "read_only")):
-            self._check_names(names or (), option)
+        self._check_names(fields or (), "fields", self.mapper.relationships.keys())
+        for names, option in ((hidden, "hidden"), (read_only, "read_only")):
+            self._check_names(names, option)
+        self._key = Key(self.mapper)
         #: The attributes that are the primary key, in its order.
-        self.key_names = tuple(
-            self.mapper.get_property_by_column(column).key for column in self.mapper.primary_key
-        )
+        self.key_names = self._key.names
         version = self.mapper.version_id_col
         #: The attribute that counts the versions of a row, or None.
         self.version_name = (
             None if version is None else self.mapper.get_property_by_column(version).key
         )
         chosen = self._attributes if fields is None else dict.fromkeys((*self.key_names, *fields))
+        #: The relationships that are fields.
+        self.related = tuple(
+            Related(self.mapper, name) for name in chosen if name not in self._attributes
+        )
         self.fields = {
             name: self._field(name, name not in read_only)
             for name in chosen
-            if name not in hidden or self.key_names == (name,)
+            if name in self._attributes and (name not in hidden or self.key_names == (name,))
         }
+        for one in self.related:
+            self.fields[one.name] = Field(one.name, one.codec, True, False)
         #: The key of a model's id.
         self.id_attribute = self._id_attribute(id_attribute)
-        self._key_codecs = tuple(self._field(name, True).codec for name in self.key_names)
         #: Whether the database gives the key of a new row.
         self.key_is_given = _is_given(self.mapper)
         self._channel_name: str | None = None
@@ -89,7 +94,8 @@ class Rows:
                 f"channel= takes a column of {model.__name__}, or a function of the row that "
                 f"returns the channel's name, not {channel!r:.100}"
             )
-        needed = dict.fromkeys((*self.key_names, *self.fields))
+        columns = (name for name in self.fields if name in self._attributes)
+        needed = dict.fromkeys((*self.key_names, *columns))
         if self._channel_name is not None:
             needed[self._channel_name] = None
         #: The attributes that are read: those needed for the model, its key and its channel.
@@ -121,10 +127,7 @@ class Rows:
 
     def keyed(self, keys: Sequence[tuple[Any, ...]]) -> sqlalchemy.ColumnElement[bool]:
         """Return the criterion for the rows that have one of these keys."""
-        columns = [getattr(self.model, name) for name in self.key_names]
-        if len(columns) == 1:
-            return columns[0].in_([key[0] for key in keys])  # type: ignore[no-any-return]
-        return sqlalchemy.tuple_(*columns).in_(keys)
+        return self._key.among(self.model, keys)
 
     def bind(self, key: tuple[Any, ...]) -> dict[str, Any]:
         """Return a key as the parameters of :attr:`one`."""
@@ -149,7 +152,7 @@ class Rows:
 
     def order(self) -> Iterable[Any]:
         """Return the columns that a list of rows is ordered by: the key."""
-        return [getattr(self.model, name) for name in self.key_names]
+        return self._key.columns(self.model)
 
     def values(self, row: Iterable[Any]) -> Values:
         """Return a row of :meth:`select` by names."""
@@ -159,6 +162,25 @@ class Rows:
         """Return the row of an instance that is in a session."""
         return {name: getattr(instance, name) for name in self.names}
 
+    def complete(
+        self,
+        connection: sqlalchemy.Connection | orm.Session,
+        rows: Sequence[Values],
+        locked: bool = False,
+    ) -> Sequence[Values]:
+        """Return rows with the ids of related ones: a statement for each relationship.
+
+        :param locked: see :meth:`Related.read`.
+        """
+        if not self.related or not rows:
+            return rows
+        keys = [self.key(row) for row in rows]
+        found = {one.name: one.read(connection, keys, locked) for one in self.related}
+        return [
+            {**row, **{name: values[key] for name, values in found.items()}}
+            for key, row in zip(keys, rows, strict=True)
+        ]
+
     # The key
 
     def key(self, values: Values) -> tuple[Any, ...]:
@@ -167,32 +189,16 @@ class Rows:
 
     def id_of(self, key: tuple[Any, ...]) -> ModelId:
         """Return the id of the model with a primary key."""
-        parts = [code.dump(part) for code, part in zip(self._key_codecs, key, strict=True)]
-        if len(parts) == 1:
-            only: ModelId = parts[0]
-            return only
-        return ",".join(urllib.parse.quote(str(part), safe="") for part in parts)
+        return self._key.id_of(key)
 
     def key_of(self, model_id: Any) -> tuple[Any, ...] | None:
         """Return the primary key for a model's id; None when there cannot be such a row."""
-        parts: list[Any] = [model_id]
-        if len(self.key_names) > 1:
-            if not isinstance(model_id, str):
-                return None
-            parts = [urllib.parse.unquote(part) for part in model_id.split(",")]
-            if len(parts) != len(self.key_names):
-                return None
-        try:
-            return tuple(
-                code.load(part) for code, part in zip(self._key_codecs, parts, strict=True)
-            )
-        except ValueError:
-            return None
+        return self._key.key_of(model_id)
 
     # JSON
 
     def dump(self, values: Values) -> dict[str, Any]:
-        """Return a row as a model, plain JSON."""
+        """Return a row as a model, plain JSON; one that was completed, with relationships."""
         model = {}
         for name, field in self.fields.items():
             value = values[name]
@@ -224,6 +230,12 @@ class Rows:
         if wrong:
             raise invalid(wrong)
         return values
+
+    def refusal(self, name: str) -> str:
+        """Return why a client cannot write a field that is not writable."""
+        if name not in self._attributes:
+            return "is a relationship, which is read-only: write the column of the foreign key"
+        return "is read-only"
 
     # The channel
 
@@ -260,26 +272,21 @@ class Rows:
     def _field(self, name: str, writable: bool) -> Field:
         (column, *_) = self._attributes[name].columns
         if not isinstance(column, sqlalchemy.Column):  # an expression
-            return Field(name, self._codec(name, column), True, False)
-        return Field(name, self._codec(name, column), bool(column.nullable), writable)
+            return Field(name, codec_of(self.mapper, name, column), True, False)
+        return Field(name, codec_of(self.mapper, name, column), bool(column.nullable), writable)
 
-    def _codec(self, name: str, column: sqlalchemy.ColumnElement[Any]) -> Codec:
-        try:
-            return codec(column.type)
-        except TypeError as err:
-            raise TypeError(f"{self.model.__name__}.{name}: {err}") from None
-
-    def _check_names(self, names: Collection[str], option: str) -> None:
+    def _check_names(self, names: Collection[str], option: str, more: Collection[str] = ()) -> None:
         if isinstance(names, str):
             raise TypeError(f"{option}= takes several names, not the string {names!r}")
         for name in names:
-            if name not in self._attributes:
-                hint = (
-                    ": it is a relationship; name the column of its foreign key"
-                    if name in self.mapper.relationships
-                    else ""
-                )
-                raise TypeError(f"{option}=: {self.model.__name__} has no column {name!r}{hint}")
+            if name in self._attributes or name in more:
+                continue
+            hint = (
+                ": it is a relationship, which only fields= can name"
+                if name in self.mapper.relationships
+                else ""
+            )
+            raise TypeError(f"{option}=: {self.model.__name__} has no column {name!r}{hint}")
 
     def _id_attribute(self, chosen: str | None) -> str:
         if len(self.key_names) == 1:
@@ -310,6 +317,10 @@ def _mapper(model: Any) -> orm.Mapper[Any]:
             if not isinstance(model, type)
             else f"{model.__name__} is no class that SQLAlchemy maps to a table"
         )
+    try:
+        orm.configure_mappers()
+    except (exc.InvalidRequestError, exc.ArgumentError) as err:
+        raise TypeError(f"{mapper.class_.__name__} is not mapped as a whole: {err}") from err
     return mapper
 
 

@@ -101,8 +101,8 @@ class SQLAlchemyStore(Store):
             res.end(rows.dump(found), whole=True)
             return
         all_rows = map(rows.values, session.execute(self._listed(req)))
-        listed = [rows.dump(row) for row in all_rows if self._is_on_channel(req, row)]
-        res.end(listed, whole=True)
+        listed = [row for row in all_rows if self._is_on_channel(req, row)]
+        res.end([rows.dump(row) for row in rows.complete(session, listed)], whole=True)
 
     def _change(
         self, session: orm.Session, req: Request, res: Response, values: dict[str, Any]
@@ -116,7 +116,7 @@ class SQLAlchemyStore(Store):
             if name in rows.key_names and not unchanged:
                 wrong[name] = "is part of the key, which does not change"
             elif name in rows.fields and not rows.fields[name].writable and not unchanged:
-                wrong[name] = "is read-only"
+                wrong[name] = rows.refusal(name)
         if wrong:
             raise invalid(wrong)
         for name, value in values.items():
@@ -184,7 +184,7 @@ class SQLAlchemyStore(Store):
     def _read(self, session: orm.Session, key: tuple[Any, ...]) -> Values | None:
         rows = self.rows
         row = session.execute(rows.one, rows.bind(key)).one_or_none()
-        return None if row is None else rows.values(row)
+        return None if row is None else rows.complete(session, [rows.values(row)])[0]
 
     def _listed(self, req: Request) -> Select[Any]:
         """Return the statement for all rows of a request's channel, and maybe others."""
@@ -221,7 +221,7 @@ class SQLAlchemyStore(Store):
         values = rows.values_of(instance)
         if not self._is_on_channel(req, values):
             raise self.not_found(model_id)
-        return instance, values, key
+        return instance, rows.complete(session, [values])[0], key
 
     # What may be
 
@@ -236,8 +236,8 @@ class SQLAlchemyStore(Store):
             wrong[self.id_attribute] = "is given by the database"
         for name in list(values):
             if not rows.fields[name].writable or name == rows.version_name:
-                if values.pop(name) is not None:
-                    wrong[name] = "is read-only"
+                if values.pop(name) not in (None, []):
+                    wrong[name] = rows.refusal(name)
         rows.place(values, channel)
         for name in self._needs:
             if name in rows.fields and name not in values:
@@ -387,7 +387,10 @@ def sqlalchemy_store(
         a function of the row. A request reaches the rows of its own channel, and server code that
         names no channel reaches all; a new model that leaves the column out gets the channel's.
         Without *channel* all rows are on the channel without a name.
-    :param fields: the columns that a model has; default all. The key is always among them.
+    :param fields: the columns that a model has, and relationships; default all columns, and no
+        relationship. The key is always among them. A relationship is sent as the id of the related
+        row, or None; as the list of ids, in their order, where it leads to many. Clients cannot
+        write it: they write the column of the foreign key.
     :param hidden: columns that clients never see, and cannot write.
     :param read_only: columns that clients see and cannot change. A model may bring their values as
         they are.
@@ -395,8 +398,8 @@ def sqlalchemy_store(
         ``"id"``. Elsewhere it is the key's name.
     :param where: with a function as *channel*, returns the SQL criterion for the rows of a channel,
         so that reading a list need not go through the whole table.
-    :raises TypeError: for a class that is not mapped, a name that is no column, a type that cannot
-        be JSON.
+    :raises TypeError: for a class that is not mapped, or has a relationship to what is not; a name
+        that is no column, a type that cannot be JSON, a relationship that is ``viewonly``.
     """
     rows = Rows(
         model,

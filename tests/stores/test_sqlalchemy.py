@@ -531,8 +531,8 @@ def test_a_database_that_is_away_is_unavailable_and_logged_once(
         ((Task, list), {"fields": "title"}, "fields= takes several names"),
         (
             (Task, list),
-            {"fields": ["project"]},
-            "is a relationship; name the column of its foreign",
+            {"hidden": ["project"]},
+            "hidden=: Task has no column 'project': it is a relationship, which only fields=",
         ),
         ((Task, list, "project"), {}, "channel= takes a column of Task, or a function"),
         ((Task, list), {"id_attribute": "_id"}, "the key of Task is 'id'"),
