@@ -329,7 +329,10 @@ class Backend:
         return [socket for socket in found if socket.hears(channel)]
 
     def disconnect(self, predicate: Callable[[Socket], object]) -> int:
-        """Disconnect the clients for which *predicate* holds, and return how many they were.
+        """Disconnect the clients of this process for which *predicate* holds; return how many.
+
+        Other processes keep theirs, whatever the journal: call it in each of them, or
+        :func:`backboneio.disconnect_user`, which reaches all that share the journal.
 
         From then on they hear nothing and nothing that they ask is done: see
         :meth:`Socket.disconnect`. A client that connects meanwhile is not looked at: make the
