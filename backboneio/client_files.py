@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -48,6 +49,9 @@ _CONTENT_TYPES = {
 }
 #: How long a browser keeps what is asked for by its version: a year, the most that is usual.
 _FOR_EVER = "public, max-age=31536000, immutable"  # RFC 8246
+#: How often a browser is sent to ask again for a version that this process does not have. Where
+#: half of the workers have it, one script in 2,048 is not found then; browsers give up after 20.
+_TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,11 @@ class ClientFiles:
     browser asks every time, and mostly hears 304. Where the query has the version of what is sent,
     as in the URLs of :meth:`scripts`, it may be kept for ever. They are compressed for whoever
     prefers gzip.
+
+    While a new release replaces the workers one by one, a page of a new one may ask an old one for
+    its scripts, whose bytes the page's ``integrity`` would refuse. Whoever asks for a version that
+    is not here is sent to ask again (307, ten times at most), so that another worker may answer;
+    after that it gets what there is.
 
     Files are kept in memory, and read again when they change on disk. Instances may be shared by
     any number of threads: one lock is held while a file is looked up, and read if need be, but
@@ -169,6 +178,11 @@ class ClientFiles:
                 error,
             )
             return _plain(f"{name} is not installed on this server; its log says more\n", 500)
+        asked = request.args.get("v", "")
+        if asked != file.version and re.fullmatch("[0-9a-f]{12}", asked):
+            tries = request.args.get("again", 0, type=int) + 1
+            if 0 < tries <= _TRIES:
+                return _elsewhere(f"?v={asked}&again={tries}")
         gzipped = _prefers_gzip(request)
         response = Response(
             file.gzipped if gzipped else file.body, content_type=_CONTENT_TYPES[name]
@@ -178,8 +192,7 @@ class ClientFiles:
         # Other bytes need another tag (RFC 9110, 8.8.3.3).
         response.set_etag(f"{file.etag}-gzip" if gzipped else file.etag)
         response.headers["Last-Modified"] = file.last_modified
-        is_versioned = request.args.get("v") == file.version
-        response.headers["Cache-Control"] = _FOR_EVER if is_versioned else "no-cache"
+        response.headers["Cache-Control"] = _FOR_EVER if asked == file.version else "no-cache"
         response.headers["Vary"] = "Accept-Encoding"
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.make_conditional(request)
@@ -218,6 +231,14 @@ def _prefers_gzip(request: Request) -> bool:
     accepted = request.accept_encodings
     quality = accepted.quality("gzip")
     return bool(quality > 0 and quality >= accepted.quality("identity"))
+
+
+def _elsewhere(location: str) -> Response:
+    """Send the browser to ask again; what a URL without a path stands for is its own."""
+    response = _plain("this version may be at another worker\n", 307)
+    response.headers["Location"] = location
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _plain(text: str, status: int) -> Response:

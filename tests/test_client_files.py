@@ -10,16 +10,22 @@ import json
 import logging
 import os
 import re
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 import pytest
 from werkzeug.serving import make_server
-from werkzeug.test import Client
+from werkzeug.test import Client, TestResponse
 
 from backboneio.client_files import ClientFiles
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 SCRIPT = b"// a script, long enough to be smaller when compressed\n" * 50
 SOCKET_IO = "/socket.io/socket.io.js"
@@ -36,6 +42,14 @@ def directory(tmp_path: Path) -> Path:
 @pytest.fixture
 def client(directory: Path) -> Client:
     return Client(ClientFiles(directory))
+
+
+def follow(client: Client, url: str) -> TestResponse:
+    """Go where a browser goes, which resolves what it is sent to against what it has asked for."""
+    while (response := client.get(url)).status_code == 307:
+        assert response.headers["Cache-Control"] == "no-store"
+        url = urljoin(url, response.headers["Location"])
+    return response
 
 
 @pytest.mark.parametrize("name", sorted(ClientFiles.names))
@@ -143,9 +157,37 @@ def test_what_is_asked_for_by_its_version_is_kept_for_ever(directory: Path) -> N
     (directory / "vendor" / "backbone.js").write_bytes(b"another version")
     assert files.url("vendor/backbone.js") != before
     # A page of the old version gets what there is, and may not keep it under that name.
-    response = client.get(f"/socket.io/{before}")
+    response = follow(client, f"/socket.io/{before}")
     assert response.data == b"another version"
     assert response.headers["Cache-Control"] == "no-cache"
+
+
+def test_a_worker_without_the_version_sends_to_another(directory: Path, tmp_path: Path) -> None:
+    """As when a new release replaces the workers, and the balancer asks them in turn."""
+    old = Path(shutil.copytree(directory, tmp_path / "old"))
+    (old / "socket.io.js").write_bytes(b"of the old release")
+    new, asked = ClientFiles(directory), []
+    workers = [ClientFiles(old), ClientFiles(old), new]
+
+    def balancer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        asked.append(environ["QUERY_STRING"])
+        return workers[(len(asked) - 1) % 3](environ, start_response)
+
+    client = Client(balancer)
+    url = new.url("socket.io.js")
+    version = url.partition("=")[2]
+    response = follow(client, f"/app/socket.io/{url}")
+    assert response.data == SCRIPT + b"socket.io.js"
+    assert "immutable" in response.headers["Cache-Control"]
+    assert asked == [f"v={version}", f"v={version}&again=1", f"v={version}&again=2"]
+    # A version that nobody has any more: what there is, after ten more questions.
+    asked.clear()
+    response = follow(client, "/socket.io/socket.io.js?v=0123456789ab")
+    assert response.status_code == 200 and len(asked) == 11
+    assert response.headers["Cache-Control"] == "no-cache"
+    # What is no version of ours, and numbers that are none, make nobody wait.
+    for query in ("v=1", "v=0123456789ab&again=-1", f"v=0123456789ab&again={10**9}"):
+        assert client.get(f"{SOCKET_IO}?{query}").status_code == 200, query
 
 
 def test_script_tags(directory: Path) -> None:
