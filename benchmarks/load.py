@@ -13,6 +13,7 @@ import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from urllib.request import urlopen
 
 from dialects import MARK, Dialect, Script
@@ -163,8 +164,11 @@ class Load:
         result.latencies = sorted(latencies)
         return result
 
-    def sync(self, method: str, seconds: float) -> Result:
-        """Let every client send one request after the other; count the answers."""
+    def sync(self, method: str, seconds: float, ahead: int = 1) -> Result:
+        """Let every client send requests; count the answers.
+
+        :param ahead: how many each one has under way. With one, it waits for each answer.
+        """
         ack = self.dialect.ack
         requests = {
             client.fileno(): self.dialect.requests(method, number + 1)
@@ -174,16 +178,17 @@ class Load:
         meter = _Meter()
         end = meter.started + seconds
         for fd, own in requests.items():
-            os.write(fd, next(own))
-        waiting = len(requests)
+            os.write(fd, b"".join(islice(own, ahead)))
+        waiting = ahead * len(requests)
         while waiting:
             for fd, data in self._arrivals():
-                if ack in data:
-                    answers += 1
+                found = data.count(ack)
+                if found:
+                    answers += found
                     if clock() < end:
-                        os.write(fd, next(requests[fd]))
+                        os.write(fd, b"".join(islice(requests[fd], found)))
                     else:
-                        waiting -= 1
+                        waiting -= found
         return meter.result(answers)
 
     def idle(self, seconds: float) -> None:

@@ -117,6 +117,21 @@ def install() -> None:
     done.write_text(wanted)
 
 
+def _stat(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def cpu_of(pid: int) -> float:
+    """Return the seconds of CPU that a process has used so far, in user and kernel mode."""
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 class Process:
     """A running server; a context manager that ends it."""
 
@@ -161,8 +176,12 @@ class Process:
 
     def cpu(self) -> float:
         """Return the seconds of CPU used so far, in user and kernel mode."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_of(self.pid)
+
+    def workers_cpu(self) -> float:
+        """Return those of all workers of gunicorn, as many as there are."""
+        master = int(_stat(self.pid)[1])
+        return sum(cpu_of(pid) for pid in children(master))
 
     def memory(self) -> int:
         """Return the resident memory in bytes, after a garbage collection.
