@@ -40,7 +40,7 @@ class LocalTurns:
         ident = threading.get_ident()
         self._taken = {key: turn for key, turn in self._taken.items() if turn.thread == ident}
         for turn in self._taken.values():
-            turn.waiting.clear()
+            turn.waiting = _NOBODY
 
     def take(self, model_id: ModelId, who: object = None) -> Turn | None:
         """Return the turn on a model, or None when it is not free."""
@@ -100,6 +100,8 @@ class LocalTurns:
                 return turn
             taken = self._taken[key]
             if len(taken.waiting) < most:
+                if taken.waiting is _NOBODY:
+                    taken.waiting = deque()
                 taken.since = taken.since or waiting.since
                 taken.waiting.append(waiting)
                 waiting.queued = True
@@ -140,6 +142,10 @@ class _Waiting:
         self.deadline: Deadline | None = None
 
 
+#: The queue of models that nobody waits for, which are nearly all; it stays empty.
+_NOBODY: deque[_Waiting] = deque()
+
+
 class _Turn:
     """The turn on a model that is being changed: who has it, how deep, and who waits.
 
@@ -155,7 +161,7 @@ class _Turn:
         self.since = 0.0  # not noted: nobody has asked, and it would cost every request
         self.thread = threading.get_ident()  # 0 while it is on its way to another one
         self.depth = 0
-        self.waiting: deque[_Waiting] = deque()
+        self.waiting = _NOBODY  # until the first has to
 
     def __enter__(self) -> None:
         """Make this thread the one that has it."""
