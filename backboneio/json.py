@@ -416,12 +416,11 @@ def _problem(value: Any, depth: int) -> tuple[str, str] | None:
     if kind is dict:
         if depth >= MAX_DEPTH:
             return "", f"nested deeper than {MAX_DEPTH} levels"
-        for key in value:
-            if type(key) is not str:  # JSON knows no other, but other serializers do
-                return "", f"the key {key!r:.40} is not a string"
         if "__proto__" in value:
             return ".__proto__", "this key is not allowed"
         for key, item in value.items():
+            if type(key) is not str:  # JSON knows no other, but other serializers do
+                return "", f"the key {key!r:.40} is not a string"
             if type(item) not in _SCALARS:
                 problem = _problem(item, depth + 1)
                 if problem is not None:
