@@ -26,6 +26,9 @@ KEPT = 200
 PERIOD = 1.0
 #: Turns that are shown, those that most wait for; and how many who wait for one.
 TURNS, WAITING = 200, 10
+#: Looks when nobody listens any more: a page that is thrown out with its user's comes back, and is
+#: to see why.
+LINGER = 5
 #: Characters of a model that are shown.
 SHOWN = 400
 
@@ -41,7 +44,7 @@ class Watch:
     """What happens in one process, as the rows of five backends.
 
     A thread, ``backboneio inspector``, looks once a second while a client listens to one of them,
-    and ends when none does. Between its looks, changes and events are only noted.
+    and ends soon after none does. Between its looks, changes and events are only noted.
 
     ``_lock`` protects ``_rows``, ``_number`` and ``_thread``. The inspector's own journals are
     appended to under it; nothing of the application's is called.
@@ -138,10 +141,13 @@ class Watch:
     # The looks
 
     def _run(self) -> None:
+        left = LINGER
         while True:
             time.sleep(PERIOD)
             with self._lock:
-                if not any(backend.sockets() for backend in self.backends.values()):
+                listened = any(backend.sockets() for backend in self.backends.values())
+                left = LINGER if listened else left - 1
+                if left < 0:
                     self._thread = None
                     for sync in self._syncs().values():
                         sync.watcher = None

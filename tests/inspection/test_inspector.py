@@ -156,6 +156,19 @@ def test_why_a_client_was_reset_or_has_gone(
     assert reset["client"] == left["client"] != client.socket.sid
 
 
+def test_a_page_that_is_thrown_out_with_its_user_sees_why_when_it_is_back(
+    look: Any, served: Any, messages: backboneio.Backend
+) -> None:
+    (sync,) = served.wsgi_app.syncs.values()
+    user = SyncClient(served, "messages")
+    with look("events"):
+        assert sync.watcher is not None
+    messages.disconnect(lambda socket: True)  # in the moment in which nobody listens
+    assert not user.connected
+    wait_until(lambda: sync.watcher is None)
+    assert [row["why"] for row in rows(look("events"))] == ["thrown out"]
+
+
 def test_who_waits_for_a_turn(look: Any, served: flask.Flask, messages: Any) -> None:
     watching = look("turns")
     client = SyncClient(served, "messages")
