@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import engineio
@@ -82,7 +83,7 @@ def _size(packet: Any) -> int:
 
 
 class Session(engineio.socket.Socket):  # type: ignore[misc]
-    """A session of python-engineio's, which :class:`Sessions` makes one of ours.
+    """A session of python-engineio's, made by :func:`handle_connect`.
 
     Pings and their timeouts are deadlines: python-engineio has a thread for each client that
     sleeps until the next ping, also when the client is long gone, and looks for those that do not
@@ -94,15 +95,16 @@ class Session(engineio.socket.Socket):  # type: ignore[misc]
 
     queue: Backlog
     last_ping: float | None  # None until it was sent
-    _upgrading = False
+
+    def __init__(self, server: engineio.Server, sid: str) -> None:
+        self._settled = threading.Event()  # no upgrade is under way
+        super().__init__(server, sid)
 
     def begin(self, limits: TransportLimits, newcomers: Newcomers) -> None:
-        """Take over from python-engineio."""
+        """Have a place, and these limits."""
         self._limits = limits
         self._newcomers = newcomers
         self._lock = threading.Lock()
-        self._settled = threading.Event()  # no upgrade is under way
-        self._settled.set()
         self._probing = self._polling = self._over = self._greeted = False
         self._timer: Deadline | None = None
         self._patience: Deadline | None = None
@@ -260,6 +262,26 @@ class Session(engineio.socket.Socket):  # type: ignore[misc]
         return None if self.upgraded else self._limits.upgrade_timeout
 
 
+def _making(function: Any, session: type[Session]) -> Any:
+    """Return a method of python-engineio's that makes sessions of a class of ours.
+
+    It makes them without asking anybody, by a name of its module: ``socket.Socket``. The same code
+    gets that name from here; the module stays as it is, for servers that are not ours.
+    """
+    names = {**function.__globals__, "socket": SimpleNamespace(Socket=session)}
+    return FunctionType(
+        function.__code__,
+        names,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+
+
+#: ``engineio.Server._handle_connect``, whose sessions are ours.
+handle_connect = _making(engineio.Server._handle_connect, Session)
+
+
 class Sessions(dict[str, Any]):
     """The sessions of a python-engineio server, by sid.
 
@@ -270,8 +292,7 @@ class Sessions(dict[str, Any]):
         super().__init__()
         self._begin = begin
 
-    def __setitem__(self, sid: str, session: engineio.socket.Socket) -> None:
-        session.__class__ = Session
+    def __setitem__(self, sid: str, session: Session) -> None:
         self._begin(session)
         super().__setitem__(sid, session)
 

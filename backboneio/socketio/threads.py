@@ -30,7 +30,15 @@ from ..deadlines import deadlines
 from ..transport import TransportLimits
 from ..transport.http import Environs, Refused, refused_origin
 from ..transport.newcomers import Newcomers, NoRoom
-from .sessions import Backlog, Environ, Session, Sessions, StartResponse, end
+from .sessions import (
+    Backlog,
+    Environ,
+    Session,
+    Sessions,
+    StartResponse,
+    end,
+    handle_connect,
+)
 
 logger = logging.getLogger("backboneio.socketio")
 
@@ -363,6 +371,8 @@ class Engine(engineio.Server):  # type: ignore[misc]
             environ.pop(name, None)
         return self.guard.handle_request(super().handle_request, environ, start_response)
 
+    _handle_connect = handle_connect
+
 
 def install(eio: engineio.Server) -> None:
     """Guard the Engine.IO server of a Socket.IO server that exists already.
@@ -374,3 +384,4 @@ def install(eio: engineio.Server) -> None:
     eio.guard = guard = Guard(eio, _LIMITS)
     for name in ("create_queue", "send_packet", "handle_request"):
         setattr(eio, name, partial(getattr(guard, name), getattr(eio, name)))
+    eio._handle_connect = partial(handle_connect, eio)

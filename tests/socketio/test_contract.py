@@ -27,6 +27,7 @@ import socketio.packet
 import wsproto.utilities
 
 import backboneio.socketio
+from backboneio.socketio import sessions
 from backboneio.socketio.manager import Manager
 
 WebSocketWSGI = engineio.async_drivers._websocket_wsgi.SimpleWebSocketWSGI
@@ -61,6 +62,11 @@ METHODS: list[tuple[type[Any], str, str]] = [
     (engineio.Server, "create_queue", "self, *args, **kwargs"),
     (engineio.Server, "send_packet", "self, sid, pkt"),
     (engineio.Server, "handle_request", "self, environ, start_response"),
+    (
+        engineio.Server,
+        "_handle_connect",
+        "self, environ, start_response, transport, jsonp_index=None",
+    ),
     (engineio.Server, "_cors_allowed_origins", "self, environ"),
     (engineio.Server, "_bad_request", "self, message=None"),
     (engineio.socket.Socket, "check_ping_timeout", "self"),
@@ -92,6 +98,15 @@ def test_a_client_connects_in_one_step_or_in_two() -> None:
         ("(self, eio_sid, namespace)", False),
         ("(self, sid, namespace)", True),
     ]
+
+
+def test_sessions_are_made_by_a_name_of_the_servers_module() -> None:
+    make = engineio.Server._handle_connect
+    assert {"socket", "Socket"} <= set(make.__code__.co_names)
+    assert make.__globals__["socket"] is engineio.socket, "other servers keep theirs"
+    ours = sessions.handle_connect.__globals__
+    assert ours["socket"].Socket is sessions.Session
+    assert {**ours, "socket": None} == {**make.__globals__, "socket": None}
 
 
 def test_a_packet_is_made_as_we_make_it() -> None:
