@@ -107,6 +107,7 @@ MENDED = {
     '<div class="table-wrapper': '<div tabindex="0" class="table-wrapper',
     '<th class="head"><p></p></th>': '<td class="head"></td>',
     '<th class="head"></th>': '<td class="head"></td>',
+    '</noscript>\n\n<div id="search': '</noscript>\n<h1>Search</h1>\n<div id="search',
 }
 
 
