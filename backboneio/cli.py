@@ -220,6 +220,9 @@ def tail_elsewhere(
 
     What its layers let a page hear is heard. When the connection is lost, what was missed comes
     later.
+
+    It needs a WebSocket and does not fall back to long-polling: behind a proxy that lets none
+    through, give the URL of the server itself.
     """
     given = []
     for header in headers:
