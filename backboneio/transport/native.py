@@ -26,12 +26,14 @@ _SEND_FLAGS = _DONTWAIT | int(getattr(socket, "MSG_NOSIGNAL", 0))
 
 
 def _bind() -> tuple[Any, Any]:
+    """Return the C library's send and recv.
+
+    They have no `argtypes`, which would be asked for each argument of each call. So callers pass
+    what is not an `int` or a pointer as what it is: every size as a `c_size_t`.
+    """
     library = ctypes.PyDLL(None, use_errno=True)
     send, recv = library.send, library.recv
-    send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
-    send.restype = ctypes.c_ssize_t
-    recv.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    recv.restype = ctypes.c_ssize_t
+    send.restype = recv.restype = ctypes.c_ssize_t
     return send, recv
 
 
@@ -48,7 +50,7 @@ def send(fd: int, data: bytes) -> int:
     :raises OSError: when the connection is broken.
     """
     while True:
-        count: int = _send(fd, data, len(data), _SEND_FLAGS)
+        count: int = _send(fd, data, ctypes.c_size_t(len(data)), _SEND_FLAGS)
         if count >= 0:
             return count
         code = ctypes.get_errno()
@@ -66,12 +68,11 @@ def receiver() -> Callable[[int], bytes | None]:
     """
     buffer = ctypes.create_string_buffer(RECEIVE_SIZE)
     view = memoryview(buffer)
-    address = ctypes.addressof(buffer)
+    size = ctypes.c_size_t(RECEIVE_SIZE)
 
     def receive(fd: int) -> bytes | None:
-        # `view` keeps `buffer` alive for as long as this function lives.
         while True:
-            count: int = _recv(fd, address, RECEIVE_SIZE, _DONTWAIT)
+            count: int = _recv(fd, buffer, size, _DONTWAIT)
             if count >= 0:
                 return view[:count].tobytes()
             code = ctypes.get_errno()
@@ -86,5 +87,5 @@ def receiver() -> Callable[[int], bytes | None]:
 def has_input(fd: int) -> bool:
     """Whether bytes have arrived that nobody has read yet (the end of a stream does not count)."""
     byte = ctypes.create_string_buffer(1)
-    count: int = _recv(fd, byte, 1, _DONTWAIT | int(socket.MSG_PEEK))
+    count: int = _recv(fd, byte, ctypes.c_size_t(1), _DONTWAIT | int(socket.MSG_PEEK))
     return count > 0
