@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..answers import Answers, Claim
@@ -216,6 +217,36 @@ class AnswersSuite:
             assert together(*[ask] * 6) == [[f"[{number}]" for number in range(50)]] * 6
         assert sorted(handled) == list(range(50))
 
+    # Refusals
+
+    def test_a_refusal_is_an_answer(self) -> None:
+        """What nobody has carried out gets the refusal that was to be given."""
+        answers = self.make(Limits())
+        answers.arrived("client")
+        got: list[Any] = []
+        answers.claim("client", "id", "1")
+        answers.wait("client", "id", "1", got.append)
+        refusal = JSONText('[{"error":{"name":"Conflict"}}]')
+        assert answers.refuse("client", "id", refusal) == refusal
+        assert got == [], "whoever refuses gives it: nobody is told before"
+        assert answers.claim("client", "id", "1") is Claim.RUNNING
+        answers.give("client", "id", refusal)
+        wait_until(lambda: got)
+        assert got == [refusal]
+        assert answers.claim("client", "id", "1") == refusal
+
+    def test_what_is_about_to_be_refused_is_refused_for_its_client_alone(self) -> None:
+        answers = self.make(Limits())
+        for client in ("ada", "eve"):
+            answers.arrived(client)
+            answers.claim(client, "id", "")
+        assert answers.refuse("ada", "id", JSONText("[1]")) == "[1]"
+        answers.give("ada", "id", JSONText("[1]"))
+        assert answers.claim("eve", "id", "") is Claim.RUNNING
+        answers.give("eve", "id", JSONText("[null]"))
+        assert answers.claim("ada", "id", "") == "[1]"
+        assert answers.claim("eve", "id", "") == "[null]"
+
     # Who comes back
 
     def test_an_answer_is_there_for_a_client_that_comes_back(self) -> None:
@@ -276,3 +307,60 @@ class AnswersSuite:
         answers.give("client", "id", JSONText("[1]"))
         stats = answers.stats()
         assert all(isinstance(figure, int) for figure in stats.values())
+
+
+class SharedAnswersSuite:
+    """Tests of answers that several processes share, to run beside :class:`AnswersSuite`."""
+
+    def make(self, limits: Limits) -> Answers:
+        """Return the answers of a backend whose changes are written down with their answers."""
+        raise NotImplementedError
+
+    def share(self, answers: Answers) -> Answers:
+        """Return the same answers as another process has them; it may be in this process."""
+        raise NotImplementedError
+
+    def test_what_was_refused_here_is_refused_there(self) -> None:
+        """Also where it was read from a connection that has ended, and is still being handled."""
+        here = self.make(Limits())
+        there = self.share(here)
+        for one in (here, there):
+            one.arrived("client")
+            assert one.claim("client", "id", "1") is Claim.NEW
+        first, second = (
+            JSONText('[{"error":{"by":"here"}}]'),
+            JSONText('[{"error":{"by":"there"}}]'),
+        )
+        assert here.refuse("client", "id", first) == first
+        assert there.refuse("client", "id", second) == first
+        there.give("client", "id", first)
+        assert there.claim("client", "id", "1") == first
+
+    def test_a_refusal_is_there_before_it_is_given(self) -> None:
+        """Between the two a process may die; its client then asks another one."""
+        here = self.make(Limits())
+        there = self.share(here)
+        here.arrived("client")
+        here.claim("client", "id", "1")
+        here.refuse("client", "id", JSONText("[1]"))
+        there.arrived("client")
+        assert there.claim("client", "id", "1") == "[1]"
+        assert raises_conflict(lambda: self.share(here).claim("client", "id", "2"))
+
+    def test_of_many_processes_that_refuse_at_once_all_say_the_same(self) -> None:
+        here = self.make(Limits())
+        everyone = [here, *(self.share(here) for _ in range(3))]
+        for one in everyone:
+            one.arrived("client")
+            for number in range(10):
+                assert one.claim("client", f"id-{number}", "") is Claim.NEW
+
+        def refuse(one: Answers, name: int) -> list[str]:
+            texts = [JSONText(f"[{name},{number}]") for number in range(10)]
+            return [one.refuse("client", f"id-{n}", text) for n, text in enumerate(texts)]
+
+        first, *others = together(
+            *[partial(refuse, one, name) for name, one in enumerate(everyone)]
+        )
+        assert all(other == first for other in others)
+        assert [text.rpartition(",")[2] for text in first] == [f"{n}]" for n in range(10)]

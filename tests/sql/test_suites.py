@@ -7,15 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import orm
 
 import backboneio
 from backboneio.limits import Limits
+from backboneio.middleware import sqlalchemy_store
 from backboneio.sql import SQLLog
+from backboneio.sql import live as registry
 from backboneio.sql.answers import SQLAnswers
-from backboneio.testing.answers_suite import AnswersSuite
+from backboneio.testing.answers_suite import AnswersSuite, SharedAnswersSuite
 from backboneio.testing.journal_suite import SharedJournalSuite
 
 from ..databases import every_database
+from .app import Task
 
 numbers = itertools.count()
 
@@ -55,3 +59,25 @@ class TestSQLJournal(OnDatabase, SharedJournalSuite):
 class TestSQLAnswers(OnDatabase, AnswersSuite):
     def make(self, limits: Limits) -> SQLAnswers:
         return self.journal(limits)(f"backend-{next(numbers)}").answers
+
+
+@every_database
+class TestAnswersOfRecordedChanges(OnDatabase, SharedAnswersSuite):
+    """Of a backend whose store has its changes recorded, so that answers are written down."""
+
+    @pytest.fixture(autouse=True)
+    def record_for_this_test(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(registry, "_live", dict(registry._live))
+
+    def make(self, limits: Limits) -> SQLAnswers:
+        return self.live(f"backend-{next(numbers)}", limits)
+
+    def share(self, answers: SQLAnswers) -> SQLAnswers:  # type: ignore[override]
+        return self.live(answers._name, Limits())
+
+    def live(self, name: str, limits: Limits) -> SQLAnswers:
+        log = self.journal(limits)(name)
+        engine = self.made[-1][1]
+        backend = backboneio.create_backend(journal=log)
+        backend.use(sqlalchemy_store(Task, orm.sessionmaker(engine)))
+        return log.answers
