@@ -8,8 +8,9 @@ tears, stalls and slows their connections. Everybody writes down what he does an
 first step that broke a guarantee.
 
 With the journal in a database (``sql_app.py``, ``sql_run.py``) the server has three workers, any of
-which is killed at any moment, and so is the database; another process (``sql_writer.py``) writes
-beside the sockets. What was committed is what the database's own triggers say.
+which is killed at any moment, and so is the database; another process (``sql_writer.py``), which is
+killed as well, writes beside the sockets. What was committed is what the database's own triggers
+say.
 
 The seed decides every client's requests (those in JavaScript pick among the models that they show),
 the server's delays and errors, and the faults. It does not decide how threads interleave, so a seed

@@ -1,4 +1,5 @@
-"""A run on a database: several workers, which are killed; the database goes away, too."""
+"""A run on a database: several workers, which are killed, and so is who writes beside them; the
+database goes away, too."""
 
 from __future__ import annotations
 
@@ -22,6 +23,8 @@ from .run import Process, Run, Settings
 WORKERS = 3
 #: Seconds between the deaths of two workers, and between two absences of the database.
 KILL_INTERVAL = 2.0
+#: The same of the process that writes beside them.
+WRITER_INTERVAL = 4.0
 AWAY_INTERVAL = 5.0
 
 
@@ -51,9 +54,9 @@ class SQLRun(Run):
                 "server": port,
                 "options": {"ping_interval": 2, "ping_timeout": 2},
             }
-            command = [sys.executable, "-m", "tests.chaos.sql_writer", json.dumps(config)]
-            self.writer = self.start("writer", *command)
-            self.writer.hear(30)  # the tables are there
+            self._config = config
+            self._lives = 0
+            self._start_writer()  # which makes the tables
             fd = listening.fileno()
             command = [sys.executable, "-m", "gunicorn", "--bind", f"fd://{fd}"]
             command += ["--worker-class", "gthread", "--workers", str(WORKERS), "--threads", "16"]
@@ -72,6 +75,7 @@ class SQLRun(Run):
         threads = [
             threading.Thread(target=self._kill, args=(calm, Random(chance.random()))),
             threading.Thread(target=self._take_away, args=(calm, Random(chance.random()))),
+            threading.Thread(target=self._kill_writer, args=(calm, Random(chance.random()))),
         ]
         self.write("go")
         for thread in threads:
@@ -95,6 +99,23 @@ class SQLRun(Run):
     def write(self, word: str) -> None:
         self.writer.tell(word)
         self.writer.hear(40)
+
+    def _start_writer(self) -> None:
+        """Start who writes; it signs with the number of its life."""
+        config = json.dumps({**self._config, "life": self._lives})
+        command = [sys.executable, "-m", "tests.chaos.sql_writer", config]
+        self.writer = self.start(f"writer{self._lives}", *command)
+        self.writer.hear(30)
+        self._lives += 1
+
+    def _kill_writer(self, calm: threading.Event, chance: Random) -> None:
+        """What it had committed is told all the same, by the processes that serve."""
+        while not calm.wait(WRITER_INTERVAL * chance.uniform(0.5, 1.5)):
+            victim = self.writer.pid
+            self.history_of_faults.add("killer", "fault", fault="kill writer", client=victim)
+            os.kill(victim, signal.SIGKILL)
+            self._start_writer()
+            self.write("go")
 
     def _kill(self, calm: threading.Event, chance: Random) -> None:
         while not calm.wait(KILL_INTERVAL * chance.uniform(0.5, 1.5)):

@@ -1,6 +1,7 @@
 """A process that serves nobody and writes beside the sockets; at the end it tells what was written.
 
-It is told "go", "calm", "fence" and "report", line by line, and says when it is done.
+It is told "go", "calm", "fence" and "report", line by line, and says when it is done. It may be
+killed at any time: another one goes on, whose ``life`` is the next number.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ class Writers:
         self._shop = shop
         self._server = server
         self._stop = threading.Event()
+        life = shop.config["life"]
         self._threads = [
-            threading.Thread(target=self._repeat, args=(work, f"{name}{number}", pause))
+            threading.Thread(target=self._repeat, args=(work, f"{name}{life}{number}", pause))
             for work, name, number, pause in (
                 (self.change, "change", 1, 0.15),
                 (self.change, "change", 2, 0.15),
@@ -216,7 +218,8 @@ def main() -> None:
     config: dict[str, Any] = json.loads(sys.argv[1])
     shop = Shop(config)
     watch(shop.history)
-    shop.create_tables()
+    if not config["life"]:
+        shop.create_tables()
     writers = Writers(shop, config["server"])
     steps: dict[str, Callable[[], None]] = {
         "go": writers.start,
