@@ -12,6 +12,7 @@ import pytest
 from werkzeug.test import Client as HTTPClient
 
 import backboneio
+from backboneio.limits import Limits
 from backboneio.testing import SyncClient
 
 from ..support import Refused, wait_until
@@ -170,6 +171,7 @@ def test_a_page_that_is_thrown_out_with_its_user_sees_why_when_it_is_back(
 
 
 def test_who_waits_for_a_turn(look: Any, served: flask.Flask, messages: Any) -> None:
+    messages.turns.limits = Limits(turn_timeout=60)
     watching = look("turns")
     client = SyncClient(served, "messages")
     model = client.create({})
@@ -189,6 +191,7 @@ def test_who_has_the_turn_and_who_waits_are_clients(
     look: Any, served: flask.Flask, messages: backboneio.Backend, connect: Any
 ) -> None:
     entered, go_on = threading.Event(), threading.Event()
+    messages.turns.limits = Limits(turn_timeout=60)
     model = SyncClient(served, "messages").create({})
 
     @messages.on("updated")  # within the turn
