@@ -433,6 +433,22 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     for (const collection of [a, b]) assert.deepEqual(content(collection), store());
   });
 
+  for (const wait of [false, true]) test(`what is saved on the second model of a repeated create (wait: ${wait}) stays`, async () => {
+    const [a, b] = [await bound(), await bound()];
+    const held = gate();
+    let cut = true;
+    backend.after = request => { if (request.method === 'create' && cut) { cut = false; mock.cut(); } };
+    backend.before = request => (request.method === 'create' && !cut ? held.pass() : undefined);
+    const model = a.create({text: 'one'});
+    await until(() => a.get(1) && a.get(1) !== model);
+    const saved = a.get(1).save({text: 'two'}, {wait});
+    held.open();
+    await saved;
+    await until(() => a.length === 1);
+    assert.equal(a.at(0), model);
+    for (const collection of [a, b]) assert.deepEqual(content(collection), [{id: 1, text: 'two'}]);
+  });
+
   test('a model that could not be created is created by the next save', async () => {
     const a = await bound();
     backend.handler = request => {
