@@ -80,9 +80,39 @@ def test_what_the_guide_shows_is_live(
     live = backboneio.Backbone(app)
     live.backend("tasks").use(backboneio.middleware.memory_store())
     url = serve(app).url
-    ann, bob = window(f"{url}/index.html"), window(f"{url}/index.html")
+    is_live(window, f"{url}/index.html")
+
+
+def is_live(window: Window, url: str) -> None:
+    ann, bob = window(url), window(url)
     for page in (ann, bob):
-        page.wait_for_function("document.readyState === 'complete'")
+        page.wait_for_function("!!document.querySelector('ul').onclick")
     ann.locator("ul").dispatch_event("click")
     for page in (ann, bob):
         page.wait_for_function("document.querySelector('ul').textContent === 'one of a bundle'")
+
+
+def test_vite_passes_the_sockets_on(
+    project: Path, serve: Callable[..., LiveServer], window: Window
+) -> None:
+    """While one develops: its server has the page, and the application has the sockets."""
+    app = flask.Flask("developed")
+    backboneio.Backbone(app).backend("tasks").use(backboneio.middleware.memory_store())
+    (project / "index.html").write_text(PAGE.format("/src/main.mjs"))
+    config = (project / "vite.config.mjs").read_text()
+    assert config.count("http://127.0.0.1:5000") == 2
+    (project / "developed.mjs").write_text(config.replace("http://127.0.0.1:5000", serve(app).url))
+    command = "node_modules/.bin/vite --config developed.mjs --host 127.0.0.1 --port 0"
+    with subprocess.Popen(
+        command.split(), cwd=project, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            found = (
+                re.search(r"http://127\.0\.0\.1:\d+", re.sub(r"\x1b\[\d+m", "", line))
+                for line in server.stdout
+            )
+            url = next(filter(None, found))[0]
+            is_live(window, url)
+        finally:
+            server.kill()
