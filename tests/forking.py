@@ -8,6 +8,7 @@ connect and go. A line is printed for each fork.
 from __future__ import annotations
 
 import _thread
+import faulthandler
 import gc
 import os
 import signal
@@ -26,6 +27,8 @@ from .support import Client, LiveServer
 
 #: Seconds until a child counts as one that hangs; it takes one.
 HANGS = 30
+#: Seconds until the whole counts as hanging; it takes twenty.
+PARENT_HANGS = 100
 #: How often the storm is forked.
 FORKS = 20
 LOCKS = (type(_thread.allocate_lock()), type(threading.RLock()))
@@ -160,8 +163,14 @@ def main(transport: str, how: str) -> None:
         made = client.sync("create", {}, id="last")  # the parent notices nothing
         assert client.sync("read", made) == made
     live.stop()
-    os._exit(0)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    faulthandler.register(signal.SIGALRM, chain=True)  # says where each thread is, and then it ends
+    signal.alarm(PARENT_HANGS)
+    try:
+        main(*sys.argv[1:])
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        os._exit(1)
+    os._exit(0)  # whatever threads are left

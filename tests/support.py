@@ -8,13 +8,16 @@ import os
 import pathlib
 import queue
 import re
+import select
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import engineio
 import requests
@@ -26,6 +29,8 @@ from werkzeug.serving import make_server
 from backboneio.testing.threads import PATIENCE as PATIENCE
 from backboneio.testing.threads import together as together
 from backboneio.testing.threads import wait_until as wait_until
+
+_T = TypeVar("_T")
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -124,6 +129,50 @@ class ServerProcess:
         return self.log
 
 
+class _SharedTLS(ssl.SSLSocket):
+    """A TLS connection that one thread reads while another writes: python-engineio's client does.
+
+    Before Python 3.13 the two disturb each other in OpenSSL's state, and now and then the reader is
+    told that the connection has ended. ``_lock`` is held for single operations, never to wait.
+    """
+
+    _lock: threading.Lock
+
+    @classmethod
+    def context(cls, verify: str) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=verify)
+        context.sslsocket_class = cls
+        return context
+
+    def do_handshake(self, block: bool = False) -> None:
+        self._lock = threading.Lock()
+        super().do_handshake(block)
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        return self._once_ready(lambda: ssl.SSLSocket.recv(self, buflen, flags))
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        return self._once_ready(lambda: ssl.SSLSocket.send(self, data, flags))
+
+    def _once_ready(self, operation: Callable[[], _T]) -> _T:
+        while True:
+            with self._lock:
+                timeout = self.gettimeout()
+                self.settimeout(0)
+                try:
+                    return operation()
+                except ssl.SSLWantReadError:
+                    wanted = select.POLLIN
+                except ssl.SSLWantWriteError:
+                    wanted = select.POLLOUT
+                finally:
+                    self.settimeout(timeout)
+            ready = select.poll()
+            ready.register(self, wanted)
+            if not ready.poll(None if timeout is None else timeout * 1000):
+                raise TimeoutError
+
+
 class _OrderedEngine(engineio.Client):
     """Handles messages where they are read, so that they keep their order."""
 
@@ -144,6 +193,7 @@ class OrderedClient(socketio.Client):
         if verify is not None:
             self.http.verify = verify
             self.http.trust_env = False  # the environment's certificates would come first
+            options["websocket_extra_options"] = {"sslopt": {"context": _SharedTLS.context(verify)}}
         super().__init__(http_session=self.http, **options)
 
     def close(self) -> None:
