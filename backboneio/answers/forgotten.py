@@ -39,7 +39,10 @@ class Forgotten:
         if ids is None:
             ids = self._ids[client] = OrderedDict()
         self._ids.move_to_end(client)
-        ids[hash(request_id)] = None
+        key = hash(request_id)
+        if key in ids:  # it was found elsewhere, and forgotten again
+            return
+        ids[key] = None
         self._count += 1
         if len(ids) > self._most_of_one:
             ids.popitem(last=False)

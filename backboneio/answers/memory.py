@@ -56,8 +56,8 @@ class MemoryAnswers:
     ) -> JSONText | Claim:
         """Return the answer of a request, or what to do where there is none.
 
-        :param even_forgotten: for whoever knows otherwise that a request whose answer was forgotten
-            was not carried out.
+        :param even_forgotten: for whoever looks elsewhere for what was forgotten here, and asks
+            :meth:`has_forgotten` when it is not there.
         """
         digest = hash(content)
         with self._lock:
@@ -70,7 +70,7 @@ class MemoryAnswers:
             answer = one.given.get(request_id) or one.running.get(request_id)
             if answer is None:
                 if not even_forgotten and self._forgotten.has(client, request_id):
-                    raise _forgotten()
+                    raise forgotten()
                 one.running[request_id] = _Answer(digest)
                 return Claim.NEW
             if answer.digest == digest:
@@ -207,6 +207,11 @@ class MemoryAnswers:
                 for request_id in unanswered
                 if request_id not in one.given and request_id not in one.running
             ]
+
+    def has_forgotten(self, client: str, request_id: str) -> bool:
+        """Return whether a request was handled whose answer is not kept any more."""
+        with self._lock:
+            return self._forgotten.has(client, request_id)
 
     def stats(self) -> dict[str, int]:
         """Return how many answers are kept, and their bytes."""
@@ -347,5 +352,6 @@ def _tell(all_waiting: list[_Waiting], answer: JSONText | Claim | Exception) -> 
         waiting.ready(answer)
 
 
-def _forgotten() -> Unavailable:
+def forgotten() -> Unavailable:
+    """Make the error for a request of which nobody can say what became of it."""
     return Unavailable("the answer was forgotten; whether the change was made is not known")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import exc
 
 from ..answers import Claim, MemoryAnswers, Ready
+from ..answers.memory import forgotten
 from ..errors import Conflict, SyncError, Unavailable
 from ..execution import Execution
 from ..json import JSONText
@@ -61,7 +62,7 @@ class SQLAnswers:
 
     def claim(self, client: str, request_id: str, content: str) -> JSONText | Claim:
         """Return the answer of a request, or what to do where there is none."""
-        # Where a store records its changes, the database knows what memory has forgotten.
+        # Where a store records its changes, the database may know what memory has forgotten.
         live = self._is_live()
         known = self._memory.claim(client, request_id, content, even_forgotten=live)
         if known is not Claim.NEW:
@@ -69,6 +70,8 @@ class SQLAnswers:
         digest = _digest(content)
         try:
             found = self.find(client, request_id, digest)
+            if found is None and live and self._memory.has_forgotten(client, request_id):
+                raise forgotten()  # a layer answered, without a change to write it down with
         except BaseException as err:
             # It is left to nobody: copies here cannot know either whether it was carried out.
             why = err if isinstance(err, Exception) else _not_ready()
@@ -170,10 +173,20 @@ class SQLAnswers:
     def unknown(self, client: str, unanswered: Sequence[str]) -> list[str]:
         """Return those requests that may have been handled and forgotten.
 
-        Where a store records its changes, none may: what the database does not know was not done.
+        Where a store records its changes, what the database does not know was not done; but for
+        what a layer answered without a change, as long as memory knows that it has forgotten that.
         """
         unknown = self._memory.unknown(client, unanswered)
-        return [] if self._is_live() else unknown
+        return [one for one in unknown if not self._is_live() or self._is_lost(client, one)]
+
+    def _is_lost(self, client: str, request_id: str) -> bool:
+        """Whether a request was handled whose answer is nowhere, as far as one can tell."""
+        if not self._memory.has_forgotten(client, request_id):
+            return False
+        try:
+            return self._database().answer(self._name, client, request_id) is None
+        except exc.SQLAlchemyError:
+            return True
 
     def stats(self) -> dict[str, int]:
         """Return how many answers this process keeps, and their bytes."""

@@ -62,7 +62,7 @@ class TestSQLAnswers(OnDatabase, AnswersSuite):
 
 
 @every_database
-class TestAnswersOfRecordedChanges(OnDatabase, SharedAnswersSuite):
+class TestAnswersOfRecordedChanges(OnDatabase, AnswersSuite, SharedAnswersSuite):
     """Of a backend whose store has its changes recorded, so that answers are written down."""
 
     @pytest.fixture(autouse=True)
