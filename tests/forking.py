@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.request import urlopen
 
@@ -31,6 +31,8 @@ HANGS = 30
 PARENT_HANGS = 100
 #: How often the storm is forked.
 FORKS = 20
+#: How many changes the storm is ahead of who hears of them, at most.
+AHEAD = 500
 LOCKS = (type(_thread.allocate_lock()), type(threading.RLock()))
 OURS = ("backboneio", "socketio", "engineio")
 
@@ -109,7 +111,7 @@ def fork(app: flask.Flask, messages: backboneio.Backend) -> bool:
     return os.waitpid(pid, 0)[1] == 0
 
 
-def each_lock(app: flask.Flask, messages: backboneio.Backend) -> None:
+def each_lock(app: flask.Flask, messages: backboneio.Backend, client: Client) -> None:
     """Fork while a thread holds a lock, for every lock."""
     for name, lock in locks():
         done = held(lock)
@@ -118,24 +120,32 @@ def each_lock(app: flask.Flask, messages: backboneio.Backend) -> None:
             done.set()
 
 
-def storm(app: flask.Flask, messages: backboneio.Backend) -> None:
-    """Fork while threads are at work."""
+def storm(app: flask.Flask, messages: backboneio.Backend, client: Client) -> None:
+    """Fork while threads are at work, as fast as *client* hears of it: else it would be dropped."""
     over = threading.Event()
 
-    def write() -> None:
+    def again_and_again(work: Callable[[], None]) -> None:
         while not over.is_set():
-            model = messages.call("create", {"text": "storm"})
-            messages.call("patch", {"id": model["id"], "text": "calm"})
-            messages.emit("updated", {"id": 1})
-            messages.call("delete", model)
+            if messages.journal.stats()["rev"] - client.inbox.qsize() > AHEAD:
+                over.wait(0.001)
+            else:
+                work()
+
+    def write() -> None:
+        model = messages.call("create", {"text": "storm"})
+        messages.call("patch", {"id": model["id"], "text": "calm"})
+        messages.emit("updated", {"id": 1})
+        messages.call("delete", model)
 
     def come_and_go() -> None:
-        while not over.is_set():
-            client = SyncClient(app, "messages")
-            client.update({"id": 1, "n": 1})
-            client.disconnect()
+        visitor = SyncClient(app, "messages")
+        visitor.update({"id": 1, "n": 1})
+        visitor.disconnect()
 
-    threads = [threading.Thread(target=work) for work in (write, write, come_and_go)]
+    threads = [
+        threading.Thread(target=again_and_again, args=(work,))
+        for work in (write, write, come_and_go)
+    ]
     for thread in threads:
         thread.start()
     for number in range(FORKS):
@@ -159,7 +169,7 @@ def main(transport: str, how: str) -> None:
     with Client(live.url) as client:  # all that is made when it is needed is there
         client.listen()
         client.sync("create", {}, id="first")
-        {"locks": each_lock, "storm": storm}[how](app, messages)
+        {"locks": each_lock, "storm": storm}[how](app, messages, client)
         made = client.sync("create", {}, id="last")  # the parent notices nothing
         assert client.sync("read", made) == made
     live.stop()
