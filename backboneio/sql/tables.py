@@ -47,8 +47,9 @@ class Tables(NamedTuple):
 def missing_table(name: str) -> RuntimeError:
     """Return the error for a table that is not there: what to do about it."""
     return RuntimeError(
-        f"the table {name} of backboneio.SQLJournal is missing: run journal.create_tables(), or "
-        "`flask backboneio create-tables`, or db.create_all() after the journal was made"
+        f"the table {name} of backboneio.SQLJournal is missing: run `flask backboneio "
+        "create-tables`, or run journal.create_tables(), or db.create_all() after the journal was "
+        "made"
     )
 
 

@@ -52,6 +52,7 @@ def test_a_failure_is_one_however_it_is_given(
 def test_a_client_cannot_forge_a_line(app: flask.Flask, caplog: pytest.LogCaptureFixture) -> None:
     backend = backboneio.create_backend()
     backend.use(backboneio.middleware.logger())
+    backend.use("read", lambda req, res: res.end(req.model))
     backboneio.listen(app, {"messages": backend})
     caplog.set_level(logging.INFO, "backboneio.requests")
     SyncClient(app, "messages", "a\nforged").read({"id": "b\nforged"})
@@ -117,6 +118,7 @@ def test_a_long_error_is_cut(caplog: pytest.LogCaptureFixture) -> None:
 def test_another_logger_and_level(app: flask.Flask, caplog: pytest.LogCaptureFixture) -> None:
     backend = backboneio.create_backend()
     backend.use(backboneio.middleware.logger(logging.getLogger("mine"), logging.DEBUG))
+    backend.use("read", lambda req, res: res.end(req.model))
     caplog.set_level(logging.DEBUG, "mine")
     answer: Any = backend.call("read", {"id": 1})
     assert answer == {"id": 1}

@@ -48,7 +48,7 @@ def test_a_backend_that_is_not_served_is_named(app: flask.Flask, messages: Any) 
 
 
 def test_it_takes_no_thread_and_makes_no_noise(
-    app: flask.Flask, messages: Any, caplog: pytest.LogCaptureFixture
+    app: flask.Flask, messages: Any, store: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     backboneio.listen(app, {"messages": messages})
     before = threading.active_count()
