@@ -86,7 +86,7 @@ def window(browser: Browser) -> Iterator[Window]:
                     problems.append(f"console {message.type}: {message.text}")
 
             def request(request: Request) -> None:
-                if not re.match(r"(http://(127\.0\.0\.1|localhost):|data:|blob:)", request.url):
+                if not re.match(r"(https?://(127\.0\.0\.1|localhost):|data:|blob:)", request.url):
                     problems.append(f"a request to {request.url}")
 
             page.on("console", console)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pathlib
+import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +16,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from ..support import ROOT, ServerProcess
+from ..databases import PostgreSQL
+from ..support import PATIENCE, ROOT, ServerProcess, wait_until
+from ..test_proxies import write
+from ..transport.servers import PEM, WSGIProcess, free_port, listening
 
 pytestmark = pytest.mark.e2e
 
@@ -45,11 +51,16 @@ def start(folder: pathlib.Path, closing: ExitStack) -> Start:
     return start
 
 
-def flask(folder: pathlib.Path, *arguments: str, stdin: str = "") -> None:
+def flask(
+    folder: pathlib.Path,
+    *arguments: str,
+    stdin: str = "",
+    environment: dict[str, str] = ENVIRONMENT,
+) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "flask", *arguments],
         cwd=folder,
-        env=ENVIRONMENT,
+        env=environment,
         input=stdin,
         capture_output=True,
         text=True,
@@ -135,3 +146,51 @@ def test_4_to_7_logins_and_lists(
     live(tab)
     add(tab, "buy bread")
     expect(tab.get_by_role("alert")).to_have_text("log in to change tasks")
+
+
+def test_7_as_its_files_for_the_machine_run_it(
+    folder: pathlib.Path, closing: ExitStack, window: Any, postgresql: PostgreSQL
+) -> None:
+    """The unit's command and environment, on PostgreSQL, behind nginx with TLS; and a reload."""
+    shutil.copytree(TUTORIAL / "step7", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    deploy = folder / "deploy"
+    environment = {
+        **ENVIRONMENT,
+        **dict(re.findall(r"^(\w+)=(.*)$", (deploy / "tasks.env").read_text(), re.M)),
+        "FLASK_SQLALCHEMY_DATABASE_URI": closing.enter_context(postgresql.database()),
+        "FLASK_TRUSTED_HOSTS": '["127.0.0.1"]',
+    }
+    flask(folder, "create-user", "ada", "--password", "secret", environment=environment)
+    (command,) = re.findall(
+        r"^ExecStart=\S+/(gunicorn .*)$", (deploy / "tasks.service").read_text(), re.M
+    )
+    server = WSGIProcess(*shlex.split(command.replace(":8000", ":0")), cwd=folder, **environment)
+    closing.callback(server.stop)
+    url = nginx(folder, closing, server.url, (deploy / "nginx.conf").read_text())
+    one, other = (window(url, ignore_https_errors=True) for _ in range(2))
+    log_in(one)
+    for page in (one, other):
+        live(page)
+    add(one, "buy milk")
+    for page in (one, other):
+        expect(tasks(page)).to_contain_text(["buy milk"])
+    server.process.send_signal(signal.SIGHUP)  # systemctl reload
+    add(one, "buy bread")
+    expect(tasks(other)).to_contain_text(["buy milk", "buy bread"])
+
+
+def nginx(folder: pathlib.Path, closing: ExitStack, behind: str, block: str) -> str:
+    """Run nginx as certbot leaves its file; return the site's address."""
+    port = free_port()
+    assert "listen 80;" in block and "http://127.0.0.1:8000;" in block
+    tls = f"listen 127.0.0.1:{port} ssl; ssl_certificate {PEM}; ssl_certificate_key {PEM};"
+    block = block.replace("listen 80;", tls).replace("http://127.0.0.1:8000;", f"{behind};")
+    process = subprocess.Popen(write(folder, "nginx", block, port), start_new_session=True)
+
+    def stop() -> None:
+        process.terminate()
+        process.wait(PATIENCE)
+
+    closing.callback(stop)
+    wait_until(lambda: port in listening(process.pid))
+    return f"https://127.0.0.1:{port}"
