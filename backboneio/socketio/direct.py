@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,6 +15,9 @@ from ..errors import BadRequest
 from ..sync import Sync, SyncSocket
 from .packets import CONNECT, EVENT, Malformed, Packet, malformed, size_of
 from .wire import SocketIOWire
+
+#: Characters of an event of which, while it is handled, only a digest is kept beside what it says.
+_LONG = 16_384
 
 
 class Served(NamedTuple):
@@ -67,6 +71,8 @@ class Direct:
             data = malformed(text, err) if number else None
         if not data or type(data[0]) is not str:
             return False
+        if len(text) > _LONG:
+            text = hashlib.blake2b(text.encode("utf-8", "surrogatepass")).hexdigest()
         return self.event(address, namespace, int(number) if number else None, data, text)
 
     def event(
@@ -75,7 +81,7 @@ class Direct:
         """Handle an event if it is one of a backend's, and return whether it was.
 
         :param data: its name, and the arguments.
-        :param text: that, as it came.
+        :param text: that, as it came, or a digest of it: the same when it is sent again.
         """
         served = self._served.get(namespace)
         if served is None:

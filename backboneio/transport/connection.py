@@ -261,10 +261,9 @@ class Connection(Sending):
     def _on_frame(self, link: WebSocket, opcode: int, payload: bytes, worker: Worker) -> None:
         if opcode == TEXT:
             try:
-                packet = payload.decode("utf-8")
-            except UnicodeDecodeError:
+                self._on_packet(payload.decode("utf-8"), worker)
+            except UnicodeDecodeError:  # what handlers raise stays in there
                 raise FrameError(CloseCode.INVALID_DATA, "invalid UTF-8") from None
-            self._on_packet(packet, worker)
         elif opcode == BINARY:
             self._on_packet(payload, worker)
         else:
@@ -284,6 +283,7 @@ class Connection(Sending):
         session = self.session
         known = session.greeted
         event, data = session.receive(packet)
+        del packet  # data is a copy: a message is held once while it is handled
         if event is _MESSAGE:
             if not known:
                 self._service.newcomers.discard(self)
