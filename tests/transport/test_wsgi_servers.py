@@ -145,6 +145,7 @@ def test_serves(start: Callable[..., ServerProcess], name: str) -> None:
     wait_until(lambda: about(server.url)["fds"] <= before)
     log = server.stop()[begun:]
     assert "Traceback" not in log
+    log = re.sub(r"WARNING:waitress.queue:Task queue depth is \d+\n", "", log)  # a busy machine
     assert not re.search(r"error|exception|warning|dropping", log, re.IGNORECASE), log
     assert kind.logs in log
 
