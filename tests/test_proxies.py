@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import re
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,8 +13,9 @@ from typing import Any
 import pytest
 import requests
 
+from .reverse_proxies import running
 from .support import PATIENCE, ROOT, wait_until
-from .transport.servers import PEM, WSGIProcess, free_port, listening
+from .transport.servers import PEM, WSGIProcess, free_port
 from .transport.support import gunicorn
 
 TEXT = (ROOT / "docs" / "deployment.md").read_text()
@@ -24,80 +23,6 @@ BLOCKS = re.findall(r"^```(nginx|apache|haproxy|caddyfile)\n(.*?)^```$", TEXT, r
 
 #: What only a configuration that ends TLS has.
 TLS = ("443", "example.org {")
-
-_NGINX = """
-daemon off;
-error_log stderr;
-pid {folder}/nginx.pid;
-{user}
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-{block}
-}}
-"""
-_APACHE = """
-ServerRoot {folder}
-ServerName localhost
-PidFile {folder}/apache.pid
-DefaultRuntimeDir {folder}
-Mutex file:{folder}
-Listen 127.0.0.1:{port}
-ErrorLog /dev/stderr
-{user}
-{modules}
-WSGISocketPrefix {folder}/wsgi
-<Directory {folder}>
-    Require all granted
-</Directory>
-{block}
-"""
-_CADDY = """
-{
-    admin off
-    auto_https off
-    default_bind 127.0.0.1
-    grace_period 1s
-}
-"""
-_MODULES = ["mpm_event", "authz_core", "headers", "proxy", "proxy_http", "ssl", "wsgi"]
-_PAGE = """
-def application(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"the page"]
-"""
-
-
-def write(folder: pathlib.Path, kind: str, block: str, port: int) -> list[str]:
-    """Write a proxy's configuration; return the command that runs it."""
-    root = os.getuid() == 0
-    file = folder / kind
-    text = block
-    if kind == "nginx":
-        text = _NGINX.format(folder=folder, block=block, user="user root;" if root else "")
-        command = ["nginx", "-p", str(folder), "-e", "stderr", "-c", str(file)]
-    elif kind == "apache":
-        (folder / "wsgi.py").write_text(_PAGE)
-        lines = [f"LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so" for m in _MODULES]
-        user = "User www-data\nGroup www-data" if root else ""
-        text = _APACHE.format(
-            folder=folder, port=port, block=block, user=user, modules="\n".join(lines)
-        ).replace("/srv/myapp", str(folder))
-        command = ["apache2", "-D", "FOREGROUND", "-f", str(file)]
-    elif kind == "haproxy":
-        command = ["haproxy", "-db", "-f", str(file)]
-    else:
-        text = _CADDY + block
-        command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(file)]
-    file.write_text(text)
-    program = shutil.which(command[0], path=os.environ["PATH"] + ":/usr/sbin:/sbin")
-    assert program, f"{command[0]} is not found: run tools/system-packages proxies"
-    return [program, *command[1:]]
 
 
 @pytest.fixture
@@ -130,27 +55,7 @@ def proxy(closing: ExitStack, folder: pathlib.Path) -> Callable[[str, str], str]
             ("/etc/ssl/myapp.key", PEM),
         ):
             block = block.replace(there, here)
-        log = closing.enter_context((folder / "log").open("w+"))
-        process = subprocess.Popen(
-            write(folder, kind, block, port),
-            env={**os.environ, "HOME": str(folder)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-
-        def stop() -> None:
-            process.terminate()
-            process.wait(PATIENCE)
-
-        closing.callback(stop)
-
-        def ready() -> bool:
-            assert process.poll() is None, (folder / "log").read_text()
-            return port in listening(process.pid)
-
-        wait_until(ready)
+        closing.enter_context(running(folder, kind, block, port))
         return f"{'https' if is_tls else 'http'}://127.0.0.1:{port}"
 
     return start

@@ -17,9 +17,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from ..databases import PostgreSQL
-from ..support import PATIENCE, ROOT, ServerProcess, wait_until
-from ..test_proxies import write
-from ..transport.servers import PEM, WSGIProcess, free_port, listening
+from ..reverse_proxies import running
+from ..support import ROOT, ServerProcess
+from ..transport.servers import PEM, WSGIProcess, free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -185,12 +185,5 @@ def nginx(folder: pathlib.Path, closing: ExitStack, behind: str, block: str) -> 
     assert "listen 80;" in block and "http://127.0.0.1:8000;" in block
     tls = f"listen 127.0.0.1:{port} ssl; ssl_certificate {PEM}; ssl_certificate_key {PEM};"
     block = block.replace("listen 80;", tls).replace("http://127.0.0.1:8000;", f"{behind};")
-    process = subprocess.Popen(write(folder, "nginx", block, port), start_new_session=True)
-
-    def stop() -> None:
-        process.terminate()
-        process.wait(PATIENCE)
-
-    closing.callback(stop)
-    wait_until(lambda: port in listening(process.pid))
+    closing.enter_context(running(folder, "nginx", block, port))
     return f"https://127.0.0.1:{port}"
