@@ -73,10 +73,8 @@ def _data(rows: Rows, values: Mapping[str, Any]) -> Invalid:
     """A value that its column cannot take; databases do not say which."""
     wrong = {}
     for name, value in values.items():
-        if name not in rows.mapper.column_attrs:
-            continue
-        kind = rows.mapper.column_attrs[name].columns[0].type
-        if isinstance(kind, types.Integer) and not isinstance(kind, types.BigInteger):
+        kinds = [column.type for column in rows.columns(name)[:1]]
+        if any(isinstance(k, types.Integer) and not isinstance(k, types.BigInteger) for k in kinds):
             if isinstance(value, int) and not -(2**31) <= value < 2**31:
                 wrong[name] = "must be a whole number of 32 bits"
     return invalid(wrong) if wrong else Invalid("the database does not take one of the values")
@@ -198,7 +196,5 @@ def _given_references(rows: Rows, values: Mapping[str, Any]) -> list[str]:
     return [
         name
         for name in values
-        if name in rows.fields
-        and name in rows.mapper.column_attrs
-        and any(column.foreign_keys for column in rows.mapper.column_attrs[name].columns)
+        if name in rows.fields and any(column.foreign_keys for column in rows.columns(name))
     ]

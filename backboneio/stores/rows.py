@@ -150,6 +150,11 @@ class Rows:
             with contextlib.suppress(ValueError):  # no such channel can be; it is refused later
                 values[name] = self._channel_codec.load(channel)
 
+    def columns(self, name: str) -> Sequence[sqlalchemy.ColumnElement[Any]]:
+        """Return the columns of an attribute; a relationship has none."""
+        attribute = self._attributes.get(name)
+        return () if attribute is None else attribute.columns
+
     def order(self) -> Iterable[Any]:
         """Return the columns that a list of rows is ordered by: the key."""
         return self._key.columns(self.model)
@@ -318,7 +323,7 @@ def _mapper(model: Any) -> orm.Mapper[Any]:
             else f"{model.__name__} is no class that SQLAlchemy maps to a table"
         )
     try:
-        orm.configure_mappers()
+        mapper.registry.configure(cascade=True)
     except (exc.InvalidRequestError, exc.ArgumentError) as err:
         raise TypeError(f"{mapper.class_.__name__} is not mapped as a whole: {err}") from err
     return mapper

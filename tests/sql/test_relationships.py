@@ -17,6 +17,7 @@ from backboneio.testing import SyncClient
 
 from ..databases import every_database
 from ..support import together
+from .app import Task
 from .conftest import settle, watch
 
 
@@ -311,4 +312,5 @@ def test_a_relationship_to_what_is_not_mapped_is_told() -> None:
 
     with pytest.raises(TypeError, match=r"Lost is not mapped as a whole: .*'Nothing'"):
         sqlalchemy_store(Lost, orm.sessionmaker(), fields=["things"])
+    sqlalchemy_store(Task, orm.sessionmaker())  # of another registry, which is whole
     Other.registry.dispose()
