@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import event, exc, orm
 
-from ..stores.keys import among
+from ..stores.keys import among, key_names
 from ..stores.related import Related
 from ..stores.rows import Rows
 from .live import Live, lives
@@ -140,11 +140,11 @@ def _stored(
     """Return what a row refers to, locked: the session's attributes may be older."""
     begin_writing(connection)
     model = mapper.class_
-    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    columns = [getattr(model, name) for name in key_names(mapper)]
     key = tuple(sa.inspect(instance).identity)
     statement = (
         sa.select(*(getattr(model, name) for name in link.there))
-        .where(among([getattr(model, name) for name in names], [key]))
+        .where(among(columns, [key]))
         .with_for_update(of=model)
     )
     row = connection.execute(statement).one_or_none()
@@ -156,9 +156,12 @@ def _note(instance: Any, link: Link, values: tuple[Any, ...] | None) -> None:
         return
     session = orm.object_session(instance)
     assert session is not None
-    state = state_of(session)
+    _refer(state_of(session), link, [values])
+
+
+def _refer(state: State, link: Link, values: Iterable[tuple[Any, ...]]) -> None:
     for live in link.lives(state):
-        state.referred.setdefault((live, link.own), set()).add(values)
+        state.referred.setdefault((live, link.own), set()).update(values)
 
 
 # Tables between, whose rows SQLAlchemy writes without telling
@@ -173,7 +176,7 @@ def before_flush(session: orm.Session, context: Any, instances: Any) -> None:
             for prop in other.relationships
             if prop.secondary is related.prop.secondary and not prop.viewonly
         ]
-        link = Link(parent, related.name, _key_names(parent), ())
+        link = Link(parent, related.name, key_names(parent), ())
         for instance in (*session.new, *session.dirty):
             if isinstance(instance, parent.class_) and _changes(instance, related.name):
                 _note_rows(session, link, [instance])
@@ -185,21 +188,15 @@ def before_flush(session: orm.Session, context: Any, instances: Any) -> None:
             _note_those_with(session, link, gone)
 
 
-def _key_names(mapper: orm.Mapper[Any]) -> tuple[str, ...]:
-    return tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
-
-
 def _changes(instance: Any, name: str) -> Sequence[Any]:
     history = sa.inspect(instance).attrs[name].history
     return [one for one in (*history.added, *history.deleted) if one is not None]
 
 
 def _note_rows(session: orm.Session, link: Link, instances: Iterable[Any]) -> None:
-    state = state_of(session)
     keys = [sa.inspect(instance).identity for instance in instances]
-    for live in link.lives(state):  # a new row is told anyway
-        noted = state.referred.setdefault((live, link.own), set())
-        noted.update(tuple(key) for key in keys if key is not None)
+    known = [tuple(key) for key in keys if key is not None]  # a new row is told anyway
+    _refer(state_of(session), link, known)
 
 
 def _note_those_with(session: orm.Session, link: Link, gone: Sequence[Any]) -> None:
@@ -208,7 +205,7 @@ def _note_those_with(session: orm.Session, link: Link, gone: Sequence[Any]) -> N
     identities = [sa.inspect(instance).identity for instance in gone]
     columns = [getattr(model.class_, name) for name in link.own]
     target = orm.aliased(getattr(model.class_, link.name).property.mapper.class_)
-    keys = [getattr(target, name) for name in _key_names(other)]
+    keys = [getattr(target, name) for name in key_names(other)]
     statement = (
         sa.select(*columns)
         .join(getattr(model.class_, link.name).of_type(target))
@@ -216,10 +213,8 @@ def _note_those_with(session: orm.Session, link: Link, gone: Sequence[Any]) -> N
     )
     connection = session.connection(bind_arguments={"mapper": model})
     begin_writing(connection)
-    found = {tuple(row) for row in connection.execute(statement)}
-    state = state_of(session)
-    for live in link.lives(state):
-        state.referred.setdefault((live, link.own), set()).update(found)
+    found = [tuple(row) for row in connection.execute(statement)]
+    _refer(state_of(session), link, found)
 
 
 # After it
@@ -230,11 +225,7 @@ def touched(session: orm.Session, state: State, known: Iterable[Touched]) -> lis
     if not state.referred:
         return []
     referred, state.referred = state.referred, {}
-    done = {(id(one.live), one.key) for one in known} | {
-        (id(one.live), tuple(one.live.rows.mapper.primary_key_from_instance(one.instance)))
-        for one in known
-        if one.instance is not None
-    }
+    done = {(id(one.live), key) for one in known for key in (one.key, one.key_after())}
     by_live: dict[int, tuple[Live, Keys]] = {}
     for (live, names), values in referred.items():
         _, keys = by_live.setdefault(id(live), (live, set()))

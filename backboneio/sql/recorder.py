@@ -43,7 +43,7 @@ def record(session: orm.Session, state: State, live: Live, group: list[Touched])
     """Record what a flush has made of the rows of one class."""
     connection = session.connection(bind_arguments={"mapper": live.rows.mapper})
     rows = live.rows
-    keys = [_key_after(rows, one) for one in group]
+    keys = [one.key_after() for one in group]
     stored = stored_rows(rows, connection, [key for key in keys if key is not None])
     recording = _Recording(state, live, connection)
     work = state.work
@@ -61,15 +61,6 @@ def record(session: orm.Session, state: State, live: Live, group: list[Touched])
             before = rows.channel(after) if one.same else one.channel
             recording.change(rows.id_of(key), existed, before if existed else None, None, after)
     _insert_changes(recording)
-
-
-def _key_after(rows: Rows, one: Touched) -> tuple[Any, ...] | None:
-    """Return the key that a row has after the flush, or None when it is deleted."""
-    if one.same:
-        return one.key
-    if one.instance is None:
-        return None
-    return tuple(rows.mapper.primary_key_from_instance(one.instance))
 
 
 def stored_rows(

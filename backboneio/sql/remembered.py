@@ -31,6 +31,14 @@ class Touched(NamedTuple):
     model: dict[str, Any] | None = None
     same: bool = False
 
+    def key_after(self) -> tuple[Any, ...] | None:
+        """Return the key that the row has after the flush, or None when it is deleted."""
+        if self.same:
+            return self.key
+        if self.instance is None:
+            return None
+        return tuple(self.live.rows.mapper.primary_key_from_instance(self.instance))
+
 
 class Work:
     """What a session does for a request of a live backend; see ``log.Recording``.

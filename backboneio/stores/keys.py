@@ -23,9 +23,10 @@ class Key:
     """
 
     def __init__(self, mapper: orm.Mapper[Any]) -> None:
-        properties = [mapper.get_property_by_column(column) for column in mapper.primary_key]
-        self.names = tuple(prop.key for prop in properties)
-        self._codecs = tuple(codec_of(mapper, prop.key, prop.columns[0]) for prop in properties)
+        self.names = key_names(mapper)
+        self._codecs = tuple(
+            codec_of(mapper, name, mapper.column_attrs[name].columns[0]) for name in self.names
+        )
 
     def columns(self, entity: Any) -> list[Any]:
         """Return the key's columns of the class, or of an alias of it."""
@@ -56,6 +57,11 @@ class Key:
             return tuple(code.load(part) for code, part in zip(self._codecs, parts, strict=True))
         except ValueError:
             return None
+
+
+def key_names(mapper: orm.Mapper[Any]) -> tuple[str, ...]:
+    """Return the attributes that are the primary key of a class, in its order."""
+    return tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
 
 
 def among(
