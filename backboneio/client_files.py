@@ -49,6 +49,8 @@ _CONTENT_TYPES = {
 }
 #: How long a browser keeps what is asked for by its version: a year, the most that is usual.
 _FOR_EVER = "public, max-age=31536000, immutable"  # RFC 8246
+#: Hexadecimal digits of a version.
+_VERSION = 12
 #: How often a browser is sent to ask again for a version that this process does not have. Where
 #: half of the workers have it, one script in 2,048 is not found then; browsers give up after 20.
 _TRIES = 10
@@ -68,7 +70,7 @@ class _File:
     @property
     def version(self) -> str:
         """What a URL says, so that what it leads to need not be asked for again."""
-        return self.etag[:12]
+        return self.etag[:_VERSION]
 
 
 class ClientFiles:
@@ -179,7 +181,7 @@ class ClientFiles:
             )
             return _plain(f"{name} is not installed on this server; its log says more\n", 500)
         asked = request.args.get("v", "")
-        if asked != file.version and re.fullmatch("[0-9a-f]{12}", asked):
+        if asked != file.version and re.fullmatch(f"[0-9a-f]{{{_VERSION}}}", asked):
             tries = request.args.get("again", 0, type=int) + 1
             if 0 < tries <= _TRIES:
                 return _elsewhere(f"?v={asked}&again={tries}")

@@ -1,6 +1,6 @@
 """What was answered to which request id: the interface, and the memory of this process."""
 
-from .base import Answered, Answers, Claim, Ready
-from .memory import MemoryAnswers
+from .base import Answered, Answers, Claim, Ready, digest_of
+from .memory import MemoryAnswers, forgotten
 
-__all__ = ["Answered", "Answers", "Claim", "MemoryAnswers", "Ready"]
+__all__ = ["Answered", "Answers", "Claim", "MemoryAnswers", "Ready", "digest_of", "forgotten"]

@@ -252,12 +252,12 @@ class Watch:
 
     def _taking(self, taking: Taking) -> dict[str, Any]:
         """Return who has a turn or waits for it: a client, or None for server code."""
-        req = taking.who
-        socket = req.socket if isinstance(req, Request) else None
+        req = taking.who if isinstance(taking.who, Request) else None
+        socket = None if req is None else req.socket
         return {
             "client": None if socket is None else _shown(socket.sid),
             "user": None if socket is None else self._user(socket),
-            "method": req.method if isinstance(req, Request) else None,
+            "method": None if req is None else req.method,
             "since": _at(datetime.fromtimestamp(taking.since, timezone.utc)),
         }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 import socketio
 
 from .. import json
+from ..answers import digest_of
 from ..errors import BadRequest
 from ..sync import Sync, SyncSocket
 from .packets import CONNECT, EVENT, Malformed, Packet, malformed, size_of
@@ -72,7 +72,7 @@ class Direct:
         if not data or type(data[0]) is not str:
             return False
         if len(text) > _LONG:
-            text = hashlib.blake2b(text.encode("utf-8", "surrogatepass")).hexdigest()
+            text = digest_of(text).hex()
         return self.event(address, namespace, int(number) if number else None, data, text)
 
     def event(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 
 from sqlalchemy import exc
 
-from ..answers import Claim, MemoryAnswers, Ready
-from ..answers.memory import forgotten
+from ..answers import Claim, MemoryAnswers, Ready, digest_of, forgotten
 from ..errors import Conflict, SyncError, Unavailable
 from ..execution import Execution
 from ..json import JSONText
@@ -63,14 +61,13 @@ class SQLAnswers:
     def claim(self, client: str, request_id: str, content: str) -> JSONText | Claim:
         """Return the answer of a request, or what to do where there is none."""
         # Where a store records its changes, the database may know what memory has forgotten.
-        live = self._is_live()
-        known = self._memory.claim(client, request_id, content, even_forgotten=live)
+        known = self._memory.claim(client, request_id, content, even_forgotten=self._is_live())
         if known is not Claim.NEW:
             return known
-        digest = _digest(content)
+        digest = digest_of(content)
         try:
             found = self.find(client, request_id, digest)
-            if found is None and live and self._memory.has_forgotten(client, request_id):
+            if found is None and self._memory.has_forgotten(client, request_id):
                 raise forgotten()  # a layer answered, without a change to write it down with
         except BaseException as err:
             # It is left to nobody: copies here cannot know either whether it was carried out.
@@ -143,7 +140,7 @@ class SQLAnswers:
         Or with its claim. That another process has carried it out meanwhile is found by the
         transaction which would do so again.
         """
-        digest = _digest(content)
+        digest = digest_of(content)
 
         def tell(answer: JSONText | Claim | Exception) -> None:
             if answer is Claim.NEW:
@@ -177,7 +174,9 @@ class SQLAnswers:
         what a layer answered without a change, as long as memory knows that it has forgotten that.
         """
         unknown = self._memory.unknown(client, unanswered)
-        return [one for one in unknown if not self._is_live() or self._is_lost(client, one)]
+        return (
+            [one for one in unknown if self._is_lost(client, one)] if self._is_live() else unknown
+        )
 
     def _is_lost(self, client: str, request_id: str) -> bool:
         """Whether a request was handled whose answer is nowhere, as far as one can tell."""
@@ -202,11 +201,6 @@ class SQLAnswers:
             return None
         digest = self._running.get((client, req.id))
         return None if digest is None else (client, req.id, digest)
-
-
-def _digest(content: str) -> bytes:
-    """Return what tells two requests apart, the same in every process."""
-    return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _not_ready() -> Unavailable:

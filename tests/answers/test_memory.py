@@ -318,6 +318,15 @@ def test_only_so_much_is_remembered_of_what_was_forgotten() -> None:
     assert len(forgotten) == 0
 
 
+def test_what_is_forgotten_again_counts_once() -> None:
+    forgotten = Forgotten(Limits())
+    for _ in range(3):
+        forgotten.add("client", "a")
+    assert len(forgotten) == 1
+    forgotten.remove("client")
+    assert len(forgotten) == 0
+
+
 def test_what_others_know_was_not_done_may_be_claimed() -> None:
     answers = MemoryAnswers(Limits(max_client_answers=1))
     answers.arrived("client")

@@ -97,6 +97,20 @@ def test_the_order_of_one_clients_requests_is_kept(live: Any, messages: Any, con
     assert handled == answered == list(range(200))
 
 
+def test_a_long_request_is_known_when_it_is_sent_again(
+    live: Any, messages: Any, connect: Any
+) -> None:
+    url, _ = live()
+    client = connect(url)
+    client.listen()
+    model = {"text": "x" * 100_000}
+    made = client.sync("create", model, id="long")
+    assert client.sync("create", model, id="long") == made
+    with pytest.raises(Refused, match="was used for another request"):
+        client.sync("create", {"text": "x" * 99_999 + "y"}, id="long")
+    assert messages.call("read") == [made]
+
+
 def test_every_client_sees_one_order(live: Any, messages: Any, connect: Any) -> None:
     """Writers on sockets and threads at once: every listener gets every rev once, in order."""
     url, _ = live()
