@@ -119,6 +119,7 @@ def test_serves(start: Callable[..., ServerProcess], name: str) -> None:
     kind = SERVERS[name]
     server = start(*kind.command)
     assert about(server.url)
+    wait_until(lambda: not kind.logs or "/about" in server.log)  # behind what it says at its start
     begun = len(server.log)
     for transports in (["websocket"], ["polling"], ["polling", "websocket"]):
         with Client(server.url, *transports) as client:
