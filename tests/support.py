@@ -53,7 +53,10 @@ class LiveServer:
         self.server.log_startup = lambda: None  # type: ignore[method-assign]
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(
-            target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, name="live server"
+            target=self.server.serve_forever,
+            kwargs={"poll_interval": 0.02},
+            name="live server",
+            daemon=True,  # a program that fails before stop() ends
         )
         self.thread.start()
 

@@ -59,8 +59,7 @@ with Raw(echo.url) as raw:
     assert done == [1]
     echo.eio.disconnect(sid)
     assert raw.recv() == "1"
-wait_until(lambda: not echo.eio.sockets)
-assert not echo.eio.hub._outbox.entries
+wait_until(lambda: not echo.eio.sockets and echo.eio.hub.idle)
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
 echo.stop()
 """
