@@ -18,7 +18,7 @@ from websockets.protocol import CLIENT, OPEN, Protocol
 
 from backboneio.transport import Server
 
-from ..support import PATIENCE, LiveServer
+from ..support import PATIENCE, LiveServer, wait_until
 
 
 def gunicorn(*arguments: str) -> list[str]:
@@ -239,6 +239,11 @@ class Echo:
             assert self.happened.wait_for(lambda: sid in self.gone, PATIENCE)
             assert len(self.gone[sid]) == 1
             return self.gone[sid][0]
+
+    def settle(self) -> None:
+        """Wait until whatever can be sent was sent; the rest waits for those who do not read."""
+        hub = self.eio.hub
+        wait_until(lambda: hub.stats()["queue_out"] == 0 and not hub.sending)
 
     def stop(self) -> None:
         self.live.stop()

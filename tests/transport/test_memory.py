@@ -130,7 +130,7 @@ def test_who_reads_nothing(make_echo: Callable[..., Echo], pinned: Callable[[], 
         for size in (300, 3_000):
             for _ in range(MEGABYTE // 2 // size):
                 echo.eio.send(sid, "y" * size)
-    wait_until(lambda: echo.eio.stats()["queue_out"] == 0)
+    echo.settle()
     stats = echo.eio.stats()
     assert stats["drops"] == 0
     assert 2 * MEGABYTE < stats["longest_backlog"] < 9 * MEGABYTE
@@ -152,7 +152,7 @@ def test_a_broadcast_that_nobody_reads_is_there_once(
     sids += [http.open() for http in https]
     message = "x" * (9 * MEGABYTE)
     echo.eio.send_many(sids, message)
-    wait_until(lambda: echo.eio.stats()["queue_out"] == 0)
+    echo.settle()
     del message
     assert 9 * MEGABYTE < pinned() < 12 * MEGABYTE
     assert 9 * MEGABYTE < echo.eio.stats()["backlog"] < 10 * MEGABYTE
@@ -177,7 +177,7 @@ def test_all_together(make_echo: Callable[..., Echo]) -> None:
     for sid in sids:
         for _ in range(2):
             echo.eio.send(sid, os.urandom(MEGABYTE // 2))
-    wait_until(lambda: echo.eio.stats()["queue_out"] == 0)
+    echo.settle()
     assert echo.eio.stats()["drops"] == 0
     others = [Http(echo.url) for _ in range(4)]
     for http in others:
