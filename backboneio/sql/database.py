@@ -58,6 +58,22 @@ class Head(NamedTuple):
     rev: int
 
 
+class Kept(NamedTuple):
+    """What is kept of a request.
+
+    :ivar arguments: of its answer.
+    :ivar change_id: the id of its change; None when it was refused.
+    :ivar is_there: whether that has not been dropped.
+    :ivar rev: its rev, if it has one already.
+    """
+
+    content: str
+    arguments: str
+    change_id: int | None
+    is_there: bool
+    rev: int | None
+
+
 def give(connection: sa.Connection, tables: Tables) -> Sequenced:
     """Give the unsequenced changes that a transaction sees the next revs, in the order of ids.
 
@@ -100,17 +116,34 @@ class _Found(NamedTuple):
 
 
 class _Statements(NamedTuple):
+    state: sa.Select[Any]
+    answer: sa.Select[Any]
     unsequenced: sa.Select[Any]
     give: sa.Update
     raise_head: sa.Update
 
 
+#: The key of an answer.
+_REQUEST = ("backend", "client", "request")
+
+
 @functools.cache
 def _statements(tables: Tables) -> _Statements:
-    """Return the statements that give revs, made once."""
-    changes, heads = tables.changes, tables.heads
+    """Return the statements that are run again and again, made once."""
+    changes, heads, answers = tables
     columns = {**changes.c, "rev": heads.c.rev}
+    waiting = sa.select(changes.c.id).where(changes.c.rev.is_(None)).limit(1).scalar_subquery()
     return _Statements(
+        sa.select(heads.c.backend, heads.c.rev, waiting),
+        sa.select(
+            answers.c.content,
+            answers.c.arguments,
+            answers.c.change_id,
+            changes.c.id.is_not(None),
+            changes.c.rev,
+        )
+        .outerjoin(changes, changes.c.id == answers.c.change_id)
+        .where(*(answers.c[name] == sa.bindparam(name) for name in _REQUEST)),
         sa.select(*(columns[name] for name in _Found._fields))
         .join(heads, heads.c.backend == changes.c.backend)
         .where(changes.c.rev.is_(None))
@@ -151,7 +184,9 @@ class Database:
         self.tables = tables
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._is_psycopg = engine.dialect.driver == "psycopg"
-        self.engine = engine
+        self.engine = self._reader = engine
+        if engine.dialect.name == "postgresql":  # a query, and no transaction around it
+            self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         if not self.is_sqlite:  # whatever the application's default: what is committed is seen
             self.engine = engine.execution_options(isolation_level="READ COMMITTED")
 
@@ -202,10 +237,8 @@ class Database:
 
     def state(self) -> tuple[dict[str, int], bool]:
         """Return the rev of every backend, and whether changes wait for theirs: one query."""
-        heads, changes = self.tables.heads, self.tables.changes
-        waiting = sa.select(changes.c.id).where(changes.c.rev.is_(None)).limit(1).scalar_subquery()
-        with self.engine.connect() as connection:
-            rows = connection.execute(sa.select(heads.c.backend, heads.c.rev, waiting)).all()
+        with self._reader.connect() as connection:
+            rows = fetch(connection, _statements(self.tables).state, {})
         return {row[0]: row[1] for row in rows}, any(row[2] is not None for row in rows)
 
     def sequence(self) -> Sequenced:
@@ -215,8 +248,7 @@ class Database:
         and their commit, so the ids of a model's changes have the order of its commits.
         """
         if self._is_psycopg:
-            with self.engine.connect() as connection:
-                connection.execution_options(isolation_level="AUTOCOMMIT")
+            with self._reader.connect() as connection:
                 text = _SEQUENCE.format(process=live.process.name)
                 return _by_backend([_read_given(row) for row in run_script(connection, text)[2]])
         with self.engine.begin() as connection:
@@ -307,30 +339,12 @@ class Database:
 
     # Answers
 
-    def answer(self, backend: str, client: str, request: str) -> Any:
-        """Return what is kept of a request, or None.
-
-        Its content and arguments, the id of its change if it has one, whether that is there, and
-        the rev.
-        """
-        answers, changes = self.tables.answers, self.tables.changes
-        statement = (
-            sa.select(
-                answers.c.content,
-                answers.c.arguments,
-                answers.c.change_id,
-                changes.c.id.is_not(None).label("is_there"),
-                changes.c.rev,
-            )
-            .outerjoin(changes, changes.c.id == answers.c.change_id)
-            .where(
-                answers.c.backend == backend,
-                answers.c.client == client,
-                answers.c.request == request,
-            )
-        )
-        with self.engine.connect() as connection:
-            return connection.execute(statement).one_or_none()
+    def answer(self, backend: str, client: str, request: str) -> Kept | None:
+        """Return what is kept of a request, or None: one query."""
+        key = dict(zip(_REQUEST, (backend, client, request), strict=True))
+        with self._reader.connect() as connection:
+            found = fetch(connection, _statements(self.tables).answer, key)
+        return Kept._make(found[0]) if found else None
 
     def keep_answer(self, row: dict[str, Any]) -> bool:
         """Keep an answer that was not recorded with its change; return False if there is one."""
