@@ -33,10 +33,11 @@ class Server:
 
     def __init__(self) -> None:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="backboneio-db-"))
-        self._as: dict[str, Any] = {}
+        # With a folder for temporary files that its user may write to, as ours may not be.
+        self._as: dict[str, Any] = {"env": {**os.environ, "TMPDIR": str(self.folder)}}
         if os.geteuid() == 0:
             user = _user(self._users)
-            self._as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+            self._as |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
             os.chown(self.folder, user.pw_uid, user.pw_gid)
         self._names = (f"test_{number}" for number in itertools.count())
 
@@ -74,10 +75,13 @@ class Server:
                 **self._as,
             )
             output.seek(0)
+            said = output.read().decode(errors="replace")
             if done.returncode:
-                raise subprocess.CalledProcessError(
-                    done.returncode, program, output.read().decode(errors="replace")
-                )
+                raise Failed(f"{program} ended with {done.returncode}:\n{said}")
+
+
+class Failed(Exception):
+    """A program of a database says that it did not succeed."""
 
 
 class PostgreSQL(Server):
@@ -105,7 +109,7 @@ class PostgreSQL(Server):
                     "pg_ctl", "-D", "data", "-w", "-t", "60", "-l", "log", "-o", options, "start"
                 )
                 return
-            except subprocess.CalledProcessError:  # what is left of a killed one ends by itself
+            except Failed:  # what is left of a killed one ends by itself
                 if not tries_left:
                     raise
                 time.sleep(0.1)
@@ -125,7 +129,7 @@ class PostgreSQL(Server):
 
     def close(self) -> None:
         """Stop the server and remove its folder."""
-        with contextlib.suppress(subprocess.CalledProcessError):  # it may have been stopped
+        with contextlib.suppress(Failed):  # it may have been stopped
             self.stop("immediate")
         shutil.rmtree(self.folder)
 
