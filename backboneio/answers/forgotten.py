@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from ..limits import Limits
 
@@ -33,20 +34,18 @@ class Forgotten:
         ids = self._ids.get(client)
         return ids is not None and hash(request_id) in ids
 
-    def add(self, client: str, request_id: str) -> None:
-        """Note that the answer of a request is forgotten."""
+    def add(self, client: str, request_ids: Iterable[str]) -> None:
+        """Note that the answers of requests are forgotten."""
         ids = self._ids.get(client)
         if ids is None:
             ids = self._ids[client] = OrderedDict()
         self._ids.move_to_end(client)
-        key = hash(request_id)
-        if key in ids:  # it was found elsewhere, and forgotten again
-            return
-        ids[key] = None
-        self._count += 1
-        if len(ids) > self._most_of_one:
+        before = len(ids)
+        for request_id in request_ids:  # some may have been found elsewhere, and forgotten again
+            ids.setdefault(hash(request_id))
+        while len(ids) > self._most_of_one:
             ids.popitem(last=False)
-            self._count -= 1
+        self._count += len(ids) - before
         while self._count > self._most:
             self._count -= len(self._ids.popitem(last=False)[1])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from functools import partial
 
@@ -18,6 +18,12 @@ from .forgotten import Forgotten
 
 #: Bytes that an answer costs beside its text.
 _OVERHEAD = 512
+
+#: Who has more answers than it may loses such a part of them.
+_PART = 64
+
+#: An answer: the digest of what was asked, its text, when it was given, and the bytes of the text.
+_Given = tuple[int, JSONText, float, int]
 
 
 class MemoryAnswers:
@@ -67,14 +73,16 @@ class MemoryAnswers:
                 one = self._clients.get(client)
             if one is None:  # it did not say that it arrived
                 one = self._clients[client] = self._gone[client] = _Client(client)
-            answer = one.given.get(request_id) or one.running.get(request_id)
-            if answer is None:
+            given, running = one.given.get(request_id), one.running.get(request_id)
+            if given is None and running is None:
                 if not even_forgotten and self._forgotten.has(client, request_id):
                     raise forgotten()
-                one.running[request_id] = _Answer(digest)
+                one.running[request_id] = digest
                 return Claim.NEW
-            if answer.digest == digest:
-                return Claim.RUNNING if answer.text is None else answer.text
+            if given is not None and given[0] == digest:
+                return given[1]
+            if running == digest:
+                return Claim.RUNNING
         raise Conflict(
             f"id {request_id:.100}: was used for another request; every request needs its own"
         )
@@ -82,7 +90,7 @@ class MemoryAnswers:
     def wait(self, client: str, request_id: str, content: str, ready: Ready) -> None:
         """Call *ready* with the answer of a request whose first try runs, or with its claim."""
         waiting = _Waiting(ready)
-        while (answer := self._queue(client, request_id, waiting)) is None:  # it ended meanwhile
+        while (queue := self._queue(client, request_id, waiting)) is None:  # it ended meanwhile
             try:
                 known: JSONText | Claim | Exception = self.claim(client, request_id, content)
             except SyncError as err:
@@ -91,42 +99,43 @@ class MemoryAnswers:
                 ready(known)
                 return
         deadline = deadlines.after(
-            self._limits.answer_timeout, partial(self._expire, answer, waiting)
+            self._limits.answer_timeout, partial(self._expire, queue, waiting)
         )
         with self._lock:
-            if answer.waiting and waiting in answer.waiting:
+            if waiting in queue:
                 waiting.deadline = deadline
                 return
         deadline.cancel()  # it was quicker
 
-    def _queue(self, client: str, request_id: str, waiting: _Waiting) -> _Answer | None:
-        """Let somebody wait for a request, and return what for; None when it does not run."""
+    def _queue(self, client: str, request_id: str, waiting: _Waiting) -> list[_Waiting] | None:
+        """Let somebody wait for a request, and return with whom; None when it does not run."""
         with self._lock:
             one = self._clients.get(client)
-            answer = None if one is None else one.running.get(request_id)
-            if answer is not None:
-                answer.waiting = [*(answer.waiting or ()), waiting]
-            return answer
+            if one is None or request_id not in one.running:
+                return None
+            queue = one.waiting.setdefault(request_id, [])
+            queue.append(waiting)
+            return queue
 
-    def _expire(self, answer: _Answer, waiting: _Waiting) -> None:
+    def _expire(self, queue: list[_Waiting], waiting: _Waiting) -> None:
         with self._lock:
-            if not answer.waiting or waiting not in answer.waiting:
+            if waiting not in queue:
                 return
-            answer.waiting.remove(waiting)
+            queue.remove(waiting)
         waiting.ready(Timeout("the first try of this request is still running"))
 
     def give(self, client: str, request_id: str, answer: JSONText) -> None:
         """Keep the answer of a request that was claimed, and tell those who wait for it."""
+        now = time.monotonic()
+        size = byte_length(answer)
         with self._lock:
             one = self._clients.get(client)
-            claimed = None if one is None else one.running.pop(request_id, None)
-            if one is None or claimed is None:
+            digest = None if one is None else one.running.pop(request_id, None)
+            if one is None or digest is None:
                 return
-            claimed.text = answer
-            waiting, claimed.waiting = claimed.waiting, None
-            claimed.time = time.monotonic()
-            one.given[request_id] = claimed
-            size = claimed.size = byte_length(answer)
+            waiting = one.end_waiting(request_id) if one.waiting else None
+            one.given[request_id] = digest, answer, now, size
+            one.order.append(request_id)
             one.bytes += size
             one.weight += size + _OVERHEAD
             self._bytes += size
@@ -136,9 +145,9 @@ class MemoryAnswers:
             self._holders[client] = one
             self._holders.move_to_end(client)
             if client in self._gone:
-                one.left = claimed.time
+                one.left = now
                 self._gone.move_to_end(client)
-            self._trim(one, claimed.time)
+            self._trim(one, now)
         if waiting:
             _tell(waiting, answer)
 
@@ -150,25 +159,24 @@ class MemoryAnswers:
         """Leave a request that was claimed and not handled to who has waited longest for it."""
         with self._lock:
             one = self._clients.get(client)
-            claimed = None if one is None else one.running.get(request_id)
-            if one is None or claimed is None:
+            if one is None or request_id not in one.running:
                 return
-            if not claimed.waiting:
+            queue = one.waiting.get(request_id)
+            if not queue:
                 del one.running[request_id]
+                one.waiting.pop(request_id, None)
                 return
-            next_one = claimed.waiting.pop(0)
+            next_one = queue.pop(0)
         _tell([next_one], Claim.NEW)
 
     def fail(self, client: str, request_id: str, why: Exception) -> None:
         """Forget a request that was claimed, and tell those who wait why it cannot be handled."""
         with self._lock:
             one = self._clients.get(client)
-            claimed = None if one is None else one.running.pop(request_id, None)
-            waiting = None if claimed is None else claimed.waiting
-            if claimed is not None:
-                claimed.waiting = None
-        if waiting:
-            _tell(waiting, why)
+            if one is None or one.running.pop(request_id, None) is None:
+                return
+            waiting = one.end_waiting(request_id)
+        _tell(waiting, why)
 
     def arrived(self, client: str) -> None:
         """A client is here: from now on all is remembered."""
@@ -226,9 +234,11 @@ class MemoryAnswers:
         limits = self._limits
         if self._gone:
             self._forget_gone(now)
+        most = limits.max_client_answers
+        if len(one.given) > most:  # several at once, which takes half the time
+            self._lose(one, now, 1 + most // _PART)
         while one.given and (
-            len(one.given) > limits.max_client_answers
-            or one.bytes > limits.max_client_answer_bytes
+            one.bytes > limits.max_client_answer_bytes
             or (now > one.due and one.must_have(one.oldest(), now - limits.max_answer_age))
         ):
             self._lose(one, now)
@@ -263,19 +273,24 @@ class MemoryAnswers:
             if self._greedy is one:
                 self._greedy = None
 
-    def _lose(self, one: _Client, now: float) -> None:
-        """Forget the oldest answer of a client, which may still ask for it."""
-        request_id, answer = one.given.popitem(last=False)
-        size = answer.size
+    def _lose(self, one: _Client, now: float, count: int = 1) -> None:
+        """Forget the oldest answers of a client, which may still ask for them."""
+        before, size, lost = now - self._limits.max_answer_age, 0, []
+        for _ in range(count):
+            request_id = one.order.popleft()
+            answer = one.given.pop(request_id)
+            size += answer[3]
+            if not one.must_have(answer[2], before):
+                lost.append(request_id)
         one.bytes -= size
-        one.weight -= size + _OVERHEAD
+        one.weight -= size + _OVERHEAD * count
         self._bytes -= size
-        self._count -= 1
+        self._count -= count
         if not one.given:
             del self._holders[one.name]
-        if not one.must_have(answer, now - self._limits.max_answer_age):
+        if lost:
             one.lost = now
-            self._forgotten.add(one.name, request_id)
+            self._forgotten.add(one.name, lost)
 
 
 class _Client:
@@ -285,9 +300,10 @@ class _Client:
     :ivar due: when it is worth while to look whether it must have got its oldest answer.
     :ivar left: when it lost the last one.
     :ivar lost: when something was forgotten that it may still ask for, or None.
-    :ivar given: the answers by request id, oldest first; *bytes* are theirs, *weight* what they
-        cost, in bytes.
-    :ivar running: the requests that are being handled.
+    :ivar given: the answers by request id; *bytes* are theirs, *weight* what they cost, in bytes.
+    :ivar order: the ids of those, oldest first.
+    :ivar running: the digests of the requests that are being handled, by their ids.
+    :ivar waiting: who waits for which of these; empty, nearly always.
     """
 
     __slots__ = (
@@ -298,7 +314,9 @@ class _Client:
         "left",
         "lost",
         "name",
+        "order",
         "running",
+        "waiting",
         "weight",
     )
 
@@ -308,31 +326,27 @@ class _Client:
         self.due = 0.0
         self.left = time.monotonic()
         self.lost: float | None = None
-        self.given: OrderedDict[str, _Answer] = OrderedDict()
-        self.running: dict[str, _Answer] = {}
+        self.given: dict[str, _Given] = {}
+        self.order: deque[str] = deque()
+        self.running: dict[str, int] = {}
+        self.waiting: dict[str, list[_Waiting]] = {}
         self.bytes = 0
         self.weight = 0
 
-    def oldest(self) -> _Answer:
-        """Return its oldest answer; there is one."""
-        return next(iter(self.given.values()))
+    def oldest(self) -> float:
+        """Return when its oldest answer was given; there is one."""
+        return self.given[self.order[0]][2]
 
-    def must_have(self, answer: _Answer, before: float) -> bool:
-        """Whether it must have got *answer*, if that was given before this time."""
-        return self.connections > 0 and answer.time < before
+    def must_have(self, given: float, before: float) -> bool:
+        """Whether it must have got an answer that was given then, if that is before this time."""
+        return self.connections > 0 and given < before
 
-
-class _Answer:
-    """The answer to one request: there already, or to come."""
-
-    __slots__ = ("digest", "size", "text", "time", "waiting")
-
-    def __init__(self, digest: int) -> None:
-        self.digest = digest  # of what was asked
-        self.text: JSONText | None = None
-        self.size = 0
-        self.time = 0.0
-        self.waiting: list[_Waiting] | None = None  # made by the first
+    def end_waiting(self, request_id: str) -> list[_Waiting]:
+        """Return who waits for a request, and let nobody wait any more."""
+        queue = self.waiting.pop(request_id, [])
+        waiting = queue.copy()
+        queue.clear()  # so that none of them is told that it took too long, too
+        return waiting
 
 
 class _Waiting:

@@ -304,12 +304,12 @@ def test_only_so_much_is_remembered_of_what_was_forgotten() -> None:
     limits = Limits(max_client_answers=5, max_answers=10)
     forgotten = Forgotten(limits)
     for number in range(100):
-        forgotten.add("greedy", str(number))
+        forgotten.add("greedy", [str(number)])
     assert len(forgotten) == 20
     assert [n for n in range(100) if forgotten.has("greedy", str(n))] == list(range(80, 100))
     for client in "abcd":
         for number in range(8):
-            forgotten.add(client, str(number))
+            forgotten.add(client, [str(number)])
     assert len(forgotten) == 32
     assert not forgotten.has("greedy", "99"), "who has lost none for the longest"
     assert all(forgotten.has(client, "0") for client in "abcd")
@@ -321,7 +321,7 @@ def test_only_so_much_is_remembered_of_what_was_forgotten() -> None:
 def test_what_is_forgotten_again_counts_once() -> None:
     forgotten = Forgotten(Limits())
     for _ in range(3):
-        forgotten.add("client", "a")
+        forgotten.add("client", ["a"])
     assert len(forgotten) == 1
     forgotten.remove("client")
     assert len(forgotten) == 0
