@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass, field
 
 from ..json import JSONText, byte_length
@@ -17,23 +17,26 @@ Audience = tuple[Channel, ...] | None
 _OVERHEAD = 512
 #: How much more than an equal share of the room an audience may take.
 _FAIR = 1.125
+#: Such a part of the changes is forgotten when there are too many.
+_PART = 128
 #: How many audiences may have lost something; beyond it the oldest change is forgotten for all.
 _MAX_RESETS = 256
 
 _NULL = JSONText("null")
 
 
-#: A change, when it was made, and the bytes of its text.
-_Kept = tuple[Change, float, int]
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Share:
     """The changes of one audience: their revs, oldest first, and what they cost in bytes."""
 
     audience: Audience
     revs: deque[int] = field(default_factory=deque)
     weight: int = 0
+
+
+#: A change, when it was made, the bytes of its text, and the share that it counts in: None for a
+#: reset, which stands for others.
+_Kept = tuple[Change, float, int, _Share | None]
 
 
 class History:
@@ -55,7 +58,8 @@ class History:
         self.bytes = 0
         self._limits = limits
         # By rev, in their order; a reset is where the change was that it stands for.
-        self._kept: OrderedDict[int, _Kept] = OrderedDict()
+        self._kept: dict[int, _Kept] = {}
+        self._oldest = 0  # the first rev of these, or one before it
         self._resets: dict[Audience, int] = {}  # their revs; few
         self._shares: dict[Audience, _Share] = {}
         self._greedy = _Share(None)  # the largest, as far as appending shows
@@ -71,12 +75,15 @@ class History:
         if audience == ():
             return
         size = byte_length(change.text)
-        self._kept[change.rev] = change, now, size
-        self.bytes += size
+        rev = change.rev
         share = self._shares.get(audience)
         if share is None:
             share = self._shares[audience] = _Share(audience)
-        share.revs.append(change.rev)
+        if not self._kept:
+            self._oldest = rev
+        self._kept[rev] = change, now, size, share
+        self.bytes += size
+        share.revs.append(rev)
         share.weight += size + _OVERHEAD
         if share.weight > self._greedy.weight:
             self._greedy = share
@@ -85,7 +92,7 @@ class History:
     def since(self, rev: int, until: int) -> list[Change]:
         """Return what is kept of the changes after *rev* up to *until*, oldest first."""
         found = []
-        for change, _, _ in reversed(self._kept.values()):
+        for change, *_ in reversed(self._kept.values()):
             if change.rev <= rev:
                 break
             if change.rev <= until:
@@ -99,14 +106,17 @@ class History:
     def trim(self, now: float) -> None:
         """Drop what is over the limits."""
         kept, limits = self._kept, self._limits
-        while len(kept) > limits.max_changes or self.bytes > limits.max_journal_bytes:
-            self._make_room()
+        while len(kept) > limits.max_changes:  # for several at once, which takes half the time
+            self._make_room(1 + limits.max_changes // _PART)
+        while self.bytes > limits.max_journal_bytes:
+            self._make_room(1)
         while kept and now > self._due:
-            self._due = next(iter(kept.values()))[1] + limits.max_change_age
+            self._due = kept[self._first()][1] + limits.max_change_age
             if now > self._due:
-                self._forget()
+                self._forget(1)
 
-    def _make_room(self) -> None:
+    def _make_room(self, most: int) -> None:
+        """Drop the oldest changes: so many of all, or one of whoever has taken too much."""
         greedy, resets = self._greedy, self._resets
         audience = greedy.audience
         weight = self.bytes + _OVERHEAD * len(self._kept)
@@ -115,29 +125,39 @@ class History:
             or greedy.weight * len(self._shares) <= weight * _FAIR
             or len(resets) >= _MAX_RESETS
         ):
-            self._forget()
+            self._forget(most)
             return
         rev = greedy.revs[0]
-        change, time, size = self._kept[rev]
-        self._kept[rev] = Change("reset", _NULL, audience, rev=rev), time, 0
-        self._count_out(change, size)
+        _, time, size, share = self._kept[rev]
+        self._kept[rev] = Change("reset", _NULL, audience, rev=rev), time, 0, None
+        assert share is greedy
+        self._count_out(greedy, size)
         if audience in resets:
             del self._kept[resets[audience]]
         resets[audience] = rev
 
-    def _forget(self) -> None:
-        """Know nothing any more of what happened until the oldest of all, that included."""
-        self.forgotten, (change, _, size) = self._kept.popitem(last=False)
-        if self._resets.get(change.channels) == change.rev:
-            del self._resets[change.channels]
-        else:
-            self._count_out(change, size)
+    def _first(self) -> int:
+        """Return the oldest rev that is kept; there is one."""
+        rev, kept = self._oldest, self._kept
+        while rev not in kept:  # there are few gaps: what was told to nobody, and resets
+            rev += 1
+        self._oldest = rev
+        return rev
 
-    def _count_out(self, change: Change, size: int) -> None:
+    def _forget(self, count: int) -> None:
+        """Know nothing any more of what happened until the oldest changes, these included."""
+        for _ in range(count):
+            self.forgotten = rev = self._first()
+            change, _, size, share = self._kept.pop(rev)
+            if share is None:
+                del self._resets[change.channels]
+            else:
+                self._count_out(share, size)
+
+    def _count_out(self, share: _Share, size: int) -> None:
         """Take the oldest change of an audience out of its share."""
-        share = self._shares[change.channels]
         share.revs.popleft()
         share.weight -= size + _OVERHEAD
         self.bytes -= size
         if not share.revs:
-            del self._shares[change.channels]
+            del self._shares[share.audience]
