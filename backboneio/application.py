@@ -67,9 +67,8 @@ class Application:
         """Return the id of whoever was logged in on a page, by its handshake; None for nobody."""
         return None
 
-    def context(self, environ: dict[str, Any] | None) -> AbstractContextManager[object]:
-        """Return the context for a stack: a handshake's, or for server code the current one."""
-        return no_context(environ)
+    #: Returns the context for a stack: a handshake's, or for server code the current one.
+    context = staticmethod(no_context)
 
 
 def layers_of(app: Any) -> Iterator[Any]:

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, Protocol
 
+from .application import no_context
 from .json import JSONText
 from .model import Draft, ModelId, Outcome
 from .request import READING, Notify, Request, Response
@@ -156,8 +157,11 @@ class Execution:
         res = Response(self.settle, partial(self._resource.draft, req))
         before = _running.set(self)
         try:
-            with self._context(None if req.socket is None else req.socket.environ):
+            if self._context is no_context:  # entering it would take four calls
                 self._resource.handle(req, res)
+            else:
+                with self._context(None if req.socket is None else req.socket.environ):
+                    self._resource.handle(req, res)
             if not res.ended:
                 raise _unanswered(req)
         except BaseException as err:

@@ -230,17 +230,14 @@ class Sync:
         id: str | None = None,
     ) -> Request:
         """Return a request of a client's."""
-        return Request(
-            method,
-            model,
-            options,
-            backend=self.name,
-            channel=channel,
-            socket=socket,
-            id=id,
-            id_attribute=self.backend.id_attribute,
-            turn=self.backend.turns.hold,
-        )
+        req = Request(method, model, options, turn=self.backend.turns.hold)
+        # As keywords these would double what it takes.
+        req.backend = self.name
+        req.channel = channel
+        req.socket = socket
+        req.id = id
+        req.id_attribute = self.backend.id_attribute
+        return req
 
     def stats(self) -> dict[str, int]:
         """Return figures, see ``WSGIApp.stats``."""

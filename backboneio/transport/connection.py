@@ -227,6 +227,8 @@ class Connection(Sending):
                         return True
                 if self._ending is not None or self.parked is not None:
                     return False
+                if not (reader.data or link.readable):
+                    break
             elif not link.readable:
                 break
             else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import _thread
 import threading
 
+from .. import forks
+
 
 class Signal:
     """Wakes one waiting thread. Any thread may call set(); it never blocks, and once is enough."""
@@ -27,10 +29,27 @@ class Signal:
         return self._lock.acquire(True, timeout)
 
 
+class _Main:
+    """The main thread, known by its ident: to ask for that takes four calls, with every flush.
+
+    In a forked child it is the thread that has forked.
+    """
+
+    def __init__(self) -> None:
+        self.after_fork()
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        self.ident = threading.main_thread().ident
+
+
+_main = _Main()
+
+
 def interruptible() -> bool:
     """Whether signal handlers run in this thread: in the main one, between any two steps.
 
     One that raises would leave half done what is being done. So the main thread, which gunicorn's
     sync worker serves requests in, only adds to queues; other threads do the work.
     """
-    return _thread.get_ident() == threading.main_thread().ident
+    return _thread.get_ident() == _main.ident
