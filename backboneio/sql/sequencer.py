@@ -26,7 +26,7 @@ logger = logging.getLogger("backboneio.journal")
 #: took: what is committed meanwhile goes together, and most of the time is left to who commits.
 SPACING = 0.002
 REST = 8
-#: Longer than that nobody waits.
+#: Longer than that nobody waits, and so much quiet makes up for pauses.
 MAX_SPACING = 0.02
 #: Seconds between two looks at what is over the limits.
 TRIM_INTERVAL = 15.0
@@ -164,8 +164,7 @@ class Sequencer:
             self._wanted.clear()
             self._tell(self.database.sequence())
         finally:
-            now = time.monotonic()
-            self._next = now + min(MAX_SPACING, max(SPACING, REST * (now - begun)))
+            self._next = _due_after(self._next, begun, time.monotonic())
             self._busy.release()
         return True
 
@@ -239,3 +238,13 @@ class Sequencer:
         """Return the error for a request that needs the database."""
         self._log_away(err)
         return Unavailable("the database is not available; try again later")
+
+
+def _due_after(due: float, begun: float, ended: float) -> float:
+    """Return when the next batch is due, after one that was due at *due*.
+
+    Quiet is saved up, so a change that comes now and then never waits, not even for the one before
+    it; only where they keep coming do batches keep their distance.
+    """
+    quiet = min(MAX_SPACING, max(0.0, begun - due))
+    return ended + min(MAX_SPACING, max(SPACING, REST * (ended - begun))) - quiet

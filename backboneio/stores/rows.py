@@ -101,12 +101,7 @@ class Rows:
         #: The attributes that are read: those needed for the model, its key and its channel.
         self.names = tuple(self._attributes if self._channel_of is not None else needed)
         #: The statement that reads the row of a key, and the one that locks it, too.
-        self.one = self.select().where(
-            *(
-                getattr(model, name) == sqlalchemy.bindparam(f"key_{index}")
-                for index, name in enumerate(self.key_names)
-            )
-        )
+        self.one = self.select().where(*self.identified())
         self.one_locked = self.one.with_for_update(of=model)
         table: Any = self.mapper.local_table
         #: Changes nothing, and locks SQLite, where rows cannot be locked, until the commit.
@@ -128,6 +123,13 @@ class Rows:
     def keyed(self, keys: Sequence[tuple[Any, ...]]) -> sqlalchemy.ColumnElement[bool]:
         """Return the criterion for the rows that have one of these keys."""
         return self._key.among(self.model, keys)
+
+    def identified(self) -> list[sqlalchemy.ColumnElement[bool]]:
+        """Return the criteria for the row with the key that :meth:`bind` makes parameters of."""
+        return [
+            getattr(self.model, name) == sqlalchemy.bindparam(f"key_{index}")
+            for index, name in enumerate(self.key_names)
+        ]
 
     def bind(self, key: tuple[Any, ...]) -> dict[str, Any]:
         """Return a key as the parameters of :attr:`one`."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Select, exc, orm
+from sqlalchemy import Select, exc, orm, select
 from sqlalchemy.orm import exc as orm_exc
 
 from ..answers import Answered
@@ -44,6 +44,15 @@ class SQLAlchemyStore(Store):
         self._make_session = make_session
         self._where = where
         self._takes, self._needs = _constructor(rows.model)
+        # What is loaded along is joined, which cannot be locked. Made once: made anew for each
+        # request it costs more than what it asks the database for.
+        self._locking = (
+            select(rows.model)
+            .where(*rows.identified())
+            .options(orm.lazyload("*"))
+            .with_for_update(of=rows.model)
+            .execution_options(populate_existing=True)
+        )
         self._is_away = False  # for the log alone, so no lock
         self._recorder: Recorder | None = None
 
@@ -209,13 +218,7 @@ class SQLAlchemyStore(Store):
             connection = session.connection(bind_arguments={"mapper": rows.mapper})
             if connection.dialect.name == "sqlite":  # where reading locks nothing
                 connection.execute(rows.begin_writing)
-            instance = session.get(
-                rows.model,
-                key,
-                # What is loaded along is joined, which cannot be locked.
-                options=[orm.lazyload("*")],
-                with_for_update={"of": rows.model},
-            )
+            instance = session.scalars(self._locking, rows.bind(key)).one_or_none()
         if instance is None or key is None:
             raise self.not_found(model_id)
         values = rows.values_of(instance)

@@ -82,10 +82,12 @@ def test_a_create_takes_few_statements(lab: Lab) -> None:
     """With the client's retry check, recording, the answer, sequencing and delivery."""
     client = SyncClient(lab.app, "tasks", listen=False)
     client.listen(client="c" * 20)
-    client.sync("create", {"title": "first"}, id="r0")  # compiles statements, reads the version
+    client.sync("create", {"title": "first"}, id="r")  # compiles statements, reads the version
     lab.journal.close()  # the follower's do not count
+    for number in range(10):  # and prepares on each connection
+        client.sync("create", {"title": "next"}, id=f"r{number}")
     statements = watch(lab.engine)
-    client.sync("create", {"title": "second"}, id="r1")
+    client.sync("create", {"title": "last"}, id="r10")
     most = {"postgresql": 7, "mysql": 9, "sqlite": 8}[lab.engine.dialect.name]
     assert len(statements) == most, statements
 

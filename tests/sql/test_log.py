@@ -14,6 +14,7 @@ from backboneio.model import Change, Draft
 from backboneio.sql import follower
 from backboneio.testing import SyncClient
 
+from ..databases import PostgreSQL
 from ..support import PATIENCE, together, wait_until
 from .app import Lab, Task
 from .conftest import Heard, watch
@@ -386,3 +387,27 @@ def test_a_client_resumes_at_another_process(lab: Lab, database: str, heard: Hea
         assert again.meta["rev"] >= ahead["rev"]
     finally:
         other.close()
+
+
+def test_connections_that_forget_what_was_prepared(
+    postgresql: PostgreSQL, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with a pool that resets them: nothing is lost, and the log says nothing."""
+    with postgresql.database() as url:
+        lab = Lab(url)
+        lab.create_tables()
+
+        @sa.event.listens_for(lab.engine, "reset")
+        def forget(connection: Any, *args: Any) -> None:
+            connection.rollback()
+            connection.autocommit = True
+            connection.execute("DISCARD ALL", prepare=False)
+            connection.autocommit = False
+
+        client, other = SyncClient(lab.app, "tasks"), SyncClient(lab.app, "tasks")
+        for number in range(5):
+            client.create({"title": str(number)})
+        wait_until(lambda: len(other.received) == 5)
+        assert [one.model["title"] for one in other.received] == list("01234")
+        assert [one.getMessage() for one in caplog.records] == []
+        lab.close()
