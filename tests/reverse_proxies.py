@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,5 +109,6 @@ def running(folder: pathlib.Path, kind: str, block: str, port: int) -> Iterator[
             wait_until(ready)
             yield
         finally:
-            process.terminate()
+            # Asked to end, Apache takes ten seconds for the connections that are still open.
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait(PATIENCE)
