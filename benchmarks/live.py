@@ -8,8 +8,8 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ FEW = 10
 AHEAD = 4
 #: Commits and saves that latencies are taken of.
 TIMES = 100
-IDLE_SECONDS = 5.0
+IDLE_SECONDS = 20.0
+#: Turns that one worker and two take.
+WORKERS_ROUNDS = 3
 
 
 def measure(name: str, url: str, seconds: float) -> None:
@@ -37,48 +39,76 @@ def measure(name: str, url: str, seconds: float) -> None:
     server = importlib.reload(server)  # another database: classes of its own
     server.create_tables()
     try:
-        commit = statistics.median(_commit_times(server))
-        _say(name, "a commit, nobody connected: p50 ms", 1e3 * commit)
+        for pause, rate in ((0.0, "one after the other"), (1 / figures.RATE, "so many as saves")):
+            commit = statistics.median(_commit_times(server, pause))
+            _say(name, f"a commit, nobody connected, {rate}: p50 ms", 1e3 * commit)
         with _serving(url) as (_, load):
             saves = load.latency(figures.RATE, seconds).latencies
             _say(name, "a save by socket, to another client: p50 ms", 1e3 * _median(saves))
             change = _changes(server)
             heard = load.hear(lambda: next(change), TIMES, 0.1).latencies
             _say(name, "a commit in another process, to a client: p50 ms", 1e3 * _median(heard))
-        with _serving(url) as (process, load):
-            _idle(name, server, process, load)
+        _idle(name, url, server)
         for journal in ("memory", "database"):
             found = figures.crowd(_kind(url, journal=journal), CROWD, seconds)
             _say(
                 name, f"CPU µs per delivery, joined; journal: {journal}", 1e6 * found["fan_out_cpu"]
             )
             _say(name, f"KB per client; journal: {journal}", found["memory"] / 1024)
-        for workers in (1, 2):
-            _saves(name, url, workers, seconds)
+        _workers(name, url, seconds)
     finally:
         server.journal.close()
         server.engine.dispose()
 
 
-def _saves(name: str, url: str, workers: int, seconds: float) -> None:
-    """Say how many saves so many workers do, with more under way than they can handle at a time.
+def _workers(name: str, url: str, seconds: float) -> None:
+    """Compare the saves that one worker does with those of two, which take turns.
 
-    Whether a second worker finds a core that is free depends on what the database and this process
-    take of them, so that is said, and the saves for a second of the workers' CPU.
+    Each client has more under way than can be handled at a time. Whether a second worker finds a
+    core that is free depends on what the database, this process and the rest of the machine take of
+    them, so that is said, and what a save costs. Each worker is a gunicorn of its own: of one that
+    has two, whichever wakes up first takes all clients that connect in the same moment.
     """
-    with _serving(url, workers) as (process, load):
+    found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
+    for _ in range(WORKERS_ROUNDS):
+        for workers, rounds in found.items():
+            rounds.append(_saves(url, workers, seconds))
+    for workers, rounds in found.items():
+        title = "one worker" if workers == 1 else f"{workers} workers"
+        medians = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
+        shares = ", ".join(f"{who} {medians[who]:.2f}" for who in _CORES)
+        _say(name, f"saves/s, {title} (cores: {shares})", medians["rate"])
+        for who in ("worker", "database"):
+            _say(name, f"CPU µs a save, {who}, {title}", 1e6 * medians[who] / medians["rate"])
+    pairs = zip(*found.values(), strict=True)
+    ratio = statistics.median(two["rate"] / one["rate"] for one, two in pairs)
+    _say(name, "saves/s, 2 workers : one", ratio)
+
+
+#: Who shares the cores where workers are compared.
+_CORES = ("worker", "database", "generator", "others")
+
+
+def _saves(url: str, workers: int, seconds: float) -> dict[str, float]:
+    """Return the saves per second that so many workers do, and how many cores who takes."""
+    with _serving(url, workers) as (processes, load):
         load.sync("update", seconds / 4, AHEAD)  # warms up
-        before = process.workers_cpu(), _database_cpu(url)
+        machine, database = _machine_cpu(), _database_cpu(url)
+        own = sum(process.cpu() for process in processes)
         result = load.sync("update", seconds, AHEAD)
-        spent = process.workers_cpu() - before[0]
-        database = (_database_cpu(url) - before[1]) / result.seconds
-    title = "one worker" if workers == 1 else f"{workers} workers"
-    cores = (
-        f"cores: workers {spent / result.seconds:.2f}, database {database:.2f}, "
-        f"generator {result.busy:.2f}"
-    )
-    _say(name, f"saves/s, {title} ({cores})", result.count / result.seconds)
-    _say(name, f"saves for a second of the workers' CPU, {title}", result.count / spent)
+        worker = (sum(process.cpu() for process in processes) - own) / result.seconds
+        used = (_database_cpu(url) - database) / result.seconds
+        others = (_machine_cpu() - machine) / result.seconds - worker - used - result.busy
+    rate = result.count / result.seconds
+    figures = (worker, used, result.busy, others)
+    return {"rate": rate, **dict(zip(_CORES, figures, strict=True))}
+
+
+def _machine_cpu() -> float:
+    """Return the seconds of CPU that everything on this machine has used."""
+    ticks = [int(one) for one in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle, waiting = ticks[3:5]
+    return (sum(ticks) - idle - waiting) / os.sysconf("SC_CLK_TCK")
 
 
 def _database_cpu(url: str) -> float:
@@ -90,20 +120,23 @@ def _database_cpu(url: str) -> float:
     return sum(cpu_of(one) for one in (pid, *children(pid)))
 
 
-def _kind(url: str, workers: int = 1, journal: str = "database") -> Kind:
-    gunicorn = f"-m gunicorn -b 127.0.0.1:{{port}} -w {workers} -k gthread --threads {{threads}}"
+def _kind(url: str, journal: str = "database") -> Kind:
+    gunicorn = "-m gunicorn -b 127.0.0.1:{port} -w 1 -k gthread --threads {threads}"
     command = f"env DATABASE_URL={url} JOURNAL={journal} {sys.executable} {gunicorn}"
     return Kind("sql", "backboneio (database)", f"{command} backboneio_sql:app", Stored())
 
 
 @contextmanager
-def _serving(url: str, workers: int = 1) -> Iterator[tuple[Process, Load]]:
-    """Start a server, and connect a few clients."""
-    kind = _kind(url, workers)
-    with Process(kind, FEW) as process, closing(Load(process.port, kind.dialect)) as load:
+def _serving(url: str, workers: int = 1) -> Iterator[tuple[list[Process], Load]]:
+    """Start so many servers of one worker each, and connect a few clients, in turns."""
+    kind = _kind(url)
+    with ExitStack() as stack:
+        processes = [stack.enter_context(Process(kind, FEW)) for _ in range(workers)]
+        ports = [process.port for process in processes]
+        load = stack.enter_context(closing(Load(ports, kind.dialect)))
         load.connect(FEW)
         load.idle(1.0)
-        yield process, load
+        yield processes, load
 
 
 def _changes(server: Any) -> Iterator[None]:
@@ -116,36 +149,41 @@ def _changes(server: Any) -> Iterator[None]:
         yield
 
 
-def _commit_times(server: Any) -> list[float]:
+def _commit_times(server: Any, pause: float) -> list[float]:
     times = []
     change = _changes(server)
     for _ in range(TIMES):
+        time.sleep(pause)
         started = clock()
         next(change)
         times.append(clock() - started)
     return times
 
 
-def _idle(name: str, server: Any, process: Process, load: Load) -> None:
-    """Say what a server with clients costs while nothing happens."""
-    count: Callable[[], int] = lambda: 0  # noqa: E731
-    if server.engine.dialect.name == "postgresql":
-        text = sa.text(
-            "SELECT xact_commit + xact_rollback FROM pg_stat_database "
-            "WHERE datname = current_database()"
-        )
+def _idle(name: str, url: str, server: Any) -> None:
+    """Say what a server with clients costs while nothing happens.
 
-        def count() -> int:
-            with server.engine.connect() as connection:
-                return int(connection.scalar(text))
-
-    load.idle(2.0)  # the database counts what was done with some delay
-    before, cpu, queries = clock(), process.cpu(), count()
-    load.idle(IDLE_SECONDS)
-    passed, queries = clock() - before, count() - queries - 1  # but this one
-    _say(name, "idle: CPU ms a second", 1e3 * (process.cpu() - cpu) / passed)
-    if server.engine.dialect.name == "postgresql":
-        _say(name, "idle: transactions a second", queries / passed)
+    PostgreSQL counts its own work, too, and what was done with some delay: so it is its log that
+    says what it was asked.
+    """
+    folder = sa.make_url(url).query.get("host")
+    if folder is not None:
+        with server.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            database = sa.make_url(url).database
+            connection.exec_driver_sql(f"ALTER DATABASE {database} SET log_statement = 'all'")
+    log = Path(f"{folder}/log")
+    with _serving(url) as ([process], load):
+        load.idle(2.0)
+        cpu, size = process.cpu(), 0 if folder is None else log.stat().st_size
+        load.idle(IDLE_SECONDS)
+        _say(name, "idle: CPU ms a second", 1e3 * (process.cpu() - cpu) / IDLE_SECONDS)
+        if folder is not None:
+            asked = log.read_bytes()[size:]
+            statements = asked.count(b"LOG:  statement:") + asked.count(b"LOG:  execute")
+            _say(name, "idle: statements a second", statements / IDLE_SECONDS)
+    if folder is not None:
+        with server.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql(f"ALTER DATABASE {database} RESET log_statement")
 
 
 def _median(latencies: list[float]) -> float:

@@ -11,7 +11,7 @@ import select
 import socket
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from urllib.request import urlopen
@@ -52,13 +52,13 @@ class _Meter:
 
 
 class Load:
-    """Clients of one server.
+    """Clients of one server, or of several that are one to them.
 
-    :param port: where the server listens on 127.0.0.1.
+    :param ports: where it listens on 127.0.0.1; clients take turns with them.
     """
 
-    def __init__(self, port: int, dialect: Dialect) -> None:
-        self.port = port
+    def __init__(self, ports: int | Sequence[int], dialect: Dialect) -> None:
+        self._ports = (ports,) if isinstance(ports, int) else tuple(ports)
         self.dialect = dialect
         self.clients: list[socket.socket] = []
         self._epoll = select.epoll()
@@ -211,7 +211,7 @@ class Load:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.bind((f"127.0.0.{2 + number // _PER_ADDRESS}", 0))
         client.settimeout(_STALLED)
-        client.connect(("127.0.0.1", self.port))
+        client.connect(("127.0.0.1", self._ports[number % len(self._ports)]))
         return client
 
     def _arrivals(self, timeout: float | None = None):  # a generator: calls cost

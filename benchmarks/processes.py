@@ -178,11 +178,6 @@ class Process:
         """Return the seconds of CPU used so far, in user and kernel mode."""
         return cpu_of(self.pid)
 
-    def workers_cpu(self) -> float:
-        """Return those of all workers of gunicorn, as many as there are."""
-        master = int(_stat(self.pid)[1])
-        return sum(cpu_of(pid) for pid in children(master))
-
     def memory(self) -> int:
         """Return the resident memory in bytes, after a garbage collection.
 

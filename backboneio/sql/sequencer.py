@@ -16,7 +16,7 @@ from .. import forks
 from ..errors import Unavailable
 from ..limits import Limits
 from . import live
-from .database import Database
+from .database import BATCH, Database
 from .follower import Follower
 from .tables import Row, Sequenced, Tables
 
@@ -28,8 +28,10 @@ SPACING = 0.002
 REST = 8
 #: Longer than that nobody waits, and so much quiet makes up for pauses.
 MAX_SPACING = 0.02
-#: Seconds between two looks at what is over the limits.
+#: Seconds between two looks at what is over the limits, and after one that found more than a batch.
+#: Where nothing has happened since, age alone can have made a difference: see ``_trim``.
 TRIM_INTERVAL = 15.0
+MORE_TO_TRIM_INTERVAL = 1.0
 
 
 class Log(Protocol):
@@ -61,7 +63,10 @@ class Sequencer:
         self._database: Database | None = None
         self._logs: dict[str, weakref.ref[Log]] = {}  # single dictionary operations
         self._is_away = False  # for the log alone
+        # When it was trimmed, how far backends were then, and whether more was left.
         self._trimmed = time.monotonic()
+        self._trimmed_revs: dict[str, int] = {}
+        self._is_over = False
         self._next = 0.0  # when the next batch is due, at the earliest
         self._closed = False
         self.after_fork()
@@ -191,7 +196,7 @@ class Sequencer:
                 self.go_on()
             for name, rev in revs.items():
                 self._advance(name, [], rev)
-            self._trim()
+            self._trim(revs)
         except exc.SQLAlchemyError as err:
             self._log_away(err)
             return False
@@ -218,14 +223,19 @@ class Sequencer:
         if log is not None:
             log.advance(rows, head)
 
-    def _trim(self) -> None:
-        now = time.monotonic()
-        if now - self._trimmed < TRIM_INTERVAL:
+    def _trim(self, revs: dict[str, int]) -> None:
+        now, limits = time.monotonic(), self.limits
+        interval = TRIM_INTERVAL
+        if self._is_over:
+            interval = MORE_TO_TRIM_INTERVAL
+        elif revs == self._trimmed_revs:
+            interval = max(TRIM_INTERVAL, min(limits.max_change_age, limits.max_answer_age))
+        if now - self._trimmed < interval:
             return
-        self._trimmed = now
-        for name in list(self._logs):
-            self.database.trim(name, self.limits)
-        self.database.trim_answers(self.limits)
+        self._trimmed, self._trimmed_revs = now, revs
+        dropped = [self.database.trim(name, limits) for name in list(self._logs)]
+        self._is_over = max(dropped, default=0) >= BATCH
+        self.database.trim_answers(limits)
 
     def _log_away(self, err: exc.SQLAlchemyError) -> None:
         if not self._is_away:

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 import backboneio
 from backboneio.model import Change, Draft
-from backboneio.sql import follower
+from backboneio.sql import database as sql_database
+from backboneio.sql import follower, sequencer
 from backboneio.testing import SyncClient
 
 from ..databases import PostgreSQL
@@ -184,6 +185,50 @@ def test_what_is_asked_while_nothing_happens(lab: Lab) -> None:
     passed = wait_for(times) - begun
     assert passed > 0.9 * interval * (times - 1) - 0.1  # wait_until looks now and then
     assert [one for one in statements if not one.startswith(asked)] == []
+
+
+def test_nothing_is_trimmed_where_nothing_has_happened(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequencer, "TRIM_INTERVAL", 0.0)
+    lab.journal("tasks").start()
+    lab.journal.close()  # the follower's do not count
+    look = lab.journal._sequencer.check
+    statements = watch(lab.engine)
+
+    def trims() -> bool:
+        statements.clear()
+        assert look()
+        return any(one.startswith("DELETE FROM backboneio_answers") for one in statements)
+
+    look()
+    assert not trims()
+    assert len(statements) == 1
+    with lab.sessions() as session:
+        session.add(Task(title="a"))
+        session.commit()
+    assert trims()
+    assert not trims()
+
+
+def test_what_is_far_over_the_limits_is_trimmed_though_nothing_happens(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch at a time, until nothing is left."""
+    for name, value in {"TRIM_INTERVAL": 0.0, "MORE_TO_TRIM_INTERVAL": 0.0, "BATCH": 10}.items():
+        monkeypatch.setattr(sequencer, name, value)
+    monkeypatch.setattr(sql_database, "BATCH", 10)
+    lab = Lab(database, max_changes=5)
+    lab.create_tables()
+    try:
+        journal = lab.journal("plain")
+        for number in range(34):
+            journal.append(draft(str(number)))
+        lab.journal.close()  # nobody else looks
+        look = lab.journal._sequencer.check
+        wait_until(lambda: look() and journal.figures()["changes"] == 5)
+    finally:
+        lab.close()
 
 
 def test_a_change_that_commits_late_does_not_hold_up_the_others(lab: Lab, heard: Heard) -> None:
