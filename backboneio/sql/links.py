@@ -34,12 +34,14 @@ class Link(NamedTuple):
     :ivar name: the relationship's.
     :ivar own: the attributes of the live class that are referred to.
     :ivar there: the attributes that refer to them.
+    :ivar decisive: those that decide who is related to whom: these, and what the ids are made of.
     """
 
     mapper: orm.Mapper[Any]
     name: str
     own: tuple[str, ...]
-    there: tuple[str, ...]
+    there: tuple[str, ...] = ()
+    decisive: tuple[str, ...] = ()
 
     def lives(self, state: State) -> Iterable[Live]:
         """Return what the class is live for where the relationship is a field."""
@@ -49,10 +51,10 @@ class Link(NamedTuple):
                 yield live
 
 
-# By the class whose rows refer; and relationships over a table between. Both are replaced as a
-# whole, under the lock.
+# By the class whose rows refer; and relationships of live classes over a table between. Both are
+# replaced as a whole, under the lock.
 _links: dict[orm.Mapper[Any], tuple[Link, ...]] = {}
-_between: tuple[Related, ...] = ()
+_between: tuple[tuple[orm.Mapper[Any], orm.RelationshipProperty[Any]], ...] = ()
 _registering = threading.Lock()
 
 
@@ -64,8 +66,9 @@ def register(rows: Rows) -> None:
             if related.prop.direction is orm.MANYTOONE:
                 continue
             if related.prop.direction is orm.MANYTOMANY:
-                if all(related.prop is not one.prop for one in _between):
-                    _between = (*_between, related)
+                between = (rows.mapper, related.prop)  # which may be that of a class above
+                if between not in _between:
+                    _between = (*_between, between)
             for mapper in _referring(related.prop):
                 link = _link(rows, related, mapper)
                 known = _links.get(mapper, ())
@@ -87,17 +90,22 @@ def _referring(prop: orm.RelationshipProperty[Any]) -> list[orm.Mapper[Any]]:
 
 
 def _link(rows: Rows, related: Related, mapper: orm.Mapper[Any]) -> Link:
+    prop = related.prop
     try:
         pairs = [
             (rows.mapper.get_property_by_column(own), mapper.get_property_by_column(there))
-            for own, there in related.prop.synchronize_pairs
+            for own, there in prop.synchronize_pairs
+        ]
+        ids = [
+            mapper.get_property_by_column(to) for _, to in prop.secondary_synchronize_pairs or ()
         ]
     except exc.InvalidRequestError as err:
         raise TypeError(
             f"fields=: {rows.model.__name__}.{related.name} cannot be followed: {err}"
         ) from None
     own, there = zip(*((one.key, other.key) for one, other in pairs), strict=True)
-    return Link(rows.mapper, related.name, own, there)
+    others = key_names(mapper) if prop.secondary is None else tuple(one.key for one in ids)
+    return Link(rows.mapper, related.name, own, there, (*there, *others))
 
 
 def links_of(mapper: orm.Mapper[Any]) -> Iterable[Link]:
@@ -117,7 +125,7 @@ def _after_insert(mapper: orm.Mapper[Any], connection: sa.Connection, instance: 
 def _before_update(mapper: orm.Mapper[Any], connection: sa.Connection, instance: Any) -> None:
     attributes = sa.inspect(instance).attrs
     for link in links_of(mapper):
-        if any(attributes[name].history.has_changes() for name in link.there):
+        if any(attributes[name].history.has_changes() for name in link.decisive):
             _note(instance, link, _stored(mapper, connection, instance, link))
             _note(instance, link, tuple(getattr(instance, name) for name in link.there))
 
@@ -169,16 +177,16 @@ def _refer(state: State, link: Link, values: Iterable[tuple[Any, ...]]) -> None:
 
 def before_flush(session: orm.Session, context: Any, instances: Any) -> None:
     """Note whose relationships over a table between a flush changes, from either end."""
-    for related in _between:
-        parent, other = related.prop.parent, related.prop.mapper
+    for parent, over in _between:
+        other = over.mapper
         reverse = [
             prop
             for prop in other.relationships
-            if prop.secondary is related.prop.secondary and not prop.viewonly
+            if prop.secondary is over.secondary and not prop.viewonly
         ]
-        link = Link(parent, related.name, key_names(parent), ())
+        link = Link(parent, over.key, key_names(parent))
         for instance in (*session.new, *session.dirty):
-            if isinstance(instance, parent.class_) and _changes(instance, related.name):
+            if isinstance(instance, parent.class_) and _changes(instance, over.key):
                 _note_rows(session, link, [instance])
             if isinstance(instance, other.class_):
                 for prop in reverse:
