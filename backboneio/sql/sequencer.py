@@ -25,7 +25,7 @@ logger = logging.getLogger("backboneio.journal")
 #: Seconds between two batches when changes keep coming, and how many times as long as the batch
 #: took: what is committed meanwhile goes together, and most of the time is left to who commits.
 SPACING = 0.002
-REST = 8
+REST = 3
 #: Longer than that nobody waits, and so much quiet makes up for pauses.
 MAX_SPACING = 0.02
 #: Seconds between two looks at what is over the limits, and after one that found more than a batch.
