@@ -444,20 +444,20 @@ class Backend:
 
         :param text: *result* as JSON text.
         """
-        if notify is None or (req.method in READING and isinstance(notify, bool)):
+        method, channel, socket = req.method, req.channel, req.socket
+        reads = method in READING
+        if notify is None or (reads and isinstance(notify, bool)):
             return None
-        origin = None if req.socket is None else req.socket.sid
+        origin = None if socket is None else socket.sid
         audience: tuple[Channel, ...] | None
         if notify is True:
-            audience = None if origin is None and req.channel is None else (req.channel,)
+            audience = None if origin is None and channel is None else (channel,)
         else:
             audience = notify or ()
-        if req.method not in READING and not (
-            isinstance(result, dict) and req.id_attribute in result
-        ):
+        if not reads and not (isinstance(result, dict) and req.id_attribute in result):
             text = _completed(req, result, text)
-        method = "update" if req.method == "patch" else req.method
-        draft = Draft(method, text, audience, origin, req.channel, whole)
+        told_as = "update" if method == "patch" else method
+        draft = Draft(told_as, text, audience, origin, channel, whole)
         return self._published(draft) if notify is True and self._publisher else draft
 
     def _published(self, draft: Draft) -> Draft:

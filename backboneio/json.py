@@ -144,7 +144,7 @@ def is_plain(value: object) -> bool:
     """Whether *value* is JSON as it is: without dates, tuples, NaN, or keys that are numbers."""
     kind = type(value)
     if kind is dict:
-        return {str}.issuperset(map(type, value)) and all(map(is_plain, value.values()))  # type: ignore[call-overload, attr-defined]
+        return _KEYS.issuperset(map(type, value)) and all(map(is_plain, value.values()))  # type: ignore[call-overload, attr-defined]
     if kind is list:
         return all(map(is_plain, value))  # type: ignore[call-overload]
     return kind in _SCALARS or (kind is float and math.isfinite(value))  # type: ignore[arg-type]
@@ -156,7 +156,7 @@ def plain_copy(value: Any) -> Any:
     :raises NotPlain: when it is not.
     """
     if type(value) is dict:
-        if not {str}.issuperset(map(type, value)):
+        if not _KEYS.issuperset(map(type, value)):
             raise NotPlain
         return {
             key: item if type(item) in _SCALARS else _copied(item) for key, item in value.items()
@@ -173,6 +173,7 @@ def _copied(value: Any) -> Any:
     raise NotPlain
 
 
+_KEYS = frozenset((str,))
 _SCALARS = frozenset((str, int, bool, type(None)))
 _SCALARS_AND_FLOATS = frozenset((*_SCALARS, float))
 if orjson is not None:

@@ -97,7 +97,6 @@ class Request:
         method: str,
         model: dict[str, Any],
         options: dict[str, Any] | None = None,
-        *,
         backend: str = "",
         channel: str | None = None,
         socket: Socket | None = None,

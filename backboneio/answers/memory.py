@@ -19,6 +19,8 @@ from .forgotten import Forgotten
 #: Bytes that an answer costs beside its text.
 _OVERHEAD = 512
 
+_NEW = Claim.NEW  # an enum's members take four times as long to look up
+
 #: Who has more answers than it may loses such a part of them.
 _PART = 64
 
@@ -78,7 +80,7 @@ class MemoryAnswers:
                 if not even_forgotten and self._forgotten.has(client, request_id):
                     raise forgotten()
                 one.running[request_id] = digest
-                return Claim.NEW
+                return _NEW
             if given is not None and given[0] == digest:
                 return given[1]
             if running == digest:

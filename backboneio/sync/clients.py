@@ -11,8 +11,9 @@ from .. import json
 from ..errors import SyncError, error_object
 from ..execution import Parked, ParkedThread
 from ..json import JSONText
-from ..model import Channel
+from ..model import Change, Channel
 from ..request import Socket
+from .protocol import synced_text
 from .replay import Allowance
 
 
@@ -239,10 +240,10 @@ class Audience:
             if not addresses:
                 del self.addresses[socket.wire]
 
-    def send(self, make_text: Callable[[], JSONText], but: str | None) -> None:
-        """Send an event to everyone but the client at the address *but*.
+    def send(self, change: Change, to: tuple[Channel] | None, but: str | None) -> None:
+        """Tell everyone but the client at the address *but* of a change.
 
-        :param make_text: called once, and only when there is somebody to send it to.
+        :param to: the channel that these listen to; None for a change that everyone is told of.
         """
         text: JSONText | None = None
         for wire, addresses in self.addresses.items():
@@ -252,7 +253,7 @@ class Audience:
             else:
                 told = addresses
             if told:
-                text = text or make_text()
+                text = text or synced_text(change, to)
                 wire.send(told, text)
 
 

@@ -33,7 +33,6 @@ from .protocol import (
     parse_channel,
     parse_listen,
     parse_sync,
-    synced_text,
 )
 from .replay import Joining
 from .requests import Ack, Asked, Listening
@@ -230,14 +229,18 @@ class Sync:
         id: str | None = None,
     ) -> Request:
         """Return a request of a client's."""
-        req = Request(method, model, options, turn=self.backend.turns.hold)
-        # As keywords these would double what it takes.
-        req.backend = self.name
-        req.channel = channel
-        req.socket = socket
-        req.id = id
-        req.id_attribute = self.backend.id_attribute
-        return req
+        backend = self.backend
+        return Request(  # keywords would double what it takes
+            method,
+            model,
+            options,
+            self.name,
+            channel,
+            socket,
+            id,
+            backend.id_attribute,
+            backend.turns.hold,
+        )
 
     def stats(self) -> dict[str, int]:
         """Return figures, see ``WSGIApp.stats``."""
@@ -309,14 +312,14 @@ class Sync:
         if watcher is not None:
             watcher.delivered(self.name, change, self.audiences.count(change.channels))
         if change.channels is None:
-            self.audiences.everyone.send(partial(synced_text, change, None), None)
+            self.audiences.everyone.send(change, None, None)
             return
         for channel in change.channels:
             audience = self.audiences.by_channel.get(channel)
             if audience is not None:
                 # The client that caused it got the ack, which stands for its own channel.
                 but = origin if channel == change.channel else None
-                audience.send(partial(synced_text, change, (channel,)), but)
+                audience.send(change, (channel,), but)
 
     def enter(self, socket: SyncSocket, membership: Membership) -> bool:
         """Let *socket* hear a channel, unless it left or went away meanwhile."""
