@@ -7,6 +7,8 @@ A class is *live* for a backend once a store of its has been given a journal, wh
   locked: its channel, where rows have one.
 * After the flush the rows are read anew, on the transaction's connection, and their changes are
   inserted: a session's attributes may be older than what others have committed of other columns.
+  On PostgreSQL one statement does both for a single row, as the session has it; what it then reads
+  differs seldom, and corrects the change.
   What the transaction recorded of the same row before is replaced: a row that was changed twice is
   told once, one that was created and deleted not at all. A rolled back SAVEPOINT takes its changes
   along.
@@ -22,7 +24,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import exc, orm
@@ -42,25 +44,70 @@ logger = logging.getLogger("backboneio.journal")
 def record(session: orm.Session, state: State, live: Live, group: list[Touched]) -> None:
     """Record what a flush has made of the rows of one class."""
     connection = session.connection(bind_arguments={"mapper": live.rows.mapper})
-    rows = live.rows
-    keys = [one.key_after() for one in group]
-    stored = stored_rows(rows, connection, [key for key in keys if key is not None])
     recording = _Recording(state, live, connection)
+    keys = [one.key_after() for one in group]
+    sent = _send(recording, group[0], keys[0]) if len(group) == 1 else None
+    if sent is None:
+        stored = stored_rows(live.rows, connection, [key for key in keys if key is not None])
+    else:
+        stored = sent.stored
     work = state.work
     for one, key in zip(group, keys, strict=True):
         after = None if key is None else stored.get(key)
         if work is not None and work.live is live and work.instance is one.instance:
             work.stored = after
-        if one.key is not None and one.key != key:
-            model_id = rows.id_of(one.key)
-            recording.change(
-                model_id, one.existed, one.channel, one.model or {rows.id_attribute: model_id}, None
-            )
-        if after is not None and key is not None:
-            existed = one.existed and one.key == key
-            before = rows.channel(after) if one.same else one.channel
-            recording.change(rows.id_of(key), existed, before if existed else None, None, after)
-    _insert_changes(recording)
+        recording.become(one, key, after)
+    _insert_changes(recording, sent)
+
+
+class _Sent(NamedTuple):
+    """A change that was inserted before the row was known for certain, and the row, by its key."""
+
+    id: int
+    token: str
+    draft: Draft
+    stored: dict[tuple[Any, ...], Values]
+
+
+def _send(recording: _Recording, one: Touched, key: tuple[Any, ...] | None) -> _Sent | None:
+    """Insert the change of a row as its session has it and read the row anew, in one round trip.
+
+    What the row turns out to be is what counts (``_insert_changes``): others may have changed it, a
+    trigger too, and types round. Who cannot say what the row should be reads it first.
+    """
+    connection, rows = recording.connection, recording.live.rows
+    if connection.dialect.name != "postgresql" or key is None:
+        return None
+    draft = recording.guess(one, key)
+    if draft is None:
+        return None
+    token = process.token()
+    changes = recording.keeper.tables.changes
+    row = values(recording.keeper.name, draft, token)
+    statement = _insert_and_read(rows, changes, tuple(row))
+    try:
+        found = fetch(connection, statement, {**row, **rows.bind(key)})
+    except (exc.ProgrammingError, exc.OperationalError) as err:
+        raise missing(err, connection) from err
+    if not found:  # the row is not there, and nothing was inserted
+        return None
+    change_id, *stored = found[0]
+    return _Sent(change_id, token, draft, {key: rows.values(stored)})
+
+
+@functools.lru_cache(256)
+def _insert_and_read(rows: Rows, changes: sa.Table, names: tuple[str, ...]) -> sa.Select[Any]:
+    """Return the statement that reads a row and, if it is there, inserts a change."""
+    stored = rows.one.cte("stored")
+    change = sa.select(*(sa.bindparam(name, type_=changes.c[name].type) for name in names))
+    inserted = (
+        sa.insert(changes)
+        .from_select(names, change.select_from(stored))
+        .returning(changes.c.id.label("change_id"))
+        .cte("inserted")
+    )
+    both = inserted.join(stored, sa.true())
+    return sa.select(inserted.c.change_id, *stored.c).select_from(both)
 
 
 def stored_rows(
@@ -97,7 +144,39 @@ class _Recording:
         self._origin = None if req is None or req.socket is None else req.socket.sid
         self._channel = None if req is None else req.channel
 
-    def change(
+    def become(self, one: Touched, key: tuple[Any, ...] | None, after: Values | None) -> None:
+        """Add what became of a row: it has the key *key* now, and is *after*, if it is there."""
+        rows = self.live.rows
+        if one.key is not None and one.key != key:
+            model_id = rows.id_of(one.key)
+            gone = one.model or {rows.id_attribute: model_id}
+            self._change(model_id, one.existed, one.channel, gone, None)
+        if after is not None and key is not None:
+            existed = one.existed and one.key == key
+            before = rows.channel(after) if one.same else one.channel
+            self._change(rows.id_of(key), existed, before if existed else None, None, after)
+
+    def guess(self, one: Touched, key: tuple[Any, ...]) -> Draft | None:
+        """Return the change of a row, if it is stored as its session has it, or None.
+
+        None where there is more to it: a key that changed, what was recorded before, relationships,
+        attributes that are not loaded.
+        """
+        rows, instance = self.live.rows, one.instance
+        earlier = (self.live.keeper.name, id_key(rows.id_of(key))) in self.state.recorded
+        if instance is None or one.key not in (None, key) or earlier or rows.related:
+            return None
+        loaded = orm.attributes.instance_dict(instance)
+        if not one.existed:  # what it was not given is null, or a default that was read back
+            loaded = {**dict.fromkeys(rows.names), **loaded}
+        try:
+            self.become(one, key, {name: loaded[name] for name in rows.names})
+        except Exception:  # no such row can be stored, or it is not loaded
+            self.drafts.clear()
+        drafts, self.drafts = self.drafts, []
+        return drafts[0][1] if len(drafts) == 1 else None
+
+    def _change(
         self,
         model_id: Any,
         existed: bool,
@@ -148,20 +227,28 @@ class _Recording:
         return True, json.loads(first.channels)[0]
 
 
-def _insert_changes(recording: _Recording) -> None:
-    """Insert the changes; one of them may be what a request makes, and its answer."""
+def _insert_changes(recording: _Recording, sent: _Sent | None) -> None:
+    """Insert the changes; one of them may be what a request makes, and its answer.
+
+    :param sent: what was inserted already, and is replaced where it turned out otherwise.
+    """
     if not recording.drafts:
         return
     state, live, connection = recording.state, recording.live, recording.connection
     execution, keeper = recording.execution, recording.keeper
     tables = keeper.tables
     tokens = [process.token() for _ in recording.drafts]
+    if sent is not None:
+        tokens[0] = sent.token
     rows = [
         values(keeper.name, draft, token)
         for token, (_, draft) in zip(tokens, recording.drafts, strict=True)
     ]
+    ids = [] if sent is None else [sent.id]
     try:
-        ids = _insert_rows(connection, tables.changes, rows)
+        if sent is not None and sent.draft != recording.drafts[0][1]:
+            run(connection, _update(tables.changes), [{**rows[0], "change_id": sent.id}])
+        ids += _insert_rows(connection, tables.changes, rows[len(ids) :])
     except (exc.ProgrammingError, exc.OperationalError) as err:
         raise missing(err, connection) from err
     for change_id, token, (key, draft) in zip(ids, tokens, recording.drafts, strict=True):
@@ -226,6 +313,11 @@ def _insert_rows(
 def _insert(table: sa.Table) -> sa.Insert:
     """Return the statement that inserts a row: made once, so compiled once."""
     return sa.insert(table)
+
+
+@functools.cache
+def _update(table: sa.Table) -> sa.Update:
+    return sa.update(table).where(table.c.id == sa.bindparam("change_id"))
 
 
 @functools.cache
