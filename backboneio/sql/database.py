@@ -19,9 +19,10 @@ from .tables import Row, Sequenced, Tables, missing_table, read
 #: Changes that are given their revs, read or dropped in one go.
 BATCH = 500
 
-#: On PostgreSQL all that follows the lock is one statement: revs, heads, ``NOTIFY``. Commits that
-#: notify wait for each other: one a batch (equal notifications of a transaction are one). The array
-#: lets PostgreSQL look for the ids, whatever it believes of how many changes wait.
+#: On PostgreSQL all that follows the lock is one statement: revs, heads, ``NOTIFY``, which says who
+#: has brought which backend to which rev (``follower.Notice``). Commits that notify wait for each
+#: other: one a batch, and a backend is told of once (equal notifications of a transaction are one).
+#: The array lets PostgreSQL look for the ids, whatever it believes of how many changes wait.
 _GIVE = f"""
 WITH unsequenced AS (
     SELECT c.id, c.backend, h.rev FROM backboneio_changes c JOIN backboneio_heads h USING (backend)
@@ -39,7 +40,8 @@ WITH unsequenced AS (
     RETURNING c.id, c.backend, c.rev, c.method, c.model, c.whole, c.channels, c.origin,
         c.channel, c.token
 )
-SELECT *, pg_notify('backboneio', '{{process}}') FROM changes ORDER BY id
+SELECT *, pg_notify('backboneio', concat_ws(
+    ' ', '{{process}}', max(rev) OVER (PARTITION BY backend), backend)) FROM changes ORDER BY id
 """
 
 #: The whole transaction, which psycopg sends in one message. Each statement has a snapshot of its

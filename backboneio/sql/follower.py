@@ -8,7 +8,7 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -24,6 +24,21 @@ POLL_INTERVAL = 0.1
 RETRY_INTERVAL = 0.5
 
 
+class Notice(NamedTuple):
+    """A notification: *process* has brought *backend* to *rev*; None where it does not say."""
+
+    process: str
+    backend: str
+    rev: int | None
+
+    @classmethod
+    def read(cls, payload: str) -> Notice:
+        """Return what a notification says, whoever has sent it."""
+        process, _, rest = payload.partition(" ")
+        rev, _, backend = rest.partition(" ")
+        return cls(process, backend, int(rev) if rev.isdecimal() else None)
+
+
 class Follower:
     """Calls *check* when the database may have something new. One thread, one connection.
 
@@ -33,6 +48,7 @@ class Follower:
 
     :param process: the name of this process, whose own notifications are no news.
     :param check: looks; returns False when the database is away.
+    :param hear: is told which backend was brought to which rev by another process.
     :param hurry: does what :meth:`wake` was called for.
     """
 
@@ -41,11 +57,13 @@ class Follower:
         engine: sa.Engine,
         process: str,
         check: Callable[[], bool],
+        hear: Callable[[str, int], object],
         hurry: Callable[[], object],
     ) -> None:
         self._engine = engine
         self._process = process
         self._check = check
+        self._hear = hear
         self._hurry = hurry
         self._stopped = threading.Event()
         self._reader, self._writer = os.pipe()
@@ -138,12 +156,24 @@ class Follower:
                             return
                     self._pause(CHECK_INTERVAL)
                     driver.pgconn.consume_input()
-                    is_due = False
-                    while (notice := driver.pgconn.notifies()) is not None:
-                        is_due = is_due or notice.extra != self._process.encode()
+                    is_due = self._read_notices(driver.pgconn)
             except broken as err:
                 connection.invalidate()
                 logger.debug("the follower lost its connection: %s", err)
             finally:
                 if descriptor is not None:
                     self._poll.unregister(descriptor)
+
+    def _read_notices(self, pgconn: Any) -> bool:
+        """Say what other processes have done; return whether one did not say what that was."""
+        is_due = False
+        revs: dict[str, int] = {}
+        while (found := pgconn.notifies()) is not None:
+            notice = Notice.read(found.extra.decode(errors="replace"))
+            if notice.rev is None:
+                is_due = is_due or notice.process != self._process
+            elif notice.process != self._process:
+                revs[notice.backend] = max(notice.rev, revs.get(notice.backend, 0))
+        for backend, rev in revs.items():
+            self._hear(backend, rev)
+        return is_due

@@ -362,8 +362,11 @@ class SQLLog:
         try:
             while self._read < head:
                 some = self._sequencer.database.read(self.name, self._read, head)
-                if not some or some[0].change.rev != self._read + 1:
-                    self._skip(some[0].change.rev - 1 if some else head)
+                if not some:  # they were dropped, or never were: anybody can notify
+                    head = min(head, self._sequencer.database.head(self.name).rev)
+                first = some[0].change.rev if some else head + 1
+                if first > self._read + 1:
+                    self._skip(first - 1)
                 self._enqueue(some)
         except exc.SQLAlchemyError as err:  # the follower comes back to it
             self._sequencer.unavailable(err)

@@ -125,7 +125,7 @@ class Sequencer:
         with self._starting:
             if self._follower is None and not self._closed:
                 self._follower = Follower(
-                    self.database.source, live.process.name, self.check, self._hurry
+                    self.database.source, live.process.name, self.check, self._hear, self._hurry
                 )
                 self._follower.start()
 
@@ -204,6 +204,10 @@ class Sequencer:
             self._is_away = False
             logger.warning("the database of the journal is back")
         return True
+
+    def _hear(self, name: str, rev: int) -> None:
+        """Another process has brought the backend *name* to *rev*."""
+        self._advance(name, [], rev)
 
     def _hurry(self) -> None:
         try:

@@ -149,6 +149,33 @@ def test_a_notification_is_enough(
     assert [model["title"] for _, model in found] == ["a"]
 
 
+@pytest.mark.parametrize(
+    "payload", ["", "somebody", "somebody 1000 tasks", "a b c", "a 5", "\u00e9 \u0665 tasks"]
+)
+def test_notifications_of_others(
+    postgresql: PostgreSQL, payload: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Anybody who can connect to the database can send one: it is a reason to look, no more."""
+    with postgresql.database() as url:
+        lab = Lab(url)
+        lab.create_tables()
+        client, other = SyncClient(lab.app, "tasks"), SyncClient(lab.app, "tasks")
+        with lab.engine.begin() as connection:
+            connection.execute(sa.text("SELECT pg_notify('backboneio', :text)"), {"text": payload})
+        with lab.engine.begin() as connection:
+            connection.execute(
+                sa.text(
+                    "INSERT INTO backboneio_changes (backend, method, model, whole, channels) "
+                    "VALUES ('tasks', 'update', '{\"id\": 7}', true, '[null]')"
+                )
+            )
+        client.create({"title": "a"})
+        wait_until(lambda: len(other.received) == 2)
+        assert [one.method for one in other.received] == ["update", "create"]
+        assert caplog.records == []
+        lab.close()
+
+
 def test_what_comes_without_a_notification(lab: Lab, heard: Heard) -> None:
     """A program that knows nothing of us inserts its change; the connection that listens lives."""
     heard()
