@@ -6,7 +6,7 @@ import difflib
 import inspect
 import logging
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from .errors import handed
 from .request import CRUD, READING, Request, Response
@@ -27,7 +27,8 @@ _METHODS = (*CRUD, "listen", WRITE)
 _EVENTS = {"created": "create", "updated": "update", "deleted": "delete"}
 
 
-class Registered(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Registered:
     """A layer, as it was registered.
 
     :ivar methods: the methods that it is for; None for all.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import socketio
 
@@ -20,7 +21,8 @@ from .wire import SocketIOWire
 _LONG = 16_384
 
 
-class Served(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Served:
     """A backend's namespace, and the way to its clients."""
 
     sync: Sync
@@ -86,7 +88,7 @@ class Direct:
         served = self._served.get(namespace)
         if served is None:
             return False
-        sync, wire = served
+        sync, wire = served.sync, served.wire
         socket, handler = sync.sockets.get(address), sync.handlers.get(data[0])
         if handler is None:
             return False
@@ -124,7 +126,7 @@ class Direct:
         sid = self._enter(address, namespace)
         if sid is None:
             return False
-        sync, wire = served
+        sync, wire = served.sync, served.wire
         sync.connect(SyncSocket(sync, wire, sid, address, environ, given or None))
         wire.welcome(address, sid)
         if self._entered is not None:

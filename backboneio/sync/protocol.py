@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .. import json
@@ -49,7 +50,8 @@ class ListenArguments(NamedTuple):
     unanswered: list[str] | None = None
 
 
-class SyncArguments(NamedTuple):
+@dataclass(slots=True)
+class SyncArguments:
     """The argument of ``sync``; ``names_channel`` is False in the classic form, which does not."""
 
     method: str
