@@ -56,17 +56,39 @@ def record(session: orm.Session, state: State, live: Live, group: list[Touched])
         after = None if key is None else stored.get(key)
         if work is not None and work.live is live and work.instance is one.instance:
             work.stored = after
-        recording.become(one, key, after)
+        if sent is not None and after is not None and _is_same(after, sent.guess.row):
+            recording.drafts.append((sent.guess.key, sent.guess.draft))
+        else:
+            recording.become(one, key, after)
     _insert_changes(recording, sent)
 
 
+class _Guess(NamedTuple):
+    """What is to be told of the model with *key*, if its row is stored as the session has it."""
+
+    key: str
+    draft: Draft
+    row: Values
+
+
 class _Sent(NamedTuple):
-    """A change that was inserted before the row was known for certain, and the row, by its key."""
+    """A change that was inserted before the row was known, and the row as it is, by its key."""
 
     id: int
     token: str
-    draft: Draft
+    guess: _Guess
     stored: dict[tuple[Any, ...], Values]
+
+
+#: Types of which equal values are the same in JSON.
+_EXACT = frozenset((int, str, bool, type(None)))
+
+
+def _is_same(row: Values, other: Values) -> bool:
+    """Whether two rows are the same in JSON, as far as that is plain without making it."""
+    return row == other and all(
+        type(value) in _EXACT and type(value) is type(other[name]) for name, value in row.items()
+    )
 
 
 def _send(recording: _Recording, one: Touched, key: tuple[Any, ...] | None) -> _Sent | None:
@@ -78,12 +100,12 @@ def _send(recording: _Recording, one: Touched, key: tuple[Any, ...] | None) -> _
     connection, rows = recording.connection, recording.live.rows
     if connection.dialect.name != "postgresql" or key is None:
         return None
-    draft = recording.guess(one, key)
-    if draft is None:
+    guess = recording.guess(one, key)
+    if guess is None:
         return None
     token = process.token()
     changes = recording.keeper.tables.changes
-    row = values(recording.keeper.name, draft, token)
+    row = values(recording.keeper.name, guess.draft, token)
     statement = _insert_and_read(rows, changes, tuple(row))
     try:
         found = fetch(connection, statement, {**row, **rows.bind(key)})
@@ -92,7 +114,7 @@ def _send(recording: _Recording, one: Touched, key: tuple[Any, ...] | None) -> _
     if not found:  # the row is not there, and nothing was inserted
         return None
     change_id, *stored = found[0]
-    return _Sent(change_id, token, draft, {key: rows.values(stored)})
+    return _Sent(change_id, token, guess, {key: rows.values(stored)})
 
 
 @functools.lru_cache(256)
@@ -156,8 +178,8 @@ class _Recording:
             before = rows.channel(after) if one.same else one.channel
             self._change(rows.id_of(key), existed, before if existed else None, None, after)
 
-    def guess(self, one: Touched, key: tuple[Any, ...]) -> Draft | None:
-        """Return the change of a row, if it is stored as its session has it, or None.
+    def guess(self, one: Touched, key: tuple[Any, ...]) -> _Guess | None:
+        """Return what is to be told of a row, if it is stored as its session has it, or None.
 
         None where there is more to it: a key that changed, what was recorded before, relationships,
         attributes that are not loaded.
@@ -170,11 +192,12 @@ class _Recording:
         if not one.existed:  # what it was not given is null, or a default that was read back
             loaded = {**dict.fromkeys(rows.names), **loaded}
         try:
-            self.become(one, key, {name: loaded[name] for name in rows.names})
+            row = {name: loaded[name] for name in rows.names}
+            self.become(one, key, row)
         except Exception:  # no such row can be stored, or it is not loaded
             self.drafts.clear()
         drafts, self.drafts = self.drafts, []
-        return drafts[0][1] if len(drafts) == 1 else None
+        return _Guess(*drafts[0], row) if len(drafts) == 1 else None
 
     def _change(
         self,
@@ -237,18 +260,16 @@ def _insert_changes(recording: _Recording, sent: _Sent | None) -> None:
     state, live, connection = recording.state, recording.live, recording.connection
     execution, keeper = recording.execution, recording.keeper
     tables = keeper.tables
-    tokens = [process.token() for _ in recording.drafts]
-    if sent is not None:
-        tokens[0] = sent.token
-    rows = [
-        values(keeper.name, draft, token)
-        for token, (_, draft) in zip(tokens, recording.drafts, strict=True)
-    ]
-    ids = [] if sent is None else [sent.id]
+    drafts = [draft for _, draft in recording.drafts]
+    tokens, ids = ([], []) if sent is None else ([sent.token], [sent.id])
+    tokens += [process.token() for _ in drafts[len(tokens) :]]
     try:
-        if sent is not None and sent.draft != recording.drafts[0][1]:
-            run(connection, _update(tables.changes), [{**rows[0], "change_id": sent.id}])
-        ids += _insert_rows(connection, tables.changes, rows[len(ids) :])
+        if sent is not None and sent.guess.draft != drafts[0]:
+            row = {**values(keeper.name, drafts[0], sent.token), "change_id": sent.id}
+            run(connection, _update(tables.changes), [row])
+        if len(ids) < len(drafts):
+            rows = [values(keeper.name, *one) for one in zip(drafts, tokens, strict=True)]
+            ids += _insert_rows(connection, tables.changes, rows[len(ids) :])
     except (exc.ProgrammingError, exc.OperationalError) as err:
         raise missing(err, connection) from err
     for change_id, token, (key, draft) in zip(ids, tokens, recording.drafts, strict=True):

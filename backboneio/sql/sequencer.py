@@ -144,14 +144,17 @@ class Sequencer:
 
         When commits follow one another closely, the follower does it for several at a time.
         """
+        is_new = not self._wanted.is_set()  # else whoever wanted it has woken the follower
         self._wanted.set()
         while self._wanted.is_set():
             follower = self._follower
             if follower is not None and time.monotonic() < self._next:
-                follower.wake()
+                if is_new:
+                    follower.wake()
                 return
             if not self._round():
                 return
+            is_new = True  # those who have come meanwhile leave it to this thread
 
     def go_on(self) -> None:
         """Give revs to what others have left to do; for the follower."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -137,11 +138,17 @@ def values(backend: str, draft: Draft, token: str | None) -> dict[str, Any]:
 
 def read(row: Any, rev: int | None = None) -> Row:
     """Return a change from a row of the table."""
-    told = None if row.channels is None else tuple(json.loads(row.channels))
+    told = None if row.channels is None else _channels_of(row.channels)
     draft = Draft(row.method, JSONText(row.model), told, row.origin, row.channel, bool(row.whole))
     return Row(draft.at(row.rev if rev is None else rev), row.token)
 
 
+@functools.lru_cache(128)  # the same few again and again
 def channels_text(channels: tuple[Channel, ...]) -> str:
     """Return channels as they are kept."""
     return json.dumps(list(channels))
+
+
+@functools.lru_cache(128)
+def _channels_of(text: str) -> tuple[Channel, ...]:
+    return tuple(json.loads(text))
