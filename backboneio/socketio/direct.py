@@ -13,11 +13,13 @@ import socketio
 from .. import json
 from ..answers import digest_of
 from ..errors import BadRequest
+from ..execution import Parked
 from ..sync import Sync, SyncSocket
 from .packets import CONNECT, EVENT, Malformed, Packet, malformed, size_of
 from .wire import SocketIOWire
 
-#: Characters of an event of which, while it is handled, only a digest is kept beside what it says.
+#: Characters of an event of which, while it is handled, only a digest is kept beside what it says:
+#: nobody who has read it has it, or the bytes that it was, on the stack any more.
 _LONG = 16_384
 
 
@@ -38,6 +40,7 @@ class Direct:
 
     :param served: the namespaces of backends.
     :param after_connect: called with the address and the namespace of a client that was let in.
+    :param park: has a client, by its address, wait for what its own thread is to go on with.
     """
 
     def __init__(
@@ -45,10 +48,12 @@ class Direct:
         sio: socketio.Server,
         served: Mapping[str, Served],
         after_connect: Callable[[str, str], object],
+        park: Callable[[str], Parked],
     ) -> None:
         self._sio = sio
         self._served = served
         self._after_connect = after_connect
+        self._park = park
         #: whether packets are text: what other serializers make is not read here
         self._text = issubclass(sio.packet_class, Packet)
         manager = sio.manager
@@ -73,9 +78,16 @@ class Direct:
             data = malformed(text, err) if number else None
         if not data or type(data[0]) is not str:
             return False
-        if len(text) > _LONG:
-            text = digest_of(text).hex()
-        return self.event(address, namespace, int(number) if number else None, data, text)
+        id = int(number) if number else None
+        if len(text) <= _LONG:
+            return self.event(address, namespace, id, data, text)
+        if data[0] not in self._served[namespace].sync.handlers:
+            return False
+        digest = digest_of(text).hex()
+        parked = self._park(address)
+        parked.resume(partial(self.event, address, namespace, id, data, digest))
+        parked.wait()
+        return True
 
     def event(
         self, address: str, namespace: str, id: int | None, data: list[Any], text: str | None = None

@@ -14,7 +14,7 @@ from socketio import packet as socketio_packet
 
 from .. import forks, transport
 from ..errors import client_error, error_object
-from ..execution import Context, ParkedThread
+from ..execution import Context, Parked, ParkedThread
 from ..sync import Sync, SyncSocket
 from ..transport import BadMessage
 from . import sessions, threads
@@ -60,7 +60,7 @@ class Hooks:
         self._max_held = limits.max_total_inbox
         #: whether packets are text
         self._text = issubclass(sio.packet_class, Packet)
-        self._direct = Direct(sio, self._served, self._part_from_gone)
+        self._direct = Direct(sio, self._served, self._part_from_gone, self._parked)
         sio.eio.on("message", self.handle_message)
         forks.register(self)
 
@@ -222,7 +222,7 @@ class Hooks:
             self._sio._handle_disconnect(address, namespace, self._sio.reason.TRANSPORT_CLOSE)
             self._leave_sync(address, namespace)
 
-    def _parked(self, address: str) -> transport.Parked | ParkedThread:
+    def _parked(self, address: str) -> Parked:
         return self._sio.eio.park(address) if self._hub else ParkedThread()
 
     def _undo(self, address: str, namespace: str, err: Exception) -> None:

@@ -36,6 +36,8 @@ class BadMessage(Exception):
 _MESSAGE, _PONG, _CLOSE = Event.MESSAGE, Event.PONG, Event.CLOSE
 
 
+#: Bytes of a message on a WebSocket that a polling client may go on with: "2probe" and "5".
+_MAX_STEP = 125
 #: Shorter parts of messages are not counted among what waits: each connection may have so much.
 _UNCOUNTED = 65_536
 
@@ -182,6 +184,9 @@ class Connection(Sending):
             except Exception:
                 self._service.logger.exception("%s: error while reading", self.sid)
                 self.end(Reason.TRANSPORT_ERROR, CloseCode.INTERNAL_ERROR)
+        # Who is resumed already goes on at once: each thread has one message at most in its hands.
+        if self.parked is not None and self._go_on():
+            more = True
         if self._ending is not None and self.parked is None:
             self._finish(*self._ending)
             return False
@@ -360,6 +365,7 @@ class Connection(Sending):
             else:
                 self.probe = None
                 self.link = probe
+                probe.reader.max_size = self._service.limits.max_message
                 hub.call(self.carry, probe)
 
     def _drop_probe(self, probe: WebSocket, code: int | None) -> None:
@@ -371,6 +377,7 @@ class Connection(Sending):
         """Read a probe from now on; under the outbox's lock."""
         assert self.probe is None
         link.readable = True
+        link.reader.max_size = _MAX_STEP
         self.probe = link
         link.attach(head)
         limits = self._service.limits

@@ -121,13 +121,14 @@ class FrameReader:
     :param max_size: bytes of a message, its fragments together.
     :ivar data: what has arrived, of which some may have been read; when it is empty, next() has
         nothing to return.
+    :ivar max_size: may be changed between two messages.
     :ivar message: the fragments of a message so far, None between messages.
     """
 
-    __slots__ = ("_max_size", "_opcode", "_position", "data", "message")
+    __slots__ = ("_opcode", "_position", "data", "max_size", "message")
 
     def __init__(self, max_size: int) -> None:
-        self._max_size = max_size
+        self.max_size = max_size
         #: read up to _position; a bytearray while a frame's end is missing
         self.data: bytes | bytearray = b""
         self._position = 0
@@ -177,7 +178,7 @@ class FrameReader:
                     size = _FAR
                 begin = mask + 4
                 end = begin + size
-                if end <= len(data) and size <= self._max_size:
+                if end <= len(data) and size <= self.max_size:
                     if end < len(data):
                         self._position = end
                     else:  # nothing is left, nearly always
@@ -188,6 +189,9 @@ class FrameReader:
         if frame is None:
             self._keep_rest()
             return None
+        if self._position == len(self.data):  # it may be large, and handling it may take long
+            self.data = b""
+            self._position = 0
         return self._assemble(*frame)
 
     def _keep_rest(self) -> None:
@@ -243,7 +247,7 @@ class FrameReader:
     def _check_size(self, opcode: int, size: int) -> None:
         if opcode < CLOSE:
             message = self.message
-            if size + (0 if message is None else len(message)) > self._max_size:
+            if size + (0 if message is None else len(message)) > self.max_size:
                 raise FrameError(CloseCode.MESSAGE_TOO_BIG, "message too big")
 
     def _assemble(self, opcode: int, fin: bool, payload: bytes) -> tuple[int, bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from ..transport.support import Raw, masked
 from ..transport.test_memory import MEGABYTE, pinned  # noqa: F401
 
 #: How many times its size one message pins while it is handled; docs/deployment.md has it.
-ASCII, OTHER = (6, 16) if sys.version_info < (3, 11) else (5, 12)
+ASCII, OTHER = 2, 5
 THREADS = 3
 
 
@@ -32,7 +31,7 @@ def test_what_is_being_handled(
     character: str,
     times: int,
 ) -> None:
-    """Text of which one character takes four bytes takes four for each, and is there twice."""
+    """Only what it says is there: where one character takes four bytes, four for each of them."""
     go_on = threading.Event()
     closing.callback(go_on.set)
     held: list[int] = []
@@ -64,7 +63,7 @@ def test_what_is_being_handled(
     wait_until(lambda: len(held) == THREADS)
     assert sio.eio.stats()["threads_busy"] == THREADS
     # Who waits for a thread has sent nothing yet, as far as this process knows.
-    assert 2 * THREADS * MEGABYTE < pinned() - idle < times * THREADS * MEGABYTE
+    assert 0.9 * THREADS * MEGABYTE < pinned() - idle < times * THREADS * MEGABYTE
     assert len(held) == THREADS
     go_on.set()
     for raw in raws:

@@ -428,6 +428,19 @@ class TestUpgrade:
             raw.send("4now")
             assert raw.recv() == "4now"
 
+    def test_a_probe_is_short_and_what_follows_is_not(self, make_echo: Callable[..., Echo]) -> None:
+        """What a polling client may send beside its polls is refused from its header."""
+        echo = make_echo()
+        long = "4" + "x" * 500_000
+        with _probed(echo) as (http, raw):
+            raw.socket.sendall(masked(long)[:20])
+            assert raw.recv() == Close(1009, "")
+            assert http.post("4hello") == (200, "ok")
+            assert http.get() == (200, "4hello")
+        with _probed(echo) as (_, raw):
+            raw.socket.sendall(masked("5") + masked(long))
+            assert raw.recv() == long
+
     def test_a_second_probe_is_turned_away(self, make_echo: Callable[..., Echo]) -> None:
         echo = make_echo()
         with _probed(echo) as (http, raw):
