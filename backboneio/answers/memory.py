@@ -22,7 +22,7 @@ _OVERHEAD = 512
 _NEW = Claim.NEW  # an enum's members take four times as long to look up
 
 #: Who has more answers than it may loses such a part of them.
-_PART = 64
+_PART = 50
 
 #: An answer: the digest of what was asked, its text, when it was given, and the bytes of the text.
 _Given = tuple[int, JSONText, float, int]

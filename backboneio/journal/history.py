@@ -18,7 +18,7 @@ _OVERHEAD = 512
 #: How much more than an equal share of the room an audience may take.
 _FAIR = 1.125
 #: Such a part of the changes is forgotten when there are too many.
-_PART = 128
+_PART = 100
 #: How many audiences may have lost something; beyond it the oldest change is forgotten for all.
 _MAX_RESETS = 256
 

@@ -298,23 +298,24 @@ class Sync:
 
     def deliver(self, change: Change, token: object) -> None:
         """Tell the listeners of a change, and answer the request that made it."""
+        rev, channels = change.rev, change.channels
         # Before it looks for joinings, see Joining.
-        if change.rev > self.delivered:
-            self.delivered = change.rev
+        if rev > self.delivered:
+            self.delivered = rev
         if self._joinings:
             for joining in list(self._joinings):
                 joining.tail.append(change)
         origin = None
         if isinstance(token, Asked) and token.sync is self:
-            token.acknowledge(change.rev)
+            token.acknowledge(rev)
             origin = token.socket.address
         watcher = self.watcher
         if watcher is not None:
-            watcher.delivered(self.name, change, self.audiences.count(change.channels))
-        if change.channels is None:
+            watcher.delivered(self.name, change, self.audiences.count(channels))
+        if channels is None:
             self.audiences.everyone.send(change, None, None)
             return
-        for channel in change.channels:
+        for channel in channels:
             audience = self.audiences.by_channel.get(channel)
             if audience is not None:
                 # The client that caused it got the ack, which stands for its own channel.

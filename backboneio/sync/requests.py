@@ -224,7 +224,8 @@ class Asked(Execution):
 
     def __init__(self, sync: Namespace, socket: SyncSocket, sent: SyncArguments, ack: Ack) -> None:
         channel = sent.channel
-        super().__init__(
+        Execution.__init__(  # super() would make an object more, for each request
+            self,
             sync.backend,
             sync.request(socket, sent.method, channel, sent.model, sent.options, sent.id),
             sync.context,

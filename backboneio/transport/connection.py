@@ -33,7 +33,9 @@ class BadMessage(Exception):
     """Raised by a message handler to close the connection of a client that breaks the protocol."""
 
 
+# To look an enum's member up takes longer than to compare it.
 _MESSAGE, _PONG, _CLOSE = Event.MESSAGE, Event.PONG, Event.CLOSE
+_CLOSED = State.CLOSED
 
 
 #: Bytes of a message on a WebSocket that a polling client may go on with: "2probe" and "5".
@@ -164,7 +166,7 @@ class Connection(Sending):
 
     def slice(self, worker: Worker) -> bool:
         """Handle a bounded part of what the client has sent."""
-        if self.session.state is State.CLOSED:
+        if self.session.state is _CLOSED:
             return False
         if self.parked is not None and not self._go_on():
             return False
