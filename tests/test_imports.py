@@ -18,7 +18,8 @@ PACKAGE = pathlib.Path(backboneio.__file__).parent
 
 #: backboneio/: modules and packages, a package standing for all that is in it.
 HOUSE = [
-    ["json", "forks", "options", "extras", "remote"],
+    ["plain", "forks", "options", "extras", "remote"],
+    ["json"],
     ["limits"],
     ["errors", "strand", "deadlines", "client_files"],
     ["model"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..json import json_type
+from ..plain import json_type
 
 
 class Codec(NamedTuple):

@@ -40,7 +40,8 @@ from typing import Any
 
 from sqlalchemy import types
 
-from ..json import MAX_SAFE_INTEGER, json_type
+from ..json import MAX_SAFE_INTEGER
+from ..plain import json_type
 from .codec import Codec, wrong
 from .times import date_codec, datetime_codec, interval_codec, time_codec
 

@@ -10,6 +10,7 @@ from .. import forks, json
 from ..errors import Conflict, NotFound, TooLarge
 from ..json import JSONText
 from ..model import id_key
+from ..plain import NotPlain, plain_copy
 from ..request import Request, Response
 from .base import Store
 
@@ -55,7 +56,7 @@ class MemoryStore(Store):
 
     def models(self, channel: str | None = None) -> list[Model]:
         """Return copies of all models, in the order of creation; *channel* with ``per_channel``."""
-        return [json.plain_copy(model) for model in self._all(channel)]
+        return [plain_copy(model) for model in self._all(channel)]
 
     def after_fork(self) -> None:
         """In a forked child: the lock may be held, and a model be counted that is not there."""
@@ -191,8 +192,8 @@ class MemoryStore(Store):
         :raises ValueError: the same, for NaN, infinities, and a model that contains itself.
         """
         try:
-            return json.plain_copy(model)  # type: ignore[no-any-return]
-        except (json.NotPlain, RecursionError):
+            return plain_copy(model)  # type: ignore[no-any-return]
+        except (NotPlain, RecursionError):
             return json.loads(json.dumps(model, "model"))  # type: ignore[no-any-return]
 
     def _text(self, model: Model) -> JSONText:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import orm
 
-from ..json import json_type
+from ..plain import json_type
 from .codec import Codec
 from .keys import Key, among
 

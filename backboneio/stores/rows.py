@@ -11,8 +11,8 @@ from sqlalchemy import exc, orm
 from sqlalchemy.orm.attributes import set_committed_value
 
 from ..errors import Invalid
-from ..json import json_type
 from ..model import Channel, ModelId
+from ..plain import json_type
 from .codec import Codec
 from .keys import Key, codec_of
 from .related import Related

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from .. import json
 from ..errors import BadRequest
-from ..json import JSONText, json_type, quote
+from ..json import JSONText, quote
 from ..limits import Limits
 from ..model import Change, Channel
+from ..plain import NotJSON, check, json_type
 
 #: Characters of the secret that a client's request ids are remembered under.
 MIN_CLIENT, MAX_CLIENT = 16, 128
@@ -136,10 +137,10 @@ def parse_sync(args: Sequence[Any], limits: Limits, id_attribute: str) -> SyncAr
     elif not isinstance(options, dict):
         raise BadRequest(f"options: must be an object, not {json_type(options)}")
     try:
-        json.check(model, "model")
+        check(model, "model")
         if options:
-            json.check(options, "options")
-    except json.NotJSON as err:
+            check(options, "options")
+    except NotJSON as err:
         raise BadRequest(str(err)) from None
     model_id = model.get(id_attribute)
     if model_id is not None and type(model_id) is not int:
