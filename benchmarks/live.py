@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,11 @@ def _database_cpu(url: str) -> float:
     if folder is None:
         return 0.0
     pid = int(Path(f"{folder}/data/postmaster.pid").read_text().split()[0])
-    return sum(cpu_of(one) for one in (pid, *children(pid)))
+    used = 0.0
+    for one in (pid, *children(pid)):
+        with suppress(FileNotFoundError):  # it has just ended
+            used += cpu_of(one)
+    return used
 
 
 def _kind(url: str, journal: str = "database") -> Kind:

@@ -44,6 +44,7 @@ class Work:
     """What a session does for a request of a live backend; see ``log.Recording``.
 
     :ivar instance: the one whose change is the request's, once the session has it.
+    :ivar before: its row, where the request has locked it, until it is changed.
     :ivar recorded: whether a change of it was recorded.
     :ivar stored: its row as it was read anew for that.
     """
@@ -51,6 +52,7 @@ class Work:
     def __init__(self, live: Live) -> None:
         self.live = live
         self.instance: Any = None
+        self.before: Values | None = None
         self.recorded = False
         self.stored: Values | None = None
 

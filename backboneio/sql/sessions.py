@@ -69,7 +69,7 @@ def _before_update(mapper: orm.Mapper[Any], connection: sa.Connection, instance:
     for live in lives(mapper, _own(state)):
         channel = None
         if live.rows.has_channels:
-            before = _locked(live.rows, connection, key)
+            before = _before(state, live, instance, connection, key)
             if before is None:  # the flush is about to find out
                 continue
             channel = live.rows.channel(before)
@@ -82,7 +82,7 @@ def _before_delete(mapper: orm.Mapper[Any], connection: sa.Connection, instance:
     key = tuple(sa.inspect(instance).identity)
     state = state_of(session)
     for live in lives(mapper, _own(state)):
-        before = _locked(live.rows, connection, key)
+        before = _before(state, live, instance, connection, key)
         if before is None:
             continue
         (complete,) = live.rows.complete(connection, [before])
@@ -95,6 +95,16 @@ _ROW_EVENTS: dict[str, Callable[..., None]] = {
     "before_update": _before_update,
     "before_delete": _before_delete,
 }
+
+
+def _before(
+    state: State, live: Live, instance: Any, connection: sa.Connection, key: tuple[Any, ...]
+) -> Values | None:
+    """Return a row as it is before a change: as its request has locked it, or read anew."""
+    work = state.work
+    if work is not None and work.live is live and work.instance is instance and work.before:
+        return work.before
+    return _locked(live.rows, connection, key)
 
 
 def _locked(rows: Rows, connection: sa.Connection, key: tuple[Any, ...]) -> Values | None:
@@ -112,6 +122,8 @@ def _after_flush(session: orm.Session, context: Any) -> None:
     if state is None or not (state.touched or state.referred):
         return
     touched, state.touched = state.touched, []
+    if state.work is not None:
+        state.work.before = None  # the row has changed
     touched += links.touched(session, state, touched)
     by_live: dict[int, list[Touched]] = {}
     for one in touched:

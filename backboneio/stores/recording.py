@@ -14,11 +14,13 @@ class Work(Protocol):
     """What one session does for a request.
 
     :ivar instance: the one whose change is the request's; set before the flush.
+    :ivar before: its row, where the session has locked it; set with that.
     :ivar recorded: whether a change of it was recorded.
     :ivar stored: its row as it was read anew for that.
     """
 
     instance: object
+    before: Values | None
     recorded: bool
     stored: Values | None
 

@@ -132,7 +132,7 @@ class SQLAlchemyStore(Store):
             if name not in rows.key_names and name != rows.version_name:
                 if rows.fields[name].writable:
                     setattr(instance, name, value)
-        work = self._work(session, instance)
+        work = self._work(session, instance, before)
         session.flush()
         self._finish(session, req, res, key, work, before)
 
@@ -144,7 +144,7 @@ class SQLAlchemyStore(Store):
         if version is not None and req.model.get(version) is not None:
             self._check_version(before, self.rows.load({version: req.model[version]}))
         model = self.rows.dump(before)
-        work = self._work(session, instance)
+        work = self._work(session, instance, before)
         session.delete(instance)
         session.commit()
         self._end(res, model, before, work)
@@ -182,12 +182,14 @@ class SQLAlchemyStore(Store):
             self._answer_again()
         res.end(model, notify=(self.rows.channel(row),), whole=True, changed=changed)
 
-    def _work(self, session: orm.Session, instance: object) -> Work | None:
+    def _work(
+        self, session: orm.Session, instance: object, before: Values | None = None
+    ) -> Work | None:
         """Say that the change of an instance is that of the request, where changes are recorded."""
         if self._recorder is None:
             return None
         work = self._recorder.work_on(session)
-        work.instance = instance
+        work.instance, work.before = instance, before
         return work
 
     def _read(self, session: orm.Session, key: tuple[Any, ...]) -> Values | None:

@@ -92,6 +92,25 @@ def test_a_create_takes_few_statements(lab: Lab) -> None:
     assert len(statements) == most, statements
 
 
+@pytest.mark.parametrize("name", ["tasks", "cards"])  # these are on channels
+def test_an_update_and_a_delete_read_the_row_once_before(lab: Lab, name: str) -> None:
+    """The lock that the request takes is the one that recording needs."""
+    client = SyncClient(lab.app, name, listen=False)
+    client.listen(client="c" * 20)
+    made = [client.sync("create", {"title": str(n)}, id=f"c{n}") for n in range(12)]
+    lab.journal.close()  # the follower's do not count
+    statements = watch(lab.engine)
+    counted = {}
+    for model in made:  # the last ones count: when all is compiled, and prepared on each connection
+        for method in ("update", "delete"):
+            statements.clear()
+            changed = {**model, "title": f"{model['title']} more"}
+            client.sync(method, changed, id=f"{method}{model['id']}")
+            counted[method] = list(statements)
+    most = {"postgresql": (7, 7), "sqlite": (10, 9)}[lab.engine.dialect.name]
+    assert tuple(map(len, counted.values())) == most, counted
+
+
 def test_the_database_goes_away_and_comes_back(
     postgresql: PostgreSQL, caplog: pytest.LogCaptureFixture
 ) -> None:
