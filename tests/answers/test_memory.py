@@ -99,6 +99,17 @@ def test_a_client_has_a_share_of_its_own() -> None:
     assert answers.stats()["answers"] == 5
 
 
+def test_a_client_with_too_many_answers_loses_a_fiftieth_at_once() -> None:
+    answers = MemoryAnswers(Limits(max_client_answers=100))
+    answers.arrived("client")
+    ids = [str(number) for number in range(101)]
+    give(answers, "client", *ids)
+    assert answers.stats() == {"answers": 98, "answer_bytes": 2 * 98}
+    assert answers.unknown("client", ids) == ids[:3]
+    for request_id in ids[:3]:
+        assert is_forgotten(answers, "client", request_id)
+
+
 def test_a_client_has_a_share_of_the_bytes() -> None:
     answers = MemoryAnswers(Limits(max_client_answer_bytes=200))
     for client in ("honest", "greedy"):

@@ -80,6 +80,19 @@ def test_only_so_many_changes_are_kept() -> None:
     assert revs(journal.since(7, 10)) == [8, 9, 10]
 
 
+def test_a_full_journal_forgets_a_hundredth_at_once() -> None:
+    journal = MemoryJournal(Limits(max_changes=1000))
+    fill(journal, *range(1000))
+    assert len(journal.since(0, 1000) or ()) == 1000
+    fill(journal, 1000)
+    assert journal.since(10, 1001) is None
+    assert revs(journal.since(11, 1001)) == list(range(12, 1002))
+    for number in range(1001, 5000):
+        fill(journal, number)
+        assert 990 <= journal.stats()["changes"] <= 1000
+    assert journal.stats()["journal_bytes"] == 4 * journal.stats()["changes"]
+
+
 @pytest.mark.parametrize("letter", ["x", "é"])
 def test_only_so_many_bytes_are_kept(letter: str) -> None:
     size = len(letter.encode())

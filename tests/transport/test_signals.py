@@ -92,3 +92,28 @@ def test_only_the_main_thread_is_interruptible() -> None:
     thread.join()
     assert found == [False]
     assert interruptible()
+
+
+FORK = f"""
+import os, sys, threading
+sys.path.insert(0, {str(ROOT)!r})
+from backboneio.transport.signals import interruptible
+
+def fork():
+    child = os.fork()
+    if not child:
+        os._exit(0 if interruptible() else 1)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+codes = []
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+sys.exit(codes[0] if interruptible() else 2)
+"""
+
+
+def test_the_thread_that_forks_is_the_childs_main_one() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORK]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
