@@ -175,9 +175,9 @@ class Pool:
             self.workers.append(worker)
             try:
                 thread.start()
-            except RuntimeError:  # no more threads to be had: the others go on
+            except RuntimeError as err:  # no more to be had, or the process ends: the others go on
                 self.workers.remove(worker)
-                logger.warning("cannot start another thread", exc_info=True)
+                logger.warning("cannot start another thread: %s", err)
 
     def _main(self, me: Worker) -> None:
         self.here.worker = me
