@@ -22,8 +22,9 @@ from .tables import Row, Sequenced, Tables
 
 logger = logging.getLogger("backboneio.journal")
 
-#: Seconds between two batches when changes keep coming, and how many times as long as the batch
-#: took: what is committed meanwhile goes together, and most of the time is left to who commits.
+#: Seconds between two batches when changes keep coming, for each change of the batch, and how many
+#: times as long as the batch took: what is committed meanwhile goes together, and most of the time
+#: is left to who commits. Where 500 a second come, batches are as far apart as may be.
 SPACING = 0.002
 REST = 3
 #: Longer than that nobody waits, and so much quiet makes up for pauses.
@@ -167,12 +168,14 @@ class Sequencer:
         """Sequence once; return False when another thread does, which then looks again."""
         if not self._busy.acquire(blocking=False):
             return False
-        begun = time.monotonic()
+        begun, changes = time.monotonic(), 0
         try:
             self._wanted.clear()
-            self._tell(self.database.sequence())
+            sequenced = self.database.sequence()
+            changes = sum(map(len, sequenced.rows.values()))
+            self._tell(sequenced)
         finally:
-            self._next = _due_after(self._next, begun, time.monotonic())
+            self._next = _due_after(self._next, begun, time.monotonic(), changes)
             self._busy.release()
         return True
 
@@ -257,11 +260,12 @@ class Sequencer:
         return Unavailable("the database is not available; try again later")
 
 
-def _due_after(due: float, begun: float, ended: float) -> float:
-    """Return when the next batch is due, after one that was due at *due*.
+def _due_after(due: float, begun: float, ended: float, changes: int) -> float:
+    """Return when the next batch is due, after one of so many changes that was due at *due*.
 
     Quiet is saved up, so a change that comes now and then never waits, not even for the one before
     it; only where they keep coming do batches keep their distance.
     """
     quiet = min(MAX_SPACING, max(0.0, begun - due))
-    return ended + min(MAX_SPACING, max(SPACING, REST * (ended - begun))) - quiet
+    rest = max(SPACING, SPACING * changes, REST * (ended - begun))
+    return ended + min(MAX_SPACING, rest) - quiet
