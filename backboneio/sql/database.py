@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import secrets
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from sqlalchemy import exc
 from ..limits import Limits
 from . import live
 from .statements import fetch, run, run_script
-from .tables import Row, Sequenced, Tables, missing_table, read
+from .tables import Row, Sequenced, Tables, missing_table, once, read
 
 #: Changes that are given their revs, read or dropped in one go.
 BATCH = 500
@@ -137,7 +136,7 @@ class _Statements(NamedTuple):
 _REQUEST = ("backend", "client", "request")
 
 
-@functools.cache
+@once
 def _statements(tables: Tables) -> _Statements:
     """Return the statements that are run again and again, made once."""
     changes, heads, answers = tables

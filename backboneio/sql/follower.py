@@ -7,8 +7,9 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import weakref
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -39,69 +40,84 @@ class Notice(NamedTuple):
         return cls(process, backend, int(rev) if rev.isdecimal() else None)
 
 
+class Owner(Protocol):
+    """Whom a follower serves."""
+
+    def check(self) -> bool:
+        """Look at the database; return False when it is away."""
+
+    def hear(self, name: str, rev: int) -> None:
+        """Another process has brought the backend *name* to *rev*."""
+
+    def hurry(self) -> None:
+        """Do what the follower was woken for."""
+
+
 class Follower:
-    """Calls *check* when the database may have something new. One thread, one connection.
+    """Has its owner check when the database may have something new. One thread, one connection.
 
     On PostgreSQL it listens (``LISTEN backboneio``), and looks once a second besides, since a
     notification can be lost with its connection. On SQLite it watches ``PRAGMA data_version``,
     which grows with every commit of another connection. Elsewhere it looks ten times a second.
 
+    The thread ends with :meth:`stop`, or when its owner is gone: between two of its rounds nothing
+    here keeps that. Its descriptors are closed with the follower itself, when nobody can wake it.
+
     :param process: the name of this process, whose own notifications are no news.
-    :param check: looks; returns False when the database is away.
-    :param hear: is told which backend was brought to which rev by another process.
-    :param hurry: does what :meth:`wake` was called for.
     """
 
     def __init__(
         self,
         engine: sa.Engine,
         process: str,
-        check: Callable[[], bool],
-        hear: Callable[[str, int], object],
-        hurry: Callable[[], object],
+        owner: Owner,
     ) -> None:
         self._engine = engine
         self._process = process
-        self._check = check
-        self._hear = hear
-        self._hurry = hurry
         self._stopped = threading.Event()
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         os.set_blocking(self._reader, False)
+        weakref.finalize(self, _close, self._reader, self._writer).atexit = False
+        self._owner = weakref.ref(owner, partial(_wake, self._writer))
         self._poll = select.poll()
         self._poll.register(self._reader, select.POLLIN)
-        self._thread = threading.Thread(target=self._run, name="backboneio journal", daemon=True)
-        kind = engine.dialect.name
-        is_psycopg = kind == "postgresql" and engine.dialect.driver == "psycopg"
-        self._watch = (
-            self._listen if is_psycopg else self._data_version if kind == "sqlite" else self._look
-        )
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="backboneio journal", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
         """Do at once what is to be done; from any thread."""
-        try:
-            os.write(self._writer, b".")
-        except BlockingIOError:  # it is woken already
-            pass
+        _wake(self._writer)
 
     def stop(self) -> None:
         """End the thread, and wait for that."""
         self._stopped.set()
         self.wake()
-        if self._thread is not threading.current_thread():
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
-        os.close(self._reader)
-        os.close(self._writer)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._stopped.is_set() or self._owner() is None
+
+    def _check(self) -> bool:
+        owner = self._owner()
+        return owner is not None and owner.check()
 
     def _run(self) -> None:
-        while not self._stopped.is_set():
+        dialect = self._engine.dialect
+        watch = self._look
+        if dialect.name == "sqlite":
+            watch = self._data_version
+        elif dialect.name == "postgresql" and dialect.driver == "psycopg":
+            watch = self._listen
+        while not self._is_over:
             try:
-                self._watch()
+                watch()
             except exc.SQLAlchemyError as err:
                 self._check()  # which says so, once
                 logger.debug("the follower lost its connection: %s", err)
@@ -117,12 +133,13 @@ class Follower:
                 os.read(self._reader, 4096)
             except BlockingIOError:
                 pass
-            if not self._stopped.is_set():
-                self._hurry()
+            owner = self._owner()
+            if owner is not None and not self._stopped.is_set():
+                owner.hurry()
         return not ready
 
     def _look(self) -> None:
-        while not self._stopped.is_set() and self._check():
+        while not self._is_over and self._check():
             self._pause(POLL_INTERVAL)
 
     def _data_version(self) -> None:
@@ -130,7 +147,7 @@ class Follower:
             cursor = connection.connection.cursor()
             seen = None
             checked = time.monotonic()
-            while not self._stopped.is_set():
+            while not self._is_over:
                 (version,) = cursor.execute("PRAGMA data_version").fetchone()
                 # A check now and then all the same: for what is to be trimmed.
                 if version != seen or time.monotonic() - checked > 10:
@@ -149,7 +166,7 @@ class Follower:
                 descriptor = driver.fileno()
                 self._poll.register(descriptor, select.POLLIN)
                 is_due, checked = True, 0.0
-                while not self._stopped.is_set():
+                while not self._is_over:
                     if is_due or time.monotonic() - checked > CHECK_INTERVAL:
                         checked = time.monotonic()
                         if not self._check():
@@ -174,6 +191,20 @@ class Follower:
                 is_due = is_due or notice.process != self._process
             elif notice.process != self._process:
                 revs[notice.backend] = max(notice.rev, revs.get(notice.backend, 0))
+        owner = self._owner()
         for backend, rev in revs.items():
-            self._hear(backend, rev)
+            if owner is not None:
+                owner.hear(backend, rev)
         return is_due
+
+
+def _wake(writer: int, gone: object = None) -> None:
+    try:
+        os.write(writer, b".")
+    except BlockingIOError:  # it is woken already
+        pass
+
+
+def _close(reader: int, writer: int) -> None:
+    os.close(reader)
+    os.close(writer)

@@ -84,7 +84,10 @@ class SQLJournal:
             recorder.record_reset(inner, one, channels)
 
     def close(self) -> None:
-        """End the thread that follows the database."""
+        """End the thread that follows the database, and wait for that.
+
+        It ends by itself when the journal and the backends that it is for are dropped.
+        """
         self._sequencer.close()
 
 

@@ -7,7 +7,7 @@ import secrets
 import threading
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy import orm
@@ -41,15 +41,24 @@ class Keeper(Protocol):
         """Changes were committed, over this engine; with their revs, where *given* has them."""
 
 
-class Live(NamedTuple):
-    """A class whose rows are the models of a backend."""
+class Live:
+    """A class whose rows are the models of a backend.
 
-    rows: Rows
-    keeper: Keeper
+    It is so as long as its keeper, which alone refers to it for good, so as long as the journal or
+    the backend that it is for: an application that is dropped leaves nothing here.
+
+    :ivar insert_and_read: the statement that records a change and reads its row; made when it is
+        needed first.
+    """
+
+    def __init__(self, rows: Rows, keeper: Keeper) -> None:
+        self.rows = rows
+        self.keeper = keeper
+        self.insert_and_read: sa.Select[Any] | None = None
 
 
 # The tuples are replaced as a whole, under the lock.
-_live: dict[orm.Mapper[Any], tuple[Live, ...]] = {}
+_live: dict[orm.Mapper[Any], tuple[weakref.ref[Live], ...]] = {}
 _registering = threading.Lock()
 # All who keep journals here, replaced in the same way: an application may be made several times in
 # one process.
@@ -59,16 +68,23 @@ _keepers: tuple[weakref.ref[Keeper], ...] = ()
 def register(rows: Rows, keeper: Keeper) -> tuple[Live, bool]:
     """Make a class live for a backend, in place of what was live for a backend of that name.
 
-    :returns: that, and whether the class was not live before.
+    :returns: that, which the keeper has to hold, and whether the class was not live before.
     """
     global _keepers
     with _registering:
+        for mapper, references in list(_live.items()):  # of applications that are gone
+            if not any(reference() for reference in references):
+                del _live[mapper]
         known = _live.get(rows.mapper)
-        others = tuple(live for live in known or () if live.keeper.name != keeper.name)
         live = Live(rows, keeper)
+        others = [
+            reference
+            for reference in known or ()
+            if (other := reference()) is not None and other.keeper.name != keeper.name
+        ]
         alive = (one for one in _keepers if one() not in (None, keeper))
         _keepers = (*alive, weakref.ref(keeper))
-        _live[rows.mapper] = (*others, live)
+        _live[rows.mapper] = (*others, weakref.ref(live))
     return live, known is None
 
 
@@ -78,7 +94,10 @@ def lives(mapper: orm.Mapper[Any], own: Live | None = None) -> Iterable[Live]:
     :param own: stands for what is live for the same backend: a store's own.
     """
     for known in mapper.iterate_to_root():
-        for live in _live.get(known, ()):
+        for reference in _live.get(known, ()):
+            live = reference()
+            if live is None:
+                continue
             yield own if own is not None and own.keeper.name == live.keeper.name else live
 
 

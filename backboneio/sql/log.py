@@ -81,7 +81,7 @@ class SQLLog:
         self.tables = sequencer.tables
         self._sequencer = sequencer
         self._limits = limits
-        self._live: list[Rows] = []
+        self._live: list[live.Live] = []  # which are live as long as they are held here
         self._observers: tuple[Callable[[Draft], object], ...] = ()
         self._followers: tuple[Deliver, ...] = ()  # replaced as a whole
         self._told_of_emit = False
@@ -263,8 +263,9 @@ class SQLLog:
 
     def record(self, rows: Rows) -> Recording:
         """Record from now on what any session of this process commits of these rows."""
-        self._live.append(rows)
-        return Recording(sessions.register(rows, self), self)
+        registered = sessions.register(rows, self)
+        self._live.append(registered)
+        return Recording(registered, self)
 
     def observe(self, observer: Callable[[Draft], object]) -> None:
         """Call *observer* with what a session has committed, after that, on its thread."""

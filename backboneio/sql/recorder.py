@@ -21,7 +21,6 @@ whole; a session belongs to one thread.
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -36,7 +35,7 @@ from ..stores.rows import Rows, Values
 from .live import Keeper, Live, keepers_of, process
 from .remembered import State, Touched, Work, state_of
 from .statements import fetch, run
-from .tables import missing_table, values
+from .tables import Tables, missing_table, once, values
 
 logger = logging.getLogger("backboneio.journal")
 
@@ -103,9 +102,11 @@ def _send(recording: _Recording, one: Touched, key: tuple[Any, ...] | None) -> _
     if guess is None:
         return None
     token = process.token()
-    changes = recording.keeper.tables.changes
     row = values(recording.keeper.name, guess.draft, token)
-    statement = _insert_and_read(rows, changes, tuple(row))
+    statement = recording.live.insert_and_read
+    if statement is None:
+        changes = recording.live.keeper.tables.changes
+        statement = recording.live.insert_and_read = _insert_and_read(rows, changes, tuple(row))
     try:
         found = fetch(connection, statement, {**row, **rows.bind(key)})
     except (exc.ProgrammingError, exc.OperationalError) as err:
@@ -116,7 +117,6 @@ def _send(recording: _Recording, one: Touched, key: tuple[Any, ...] | None) -> _
     return _Sent(change_id, token, guess, {key: rows.values(stored)})
 
 
-@functools.lru_cache(256)
 def _insert_and_read(rows: Rows, changes: sa.Table, names: tuple[str, ...]) -> sa.Select[Any]:
     """Return the statement that reads a row and, if it is there, inserts a change."""
     stored = rows.one.cte("stored")
@@ -265,10 +265,10 @@ def _insert_changes(recording: _Recording, sent: _Sent | None) -> None:
     try:
         if sent is not None and sent.guess.draft != drafts[0]:
             row = {**values(keeper.name, drafts[0], sent.token), "change_id": sent.id}
-            run(connection, _update(tables.changes), [row])
+            run(connection, _update_change(tables), [row])
         if len(ids) < len(drafts):
             rows = [values(keeper.name, *one) for one in zip(drafts, tokens, strict=True)]
-            ids += _insert_rows(connection, tables.changes, rows[len(ids) :])
+            ids += _insert_rows(connection, tables, rows[len(ids) :])
     except (exc.ProgrammingError, exc.OperationalError) as err:
         raise missing(err, connection) from err
     for change_id, token, (key, draft) in zip(ids, tokens, recording.drafts, strict=True):
@@ -286,7 +286,7 @@ def _insert_changes(recording: _Recording, sent: _Sent | None) -> None:
         text = recording.drafts[main][1].text
         answer = None if execution is None else keeper.answer_row(execution, text)
         if answer is not None:
-            run(connection, _insert(tables.answers), [{**answer, "change_id": ids[main]}])
+            run(connection, _insert_answer(tables), [{**answer, "change_id": ids[main]}])
 
 
 def _request_of(keeper: Keeper, engine: sa.Engine) -> tuple[Execution | None, Keeper]:
@@ -313,14 +313,15 @@ def _main(recording: _Recording, work: Work) -> int | None:
 
 
 def _insert_rows(
-    connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]
+    connection: sa.Connection, tables: Tables, rows: list[dict[str, Any]]
 ) -> list[int]:
-    """Insert rows in this order, and return their ids."""
+    """Insert changes in this order, and return their ids."""
+    table = tables.changes
     if len(rows) > 1 and connection.dialect.insert_executemany_returning_sort_by_parameter_order:
         statement = sa.insert(table).returning(table.c.id, sort_by_parameter_order=True)
         return list(connection.scalars(statement, rows))
     if connection.dialect.insert_returning:
-        statement = _insert_returning_id(table)
+        statement = _insert_change(tables)
         return [fetch(connection, statement, row)[0][0] for row in rows]
     ids = []
     for row in rows:
@@ -329,20 +330,20 @@ def _insert_rows(
     return ids
 
 
-@functools.cache
-def _insert(table: sa.Table) -> sa.Insert:
-    """Return the statement that inserts a row: made once, so compiled once."""
-    return sa.insert(table)
+@once
+def _insert_answer(tables: Tables) -> sa.Insert:
+    return sa.insert(tables.answers)
 
 
-@functools.cache
-def _update(table: sa.Table) -> sa.Update:
-    return sa.update(table).where(table.c.id == sa.bindparam("change_id"))
+@once
+def _update_change(tables: Tables) -> sa.Update:
+    changes = tables.changes
+    return sa.update(changes).where(changes.c.id == sa.bindparam("change_id"))
 
 
-@functools.cache
-def _insert_returning_id(table: sa.Table) -> Any:
-    return sa.insert(table).returning(table.c.id)
+@once
+def _insert_change(tables: Tables) -> Any:
+    return sa.insert(tables.changes).returning(tables.changes.c.id)
 
 
 def missing(err: exc.DBAPIError, connection: sa.Connection) -> Exception:
@@ -384,7 +385,7 @@ def record_reset(
     draft = Draft("reset", json.dumps(None), channels)
     row = values(live.keeper.name, draft, process.token())
     try:
-        (change_id,) = _insert_rows(connection, live.keeper.tables.changes, [row])
+        (change_id,) = _insert_rows(connection, live.keeper.tables, [row])
     except (exc.ProgrammingError, exc.OperationalError) as err:
         raise missing(err, connection) from err
     state.drafts[change_id] = (live, draft)

@@ -125,9 +125,7 @@ class Sequencer:
         self._logs[name] = weakref.ref(log)
         with self._starting:
             if self._follower is None and not self._closed:
-                self._follower = Follower(
-                    self.database.source, live.process.name, self.check, self._hear, self._hurry
-                )
+                self._follower = Follower(self.database.source, live.process.name, self)
                 self._follower.start()
 
     def close(self) -> None:
@@ -211,11 +209,12 @@ class Sequencer:
             logger.warning("the database of the journal is back")
         return True
 
-    def _hear(self, name: str, rev: int) -> None:
+    def hear(self, name: str, rev: int) -> None:
         """Another process has brought the backend *name* to *rev*."""
         self._advance(name, [], rev)
 
-    def _hurry(self) -> None:
+    def hurry(self) -> None:
+        """Give revs to what others have left to do, for the follower; log what is refused."""
         try:
             self.go_on()
         except exc.SQLAlchemyError as err:

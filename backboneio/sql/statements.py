@@ -70,7 +70,9 @@ def run_script(connection: sa.Connection, text: str) -> list[Sequence[Any]]:
     return found
 
 
-@functools.lru_cache(256)  # statements and dialects are told apart by identity
+# Statements and dialects are told apart by identity. What is dropped (a journal's tables, a class)
+# stays here until others push it out; nothing of it leads to a journal.
+@functools.lru_cache(256)
 def _compiled(statement: Statement, dialect: sa.Dialect, names: tuple[str, ...]) -> _Compiled:
     return _Compiled(statement, dialect, names)
 

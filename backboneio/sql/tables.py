@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -11,6 +12,8 @@ from sqlalchemy.dialects import mysql
 from .. import json
 from ..json import JSONText
 from ..model import Change, Channel, Draft
+
+T = TypeVar("T")
 
 #: SQLite gives ids of its own to ``INTEGER`` alone.
 _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
@@ -24,7 +27,7 @@ def _text(length: int) -> sa.types.TypeEngine[str]:
     return sa.String(length).with_variant(exact, "mysql", "mariadb")
 
 
-class Tables(NamedTuple):
+class Tables:
     """The tables, in the metadata of the application's own.
 
     :ivar changes: what changed. ``rev`` is null from the insertion, in the transaction that makes
@@ -33,16 +36,42 @@ class Tables(NamedTuple):
     :ivar answers: the requests that were carried out, written in the same transaction.
     """
 
-    changes: sa.Table
-    heads: sa.Table
-    answers: sa.Table
+    def __init__(self, changes: sa.Table, heads: sa.Table, answers: sa.Table) -> None:
+        self.changes = changes
+        self.heads = heads
+        self.answers = answers
+        self.made: dict[object, Any] = {}  # by :func:`once`; single dictionary operations
+
+    def __iter__(self) -> Iterator[sa.Table]:
+        return iter((self.changes, self.heads, self.answers))
 
     @classmethod
     def of(cls, metadata: sa.MetaData) -> Tables:
         """Return the tables, in *metadata*; made there once."""
         if "backboneio_changes" in metadata.tables:
-            return cls(*(metadata.tables[f"backboneio_{name}"] for name in cls._fields))
+            return cls(*(metadata.tables[f"backboneio_{name}"] for name in _NAMES))
         return cls(_changes(metadata), _heads(metadata), _answers(metadata))
+
+
+_NAMES = ("changes", "heads", "answers")
+
+
+def once(make: Callable[[Tables], T]) -> Callable[[Tables], T]:
+    """Have *make* called once for each :class:`Tables`, which keeps what it returns.
+
+    For statements: one that is made once is compiled once. They live as long as the tables, which
+    are their journal's.
+    """
+
+    @functools.wraps(make)
+    def kept(tables: Tables) -> T:
+        made = tables.made
+        try:
+            return made[make]  # type: ignore[no-any-return]
+        except KeyError:
+            return made.setdefault(make, make(tables))  # type: ignore[no-any-return]
+
+    return kept
 
 
 def missing_table(name: str) -> RuntimeError:

@@ -1,0 +1,103 @@
+"""What is dropped ends: a journal that nobody has any more, though nobody has closed it."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+import backboneio
+from backboneio.middleware import sqlalchemy_store
+from backboneio.model import Change
+from backboneio.sql.live import lives
+
+from .app import Task
+
+NAME = "backboneio journal"
+
+
+def followers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == NAME}
+
+
+class Parts:
+    """A journal that records and follows, and the backend that it is for."""
+
+    def __init__(self, database: str) -> None:
+        self.engine = sa.create_engine(database)
+        Task.metadata.create_all(self.engine)
+        self.journal = backboneio.SQLJournal(self.engine)
+        self.journal.create_tables()
+        self.log = self.journal("dropped")
+        self.backend = backboneio.create_backend(journal=self.log)
+        self.backend.use(sqlalchemy_store(Task, orm.sessionmaker(self.engine)))
+        self.received: list[Change] = []
+        received = self.received
+        self.log.follow(lambda change, token: received.append(change))
+
+    def create(self) -> None:
+        """Commit a row; it is told once."""
+        assert self.log.epoch  # which is when the thread starts
+        with orm.Session(self.engine) as session:
+            session.add(Task(title="a"))
+            session.commit()
+        assert self.log.reach(self.journal("dropped").stats()["rev"], 0)
+
+
+def is_live_for(log: Any) -> bool:
+    return any(one.keeper is log for one in lives(sa.inspect(Task)))
+
+
+def test_a_dropped_journal_ends_its_thread_and_leaves_nothing(database: str) -> None:
+    before = followers()
+    parts = Parts(database)
+    parts.create()
+    (thread,) = followers() - before
+    gone = [
+        weakref.ref(part)
+        for part in (
+            parts.journal,
+            parts.log,
+            parts.backend,
+            parts.engine,
+            parts.log.tables,
+            parts.log._sequencer,
+        )
+    ]
+    parts.engine.dispose()
+    del parts
+    gc.collect()
+    thread.join(30)
+    assert not thread.is_alive()
+    gc.collect()  # what the thread had in its hands until then
+    assert [reference() for reference in gone if reference() is not None] == []
+
+
+def test_a_class_is_live_as_long_as_its_journal_is_there(database: str) -> None:
+    parts = Parts(database)
+    parts.create()
+    del parts.backend  # the journal alone is kept
+    gc.collect()
+    parts.create()
+    assert is_live_for(parts.log)
+    assert [change.method for change in parts.received] == ["create"] * 2
+    parts.journal.close()
+    parts.engine.dispose()
+
+
+def test_a_class_that_is_live_again_is_recorded_once(database: str) -> None:
+    parts = Parts(database)
+    parts.journal.close()
+    parts.engine.dispose()
+    del parts
+    gc.collect()
+    again = Parts(database)
+    again.create()
+    assert is_live_for(again.log)
+    assert [change.method for change in again.received] == ["create"]
+    again.journal.close()
+    again.engine.dispose()
