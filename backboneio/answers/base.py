@@ -73,6 +73,14 @@ class Answers(Protocol):
         :raises Unavailable: when nobody knows.
         """
 
+    def keep(self, client: str, request_id: str, answer: JSONText) -> JSONText:
+        """See that what layers have answered without a change is known to every process.
+
+        :param answer: it is given, like any answer, by whoever asks this.
+        :returns: the answer that the request gets: *answer*, unless another process had one before.
+        :raises Unavailable: when it cannot be kept.
+        """
+
     def drop(self, client: str, request_id: str) -> None:
         """Leave a request that was claimed and not handled to who has waited longest for it.
 

@@ -157,6 +157,10 @@ class MemoryAnswers:
         """Return *answer*: what is claimed here runs nowhere else."""
         return answer
 
+    def keep(self, client: str, request_id: str, answer: JSONText) -> JSONText:
+        """Return *answer*: nobody else is to know it."""
+        return answer
+
     def drop(self, client: str, request_id: str) -> None:
         """Leave a request that was claimed and not handled to who has waited longest for it."""
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sqlalchemy import exc
 
@@ -22,8 +23,9 @@ class SQLAnswers:
     """The answers of one backend: in the memory of this process, and behind that in the database.
 
     What a recorded change answers is written in its transaction (``recorder``): so a request is
-    carried out if and only if its answer is there. So are refusals, in a transaction of their own,
-    before anybody is told. What layers of the application's have answered stays in memory.
+    carried out if and only if its answer is there. So are refusals, and what layers of the
+    application's have answered by themselves, in a transaction of their own, before anybody is
+    told.
 
     It holds no lock; MemoryAnswers has one of its own.
 
@@ -57,6 +59,8 @@ class SQLAnswers:
         self._memory = MemoryAnswers(limits)
         # Requests that run here, by client and id: the digest of their content. Single operations.
         self._running: dict[tuple[str, str], bytes] = {}
+        # Those of them whose answer is in a transaction, or was. Single operations.
+        self._written: set[tuple[str, str]] = set()
 
     def claim(self, client: str, request_id: str, content: str) -> JSONText | Claim:
         """Return the answer of a request, or what to do where there is none."""
@@ -108,7 +112,8 @@ class SQLAnswers:
         if kept.rev is not None and not self._reach(kept.rev, deadline):
             raise _not_ready()
         # A change that is trimmed has no rev to tell: 0 is older than all that the client has seen.
-        meta = f'{{"rev":{kept.rev or 0},"epoch":"{self._epoch()}","whole":true}}'
+        whole = "" if kept.is_there and not kept.whole else ',"whole":true'
+        meta = f'{{"rev":{kept.rev or 0},"epoch":"{self._epoch()}"{whole}}}'
         return JSONText(f"[null,{kept.arguments},{meta}]")
 
     def refuse(self, client: str, request_id: str, answer: JSONText) -> JSONText:
@@ -120,19 +125,31 @@ class SQLAnswers:
         digest = self._running.get((client, request_id))
         if digest is None or not self._is_live():
             return answer
-        row = {
-            "backend": self._name,
-            "client": client,
-            "request": request_id,
-            "content": digest.hex(),
-            "arguments": answer,
-        }
+        if self._write(self._row(client, request_id, digest, answer)):
+            return answer
+        return self.find(client, request_id, digest) or answer
+
+    def keep(self, client: str, request_id: str, answer: JSONText) -> JSONText:
+        """See that what layers have answered without a change is known to every process.
+
+        A change that was recorded meanwhile keeps its answer: that one was not told of.
+        """
+        digest = self._running.get((client, request_id))
+        if digest is None or not self._is_live():
+            return answer
+        if self._write(self._row(client, request_id, digest, answer)):
+            return answer
         try:
-            if self._database().keep_answer(row):
-                return answer
+            kept = self._database().answer(self._name, client, request_id)
         except exc.SQLAlchemyError as err:
             raise self._away(err) from err
-        return self.find(client, request_id, digest) or answer
+        return answer if kept is None or kept.change_id else JSONText(kept.arguments)
+
+    def _write(self, row: dict[str, Any]) -> bool:
+        try:
+            return self._database().keep_answer(row)
+        except exc.SQLAlchemyError as err:
+            raise self._away(err) from err
 
     def wait(self, client: str, request_id: str, content: str, ready: Ready) -> None:
         """Call *ready* with the answer of a request whose first try runs in this process.
@@ -153,10 +170,12 @@ class SQLAnswers:
         """Keep the answer of a request that was claimed, and tell those who wait for it."""
         self._memory.give(client, request_id, answer)
         self._running.pop((client, request_id), None)
+        self._written.discard((client, request_id))
 
     def drop(self, client: str, request_id: str) -> None:
         """Leave a request that was claimed and not handled to who has waited longest for it."""
         self._running.pop((client, request_id), None)
+        self._written.discard((client, request_id))
         self._memory.drop(client, request_id)
 
     def arrived(self, client: str) -> None:
@@ -201,6 +220,41 @@ class SQLAnswers:
             return None
         digest = self._running.get((client, req.id))
         return None if digest is None else (client, req.id, digest)
+
+    def row_of(self, execution: Execution, arguments: JSONText) -> dict[str, Any] | None:
+        """Return what is inserted for the answer of a request, which is to be known from then on.
+
+        None when it has no id.
+        """
+        running = self.running(execution)
+        if running is None:
+            return None
+        self._written.add(running[:2])
+        return self._row(*running, arguments)
+
+    def unwritten(self, execution: Execution, arguments: JSONText) -> dict[str, Any] | None:
+        """Return the same for a request whose answer has not been written down; else None."""
+        running = self.running(execution)
+        if running is None or running[:2] in self._written:
+            return None
+        return self._row(*running, arguments)
+
+    def keep_for(self, execution: Execution, answer: JSONText) -> None:
+        """Write down the answer of a request whose change is committed."""
+        row = self.row_of(execution, answer)
+        if row is not None:
+            self._write(row)
+
+    def _row(
+        self, client: str, request_id: str, digest: bytes, arguments: JSONText
+    ) -> dict[str, Any]:
+        return {
+            "backend": self._name,
+            "client": client,
+            "request": request_id,
+            "content": digest.hex(),
+            "arguments": arguments,
+        }
 
 
 def _not_ready() -> Unavailable:

@@ -73,6 +73,7 @@ class Kept(NamedTuple):
     :ivar change_id: the id of its change; None when it was refused.
     :ivar is_there: whether that has not been dropped.
     :ivar rev: its rev, if it has one already.
+    :ivar whole: whether what it answers is a whole row.
     """
 
     content: str
@@ -80,6 +81,7 @@ class Kept(NamedTuple):
     change_id: int | None
     is_there: bool
     rev: int | None
+    whole: bool | None
 
 
 def give(connection: sa.Connection, tables: Tables) -> Sequenced:
@@ -150,6 +152,7 @@ def _statements(tables: Tables) -> _Statements:
             answers.c.change_id,
             changes.c.id.is_not(None),
             changes.c.rev,
+            changes.c.whole,
         )
         .outerjoin(changes, changes.c.id == answers.c.change_id)
         .where(*(answers.c[name] == sa.bindparam(name) for name in _REQUEST)),

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc, orm
 
 from .. import forks
+from ..answers import Answered
 from ..deadlines import deadlines
 from ..errors import Unavailable
 from ..execution import Execution, running
@@ -179,17 +180,29 @@ class SQLLog:
             with self._lock:
                 self._slots[text] = slot = Slot(token, "", 0)
                 slot.bound = True
+        answer = None
+        if self._live and isinstance(token, Execution):
+            answer = self.answers.unwritten(token, draft.text)
         database = self._sequencer.database
         given = None
         try:
             with database.engine.begin() as connection:
                 row = values(self.name, draft, text)
-                connection.execute(sa.insert(self.tables.changes), row)
+                inserted = connection.execute(sa.insert(self.tables.changes), row)
+                if answer is not None:
+                    key = inserted.inserted_primary_key
+                    assert key is not None
+                    answer["change_id"] = key[0]
+                    connection.execute(sa.insert(self.tables.answers), answer)
                 if database.is_sqlite:
                     given = give(connection, self.tables)
         except exc.SQLAlchemyError as err:
             with self._lock:
                 self._slots.pop(text, None)
+            if isinstance(err, exc.IntegrityError) and isinstance(token, Execution):
+                known = self.answered(token)
+                if known is not None:
+                    raise Answered(known) from None
             raise self._sequencer.unavailable(err) from err
         self._sequencer.committed(given)
 
@@ -291,17 +304,7 @@ class SQLLog:
 
     def answer_row(self, execution: Execution, text: JSONText) -> dict[str, Any] | None:
         """Return what is kept of the answer *text* to a request, or None."""
-        running = self.answers.running(execution)
-        if running is None:
-            return None
-        client, request_id, digest = running
-        return {
-            "backend": self.name,
-            "client": client,
-            "request": request_id,
-            "content": digest.hex(),
-            "arguments": text,
-        }
+        return self.answers.row_of(execution, text)
 
     def answered(self, execution: Execution) -> JSONText | None:
         """Return the answer to a request which, it turns out, was carried out before."""
@@ -333,6 +336,11 @@ class SQLLog:
         found = next((slot for slot in reversed(slots) if slot.key == key), None)
         if found is None:
             return False
+        # What layers have done in a session of their own, say: its answer is not there yet.
+        if self.answers.unwritten(execution, draft.text) is not None:
+            whole = ',"whole":true' if draft.whole else ""
+            meta = f'{{"rev":0,"epoch":"{self.epoch}"{whole}}}'  # 0: older than all that was seen
+            self.answers.keep_for(execution, JSONText(f"[null,{draft.text},{meta}]"))
         # On the strand, where it is delivered.
         self._strand.post(partial(self._bind, found, draft))
         self._strand.run()

@@ -355,7 +355,16 @@ class Asked(Execution):
             self._reply(self._refusal(outcome.error))
         elif outcome.draft is None and outcome.result is not None:
             epoch = self.sync.journal.epoch
-            self._reply(answer_text(outcome.result, self._rev, epoch, outcome.whole))
+            self._reply(self._kept(answer_text(outcome.result, self._rev, epoch, outcome.whole)))
+
+    def _kept(self, text: JSONText) -> JSONText:
+        """Return the answer to a request that has made no change: it is handled nowhere else."""
+        if self._claimed is None or self._sent.id is None:
+            return text
+        try:
+            return self.sync.backend.answers.keep(self._claimed, self._sent.id, text)
+        except SyncError as away:
+            return self.sync.refusal(away)
 
     def _refusal(self, err: BaseException) -> JSONText:
         """Return the answer to a request that failed: no copy of it is carried out elsewhere."""

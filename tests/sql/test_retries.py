@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import flask
@@ -15,7 +16,7 @@ import backboneio
 from backboneio.middleware import sqlalchemy_store
 from backboneio.testing import SyncClient
 
-from ..support import PATIENCE
+from ..support import PATIENCE, together
 from .app import Card, Lab, Task
 from .conftest import Heard
 
@@ -100,6 +101,68 @@ def test_a_refusal_by_a_guard_writes_nothing_down(lab: Lab) -> None:
     with lab.engine.connect() as connection:
         kept = connection.scalars(sa.text("SELECT request FROM backboneio_answers")).all()
     assert kept == ["r2"]
+
+
+def archive(lab: Lab, kind: str, done: list[str]) -> SyncClient:
+    """Serve tasks that a layer of the application's archives by itself; return the same client."""
+    app, tasks = flask.Flask("tasks"), backboneio.create_backend()
+
+    @tasks.use("archive", "update")
+    def archive(req: Any, res: Any) -> None:
+        done.append(req.model["id"])
+        if kind == "in a session of its own":
+            with lab.sessions() as session:
+                session.get(Task, req.model["id"]).title = "archived"
+                session.commit()
+        res.end({**req.model, "title": "archived"}, notify=kind != "told to nobody")
+
+    tasks.use(sqlalchemy_store(Task, lab.sessions))
+    backboneio.listen(app, {"tasks": tasks}, journal=lab.journal)
+    client = SyncClient(app, "tasks", listen=False)
+    client.listen(client=SECRET, unanswered=["r1"])
+    return client
+
+
+@pytest.mark.parametrize("method", ["archive", "update"])
+@pytest.mark.parametrize("kind", ["told to nobody", "told", "in a session of its own"])
+def test_what_a_layer_has_answered_is_known_after_a_restart(
+    lab: Lab, other: Lab, kind: str, method: str
+) -> None:
+    """Where no store has recorded its answer, too."""
+    task = lab.tasks.call("create", {"title": "a"})
+    done: list[str] = []
+    first, again = archive(lab, kind, done), archive(other, kind, done)
+    expected = {**task, "title": "archived"}
+    assert first.sync(method, task, id="r1") == expected
+    assert again.sync(method, task, id="r1") == expected
+    assert len(done) == 1
+    with pytest.raises(backboneio.Conflict, match="was used for another request"):
+        again.sync(method, {**task, "id": 8}, id="r1")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_layer_that_runs_in_two_processes_at_once_has_one_answer(
+    lab: Lab, other: Lab, heard: Heard, told: bool
+) -> None:
+    """Its connection ended, and a copy of the request came to the other one."""
+    both = threading.Barrier(2)
+    pages = []
+    for name, one in enumerate((lab, other)):
+        app, tasks = flask.Flask("tasks"), backboneio.create_backend()
+
+        @tasks.use("archive")
+        def archive(req: Any, res: Any, *, name: int = name) -> None:
+            both.wait(PATIENCE)
+            res.end({"id": 7, "by": name}, notify=told)
+
+        tasks.use(sqlalchemy_store(Task, one.sessions))
+        backboneio.listen(app, {"tasks": tasks}, journal=one.journal)
+        page = SyncClient(app, "tasks", listen=False)
+        page.listen(client=SECRET)
+        pages.append(page)
+    answers = together(*[partial(page.sync, "archive", {"id": 7}, id="r1") for page in pages])
+    assert answers[0] == answers[1]
+    assert heard() == ([["archive", answers[0]]] if told else [])
 
 
 def test_no_answer_is_kept_of_what_was_rolled_back(lab: Lab, other: Lab, heard: Heard) -> None:
