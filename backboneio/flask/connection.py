@@ -1,4 +1,4 @@
-"""Connection: what all requests on one connection to a Flask application share."""
+"""ConnectedApp: what all requests on one connection to a Flask application share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GONE = ("CONTENT_LENGTH", "CONTENT_TYPE", "werkzeug.request", "werkzeug.socket"
 _UNMADE = object()
 
 
-class Connection:
+class ConnectedApp:
     """The application as it looks from one connection, to the constructor of a context.
 
     One is kept with the handshake, for what ``url_for`` needs: that is made only once.

@@ -20,8 +20,8 @@ from werkzeug.wsgi import get_host
 
 from ..application import Application
 from . import extension
-from .connection import Connection
-from .extension import Live
+from .connection import ConnectedApp
+from .extension import LiveApp
 from .sessions import LazySession
 
 logger = logging.getLogger("backboneio.flask")
@@ -95,7 +95,7 @@ class FlaskApplication(Application):
         context.lazy = lazy
         return context
 
-    def register(self, live: Live) -> None:
+    def register(self, live: LiveApp) -> None:
         """Let ``app.extensions`` have a :class:`~backboneio.WSGIApp`."""
         extension.of(self._app).apps[live.prefix] = live
 
@@ -108,10 +108,10 @@ class FlaskApplication(Application):
                 LazySession(self._app, request, connection)()
         return connection.user_id
 
-    def _connection(self, environ: dict[str, Any]) -> Connection:
-        found: Connection | None = environ.get(self._key)
+    def _connection(self, environ: dict[str, Any]) -> ConnectedApp:
+        found: ConnectedApp | None = environ.get(self._key)
         if found is None:
-            found = environ.setdefault(self._key, Connection(self._app, environ, self._key))
+            found = environ.setdefault(self._key, ConnectedApp(self._app, environ, self._key))
         return found
 
 

@@ -8,7 +8,7 @@ import flask
 from markupsafe import Markup
 
 
-class Live(Protocol):
+class LiveApp(Protocol):
     """A :class:`~backboneio.WSGIApp`."""
 
     prefix: str
@@ -32,7 +32,7 @@ class Extension:
     """
 
     def __init__(self) -> None:
-        self.apps: dict[str, Live] = {}
+        self.apps: dict[str, LiveApp] = {}
         self.told: set[str] = set()
 
     def stats(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from werkzeug.http import parse_cookie
 
 from . import extension
-from .connection import Connection
+from .connection import ConnectedApp
 
 log = logging.getLogger("backboneio.flask")
 
@@ -22,7 +22,7 @@ class LazySession:
 
     __slots__ = ("_app", "_connection", "_opened", "_request")
 
-    def __init__(self, app: flask.Flask, request: flask.Request, connection: Connection) -> None:
+    def __init__(self, app: flask.Flask, request: flask.Request, connection: ConnectedApp) -> None:
         self._app = app
         self._request = request
         self._connection = connection

@@ -24,7 +24,7 @@ _LONG = 16_384
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class BackendNamespace:
     """A backend's namespace, and the way to its clients."""
 
     sync: Sync
@@ -46,7 +46,7 @@ class Direct:
     def __init__(
         self,
         sio: socketio.Server,
-        served: Mapping[str, Served],
+        served: Mapping[str, BackendNamespace],
         after_connect: Callable[[str, str], object],
         park: Callable[[str], Parked],
     ) -> None:

@@ -18,7 +18,7 @@ from ..execution import Context, Parked, ParkedThread
 from ..sync import Sync, SyncSocket
 from ..transport import BadMessage
 from . import sessions, threads
-from .direct import Direct, Served
+from .direct import BackendNamespace, Direct
 from .manager import guard
 from .packets import ANNOUNCEMENT, OversizedAuth, Packet, checked
 from .wire import SocketIOWire
@@ -46,7 +46,7 @@ class Hooks:
     def __init__(self, sio: socketio.Server) -> None:
         self._sio = sio
         self._hub = isinstance(sio.eio, transport.Server)
-        self._served: dict[str, Served] = {}
+        self._served: dict[str, BackendNamespace] = {}
         self._context: Context | None = None
         #: who was thrown out, by address, until the connection has ended
         self.out: set[str] = set()
@@ -84,7 +84,7 @@ class Hooks:
         for name, sync in syncs.items():
             namespace = f"/{name}"
             wire = SocketIOWire(self._sio, namespace, self.out, self.throw_out)
-            self._served[namespace] = Served(sync, wire)
+            self._served[namespace] = BackendNamespace(sync, wire)
             self._context = self._context or sync.context
             self._sio.packet_class.allow_auth(sync.limits.max_auth_bytes)
             if namespace not in self._sio.namespace_handlers:

@@ -30,7 +30,7 @@ _STEPS = (
 _KEPT = ("rooms", "eio_to_sid", "callbacks", "pending_connect", "pending_disconnect", "_rooms_of")
 
 
-class Guard:
+class RoomGuard:
     """Lets clients come, go and join rooms on many threads.
 
     python-socketio's managers create and drop rooms in several steps: two clients that enter a room
@@ -81,7 +81,7 @@ def guard(manager: Any) -> None:
     :param manager: any client manager; its methods are wrapped, its class stays what it is.
     """
     if not hasattr(manager, "_backboneio_guard"):
-        manager._backboneio_guard = Guard(manager)
+        manager._backboneio_guard = RoomGuard(manager)
 
 
 class OwnRoom(dict[str, str]):

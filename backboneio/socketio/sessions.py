@@ -26,7 +26,7 @@ _HOLD = 0.05
 _NOOP = engineio_packet.NOOP
 
 
-class Backlog(queue.Queue[Any]):
+class BoundedQueue(queue.Queue[Any]):
     """What waits for one client: the queue of a python-engineio session, which counts its bytes.
 
     ``mutex``, the queue's own lock, protects the figures.
@@ -82,7 +82,7 @@ def _size(packet: Any) -> int:
     return len(data) if isinstance(data, (bytes, bytearray)) else 0
 
 
-class Session(engineio.socket.Socket):  # type: ignore[misc]
+class BoundedSocket(engineio.socket.Socket):  # type: ignore[misc]
     """A session of python-engineio's, made by :func:`handle_connect`.
 
     Pings and their timeouts are deadlines: python-engineio has a thread for each client that
@@ -93,7 +93,7 @@ class Session(engineio.socket.Socket):  # type: ignore[misc]
     taken inside it.
     """
 
-    queue: Backlog
+    queue: BoundedQueue
     last_ping: float | None  # None until it was sent
 
     def __init__(self, server: engineio.Server, sid: str) -> None:
@@ -262,7 +262,7 @@ class Session(engineio.socket.Socket):  # type: ignore[misc]
         return None if self.upgraded else self._limits.upgrade_timeout
 
 
-def _making(function: Any, session: type[Session]) -> Any:
+def _making(function: Any, session: type[BoundedSocket]) -> Any:
     """Return a method of python-engineio's that makes sessions of a class of ours.
 
     It makes them without asking anybody, by a name of its module: ``socket.Socket``. The same code
@@ -279,7 +279,7 @@ def _making(function: Any, session: type[Session]) -> Any:
 
 
 #: ``engineio.Server._handle_connect``, whose sessions are ours.
-handle_connect = _making(engineio.Server._handle_connect, Session)
+handle_connect = _making(engineio.Server._handle_connect, BoundedSocket)
 
 
 class Sessions(dict[str, Any]):
@@ -288,18 +288,18 @@ class Sessions(dict[str, Any]):
     :param begin: called with each that comes; it may raise.
     """
 
-    def __init__(self, begin: Callable[[Session], None]) -> None:
+    def __init__(self, begin: Callable[[BoundedSocket], None]) -> None:
         super().__init__()
         self._begin = begin
 
-    def __setitem__(self, sid: str, session: Session) -> None:
+    def __setitem__(self, sid: str, session: BoundedSocket) -> None:
         self._begin(session)
         super().__setitem__(sid, session)
 
     def __delitem__(self, sid: str) -> None:
         session = self.get(sid)
         super().__delitem__(sid)
-        if isinstance(session, Session):  # and not one that is older than this
+        if isinstance(session, BoundedSocket):  # and not one that is older than this
             session.forget()
 
 

@@ -31,9 +31,9 @@ from ..transport import TransportLimits
 from ..transport.http import Environs, Refused, refused_origin
 from ..transport.newcomers import Newcomers, NoRoom
 from .sessions import (
-    Backlog,
+    BoundedQueue,
+    BoundedSocket,
     Environ,
-    Session,
     Sessions,
     StartResponse,
     end,
@@ -86,7 +86,7 @@ class WebSocket(SimpleWebSocketWSGI):  # type: ignore[misc]
         options.setdefault("thread_class", partial(threading.Thread, daemon=True))
         self._brake = Brake(self._is_full)
         super().__init__(handler, server, event_class=lambda: self._brake, **options)
-        self._session: Session = handler.__self__
+        self._session: BoundedSocket = handler.__self__
         self._max_waiting = server.max_http_buffer_size * _LIMITS.max_inbox_messages
 
     def _is_full(self) -> bool:
@@ -168,7 +168,7 @@ def _are_packets(body: bytes, limit: int) -> bool:
 _GLANCE = 0.5
 
 
-class Guard:
+class EngineGuard:
     """What is done otherwise than in ``engineio.Server``, for a server in threading mode."""
 
     def __init__(self, eio: engineio.Server, limits: TransportLimits) -> None:
@@ -195,7 +195,7 @@ class Guard:
             self._eio.service_task_handle = None
             self._eio.start_service_task = True
 
-    def _begin(self, session: Session) -> None:
+    def _begin(self, session: BoundedSocket) -> None:
         """Let a client in, if there is room for it."""
         environ = self._request.environ
         eio = self._eio
@@ -223,22 +223,22 @@ class Guard:
         if self._eio.sockets and self._watching.acquire(blocking=False):  # one came since
             deadlines.after(_GLANCE, self._glance)
 
-    def create_queue(self, original: Any, *args: Any, **kwargs: Any) -> Backlog:
+    def create_queue(self, original: Any, *args: Any, **kwargs: Any) -> BoundedQueue:
         """Make what a session's packets wait in."""
-        return Backlog(self._limits.max_backlog, *args, **kwargs)
+        return BoundedQueue(self._limits.max_backlog, *args, **kwargs)
 
     def send_packet(self, original: Any, sid: str, packet: engineio_packet.Packet) -> None:
         """Queue a packet for a client, unless too much waits for it, and do nothing else.
 
         python-engineio looks whether the client has been silent for too long and then calls the
         disconnect handlers right there; they are the application's, and may take their time. A
-        :class:`Session` has deadlines for that.
+        :class:`BoundedSocket` has deadlines for that.
         """
         session = self._eio.sockets.get(sid)
         if session is None or session.closing or session.closed:
             return
         waiting = session.queue
-        if not isinstance(waiting, Backlog):  # a session that is older than this guard
+        if not isinstance(waiting, BoundedQueue):  # a session that is older than this guard
             waiting.put(packet)
             return
         if not waiting.over:
@@ -255,7 +255,7 @@ class Guard:
         self._request.environ = environ
         try:
             session = self._eio.sockets.get(self._sid(environ))
-            if isinstance(session, Session) and session.upgraded and method != "OPTIONS":
+            if isinstance(session, BoundedSocket) and session.upgraded and method != "OPTIONS":
                 if method == "GET" and "HTTP_UPGRADE" in environ:
                     return session.turn_away(environ, start_response)
                 return _answer(start_response, "400 BAD REQUEST", "Unexpected HTTP request")
@@ -351,9 +351,9 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
     def __init__(self, limits: TransportLimits = _LIMITS, **options: Any) -> None:
         super().__init__(**options)
-        self.guard = Guard(self, limits)
+        self.guard = EngineGuard(self, limits)
 
-    def create_queue(self, *args: Any, **kwargs: Any) -> Backlog:
+    def create_queue(self, *args: Any, **kwargs: Any) -> BoundedQueue:
         """Make what a session's packets wait in."""
         return self.guard.create_queue(None, *args, **kwargs)
 
@@ -381,7 +381,7 @@ def install(eio: engineio.Server) -> None:
     """
     if eio.async_mode != "threading":
         return
-    eio.guard = guard = Guard(eio, _LIMITS)
+    eio.guard = guard = EngineGuard(eio, _LIMITS)
     for name in ("create_queue", "send_packet", "handle_request"):
         setattr(eio, name, partial(getattr(guard, name), getattr(eio, name)))
     eio._handle_connect = partial(handle_connect, eio)

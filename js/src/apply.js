@@ -139,7 +139,7 @@ function update(model, change, options) {
 }
 
 // The late answer to a create, for a model that is still in place and waits for its id.
-export function adopt(subscription, model, change) {
+export function settleCreate(subscription, model, change) {
   update(model, change, {synced: true});
   shadowOf(model).stamp(subscription.history.epoch, change.rev, change.whole);
 }

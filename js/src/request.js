@@ -7,7 +7,7 @@ import {find, idOf, isCollection} from './identity.js';
 import {known} from './states.js';
 import {now} from './shadow.js';
 import {begin, end, react, shadowOf} from './attributes.js';
-import {adopt, receive, refill, renew} from './apply.js';
+import {receive, refill, renew, settleCreate} from './apply.js';
 import {note} from './trail.js';
 
 // The beginning of the page's request ids, which may well appear in logs.
@@ -305,7 +305,7 @@ extend(Request.prototype, {
     if (change && (meta.rev == null || meta.rev > subscription.history.rev)) {
       var there = !this.collection || this.collection.get(object);
       var waits = this.method === 'create' && object.isNew() && there;
-      if (waits) guard(function() { adopt(subscription, object, change); });
+      if (waits) guard(function() { settleCreate(subscription, object, change); });
       receive(subscription, change, waits ? this : null);
     }
     this.release();

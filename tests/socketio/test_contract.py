@@ -105,7 +105,7 @@ def test_sessions_are_made_by_a_name_of_the_servers_module() -> None:
     assert {"socket", "Socket"} <= set(make.__code__.co_names)
     assert make.__globals__["socket"] is engineio.socket, "other servers keep theirs"
     ours = sessions.handle_connect.__globals__
-    assert ours["socket"].Socket is sessions.Session
+    assert ours["socket"].Socket is sessions.BoundedSocket
     assert {**ours, "socket": None} == {**make.__globals__, "socket": None}
 
 
