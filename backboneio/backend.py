@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 from types import EllipsisType
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from . import forks, json
 from .answers import Answers, MemoryAnswers
 from .application import no_context
+from .attachments import Attachment, Attachments
 from .errors import HandedError
 from .execution import Context, execute
 from .journal import Journal, MemoryJournal
@@ -29,25 +28,6 @@ from .turns import LocalTurns, Turns
 logger = logging.getLogger("backboneio.backend")
 
 L = TypeVar("L", bound=Callable[..., object])
-
-
-class Attachment(Protocol):
-    """An application on which a backend is served under one name (``sync.Sync``).
-
-    :ivar name: that name.
-    :ivar context: the application context that a stack runs in.
-    :ivar is_current: tells whether this thread is in a context of the application.
-    """
-
-    name: str
-    context: Context
-    is_current: Callable[[], bool]
-
-    def deliver(self, change: Change, token: object) -> None:
-        """Tell the listeners of a change, and answer the request that made it; on the strand."""
-
-    def clients(self) -> list[Socket]:
-        """Return the clients that are connected."""
 
 
 class Backend:
@@ -86,8 +66,7 @@ class Backend:
         self._stack = Stack()
         self._observers: dict[str, tuple[Callable[[Any], object], ...]] = {}
         self._publisher: Callable[[Change], Iterable[str | None] | str | None] | None = None
-        self._attachments: tuple[weakref.ref[Any], ...] = ()  # oldest first
-        self._names: set[str] = set()  # under which it was ever served
+        self._attachments = Attachments(self.strand)
         #: Whether this process serves it: it answers requests, or a client has connected.
         self.is_served = False
         self._has_warned = False
@@ -252,8 +231,7 @@ class Backend:
             if given is not None and not isinstance(given, Mapping):
                 raise TypeError(f"{name} has to be a dict, not {given!r:.100}")
         _check_channel(channel)
-        attached = self._attached()
-        # An application that came earlier may be gone but for the garbage collection.
+        attached = list(self._attachments)
         last = attached[-1] if attached else None
         within = next((one for one in attached if one.is_current()), last)
         req = Request(
@@ -323,7 +301,7 @@ class Backend:
         :param channel: the name of a channel, or None for the one without a name; by default every
             client is returned, whatever it hears.
         """
-        found = [socket for attached in self._attached() for socket in attached.clients()]
+        found = [socket for attached in self._attachments for socket in attached.clients()]
         if isinstance(channel, EllipsisType):
             return found
         return [socket for socket in found if socket.hears(channel)]
@@ -358,14 +336,12 @@ class Backend:
             application, since it may have to know of its database.
         """
         made: Journal | None = None  # by user code, so under no lock
-        asks = self._limits is None or attachment.name in self._names
+        asks = self._limits is None or self._attachments.had(attachment.name)
         if make_journal is not None and asks and not self._has_journal_of_its_own:
             with attachment.context(None):  # it may look for the application's database
                 made = make_journal(attachment.name)
         with self._registering:
-            alive = (reference for reference in self._attachments if reference() is not None)
-            self._attachments = (*alive, weakref.ref(attachment))
-            self._names = {*self._names, attachment.name}
+            self._attachments.add(attachment)
             first = self._limits is None
             if first:
                 self._limits = self.turns.limits = limits or Limits()
@@ -376,7 +352,8 @@ class Backend:
             on_strand = isinstance(self.journal, MemoryJournal) and (
                 self.journal.strand is self.strand
             )
-            self.journal.follow(self._deliver if on_strand else self._post)
+            attachments = self._attachments
+            self.journal.follow(attachments.deliver if on_strand else attachments.post)
             self.journal.observe(self._observe)
             for layer in self._stack.layers:
                 self._bind(layer.function)
@@ -395,24 +372,6 @@ class Backend:
                 "the application that served it first",
                 attachment.name,
             )
-
-    def _attached(self) -> list[Attachment]:
-        found = (reference() for reference in self._attachments)
-        return [attachment for attachment in found if attachment is not None]
-
-    def _post(self, change: Change, token: object) -> None:
-        """Deliver a change that comes from elsewhere than the strand."""
-        self.strand.do(partial(self._deliver, change, token))
-
-    def _deliver(self, change: Change, token: object) -> None:
-        """Deliver a change to whoever serves the backend; on the strand."""
-        for reference in self._attachments:
-            attachment = reference()
-            if attachment is not None:
-                try:
-                    attachment.deliver(change, token)
-                except Exception:
-                    logger.exception("backend %r: a change was not told", attachment.name)
 
     def announce(self, draft: Draft, token: object = None) -> None:
         """Give a change that was made its place in the journal, and tell the observers.

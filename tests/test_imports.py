@@ -31,6 +31,7 @@ HOUSE = [
     ["middleware", "django", "flask"],
     ["stack"],
     ["execution"],
+    ["attachments"],
     ["backend", "sql"],
     ["sync"],
     ["transport"],
