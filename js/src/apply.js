@@ -30,9 +30,11 @@ export function install() {
 // that handlers see what is being changed as it was: those of a delete find the model.
 export function receive(subscription, change, origin) {
   var first = subscription.oldest(), history = subscription.history;
-  var key = first ? rowKey(first.object, change.model) : null;
+  var listening = subscription.state === 'ready', from = (first || origin || {}).object || subscription.any();
+  var asks = first || !listening || history.own.size; // else nobody wants to know whose it is
+  var key = asks && from ? rowKey(from, change.model) : null;
   if (!origin && history.answered(key, change.rev)) return;
-  history.record(change, key, !!first, subscription.state === 'ready');
+  history.record(change, key, !!first, listening);
   if (!origin) note(subscription, 'event', change.method, subscription.any(), change.model, change.rev);
 
   var held = new Set();

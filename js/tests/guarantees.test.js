@@ -760,6 +760,32 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.equal(a.length, 1);
   });
 
+  test('what was missed of a model that a late answer has deleted stays deleted', async () => {
+    const a = await bound(), held = gate();
+    backend.emit('create', {id: 4, text: 'first'});
+    await until(() => a.get(4));
+    backend.before = () => held.pass();
+    const destroyed = event(a.get(4), 'sync');
+    a.get(4).destroy();
+    await until(() => backend.requests.length === 1);
+    const left = event(a, 'backend:leave');
+    for (const s of backend.io.sockets.values()) {
+      s.data.channels.delete(null);
+      s.emit('leave', null, {error: {name: 'Forbidden', message: 'wait'}});
+    }
+    await left;
+    backend.emit('delete', {id: 4}, null);
+    backend.emit('create', {id: 4, text: 'again'}, null);
+    held.open();
+    await destroyed;
+    const added = [];
+    a.on('add', model => added.push(model.id));
+    backend.emit('create', {id: 5, text: 'other'}, null);
+    await a.fetch();
+    assert.deepEqual(backend.listens[1].since, {epoch: 'e1', rev: 1});
+    assert.deepEqual(json(added), [5]);
+  });
+
   test('the server closes the namespace, the page asks again', async () => {
     const a = await bound();
     const down = event(a, 'backend:disconnect');
