@@ -102,6 +102,8 @@ declare namespace BackboneIO {
         rev: number;
         /** Collections, and models that stand alone. */
         objects: number;
+        /** How many of them wait for a moment of their own to be fetched anew. */
+        stale: number;
         /** By id, the rev that was last said of a model. */
         revs: { [id: string]: number };
       }[];

@@ -10,6 +10,7 @@ import pathlib
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -183,15 +184,16 @@ class MariaDB(Server):
             **self._as,
         )
         deadline = time.monotonic() + 60
-        while True:
-            try:
-                self._execute("SELECT 1")
-            except pymysql.OperationalError:
-                if self._server.poll() is not None or time.monotonic() > deadline:
-                    raise AssertionError((self.folder / "log").read_text()) from None
-                time.sleep(0.05)
-            else:
-                return
+        while not self._listens():
+            if self._server.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError((self.folder / "log").read_text())
+            time.sleep(0.05)
+        self._execute("SELECT 1")
+
+    def _listens(self) -> bool:
+        """Whether somebody does; PyMySQL leaves its socket open where nobody does."""
+        with socket.socket(socket.AF_UNIX) as one:
+            return one.connect_ex(f"{self.folder}/socket") == 0
 
     def stop(self) -> None:
         """Stop the server."""

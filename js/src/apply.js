@@ -175,6 +175,7 @@ function refetchLater(subscription, object, state, patience) {
   if (!(patience > 0)) return refetch(subscription, object, state);
   clearTimeout(state.refetching);
   state.refetching = setTimeout(function() {
+    state.refetching = null;
     if (state.subscription === subscription) refetch(subscription, object, state);
   }, Math.random() * patience);
 }

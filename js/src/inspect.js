@@ -29,9 +29,10 @@ function ofBackend(backend) {
 }
 
 function ofChannel(subscription) {
-  var history = subscription.history, revs = {}, objects = 0;
-  subscription.each(function(object) {
+  var history = subscription.history, revs = {}, objects = 0, stale = 0;
+  subscription.each(function(object, state) {
     objects++;
+    if (state.refetching) stale++;
     (isCollection(object) ? object.models : [object]).forEach(function(model) {
       var rev = revOf(model, history.epoch);
       if (model.id != null && rev !== null) revs[model.id] = rev;
@@ -39,7 +40,7 @@ function ofChannel(subscription) {
   });
   return {
     channel: subscription.channel, state: subscription.state, epoch: history.epoch, rev: history.rev,
-    objects: objects, revs: revs
+    objects: objects, stale: stale, revs: revs
   };
 }
 

@@ -737,7 +737,10 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     };
     backend.models.set(1, {id: 1, text: 'two'});
     backend.emit('reset', null);
+    const stale = () => window.Backbone.io.inspect().backends[0].channels[0].stale;
+    await until(() => stale() === 1);
     await until(() => a.get(1).get('text') === 'two');
+    assert.equal(stale(), 0);
   });
 
   test('taken out of a channel by the server', async () => {

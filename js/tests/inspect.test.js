@@ -30,7 +30,7 @@ test('before anything connects', async () => {
   assert.deepEqual([one.name, one.connected, one.flying], ['messages', false, []]);
   assert.equal(one.queue.length, 1);
   assert.deepEqual(one.queue[0], {id: one.queue[0].id, method: 'create', channel: null, sent: false});
-  assert.deepEqual(one.channels, [{channel: null, state: 'idle', epoch: null, rev: 0, objects: 1, revs: {}}]);
+  assert.deepEqual(one.channels, [{channel: null, state: 'idle', epoch: null, rev: 0, objects: 1, stale: 0, revs: {}}]);
 });
 
 test('requests, revs, and what was told', async () => {

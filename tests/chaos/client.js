@@ -124,8 +124,11 @@ function Client(given) {
     });
     collection.on('add change', view);
     collection.on('backend:leave', () => collection.bindBackend());
-    collection.on('error', (object, answer) => {
+    collection.on('sync', object => { if (object === collection) collection.stale = false; });
+    collection.on('error', (object, answer, options) => {
       const name = answer && answer.error && answer.error.name;
+      // What cannot be fetched anew while the database is away is fetched again a while later.
+      if (object === collection && options.refetch && name === 'Unavailable') collection.stale = true;
       if (name === 'Forbidden') setTimeout(() => client.refresh(collection.bindBackend()), 50);
     });
     const gone = model => add(client.name, 'view',
@@ -259,6 +262,7 @@ Client.prototype = {
   async fenced() {
     await this.until(() => this.collections.every(
       collection => collection.get(fenceOf(collection))));
+    await this.until(() => this.collections.every(collection => !collection.stale));
     for (let round = 0; round < 2; round++) await this.roundTrip();
   },
 
