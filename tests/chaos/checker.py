@@ -521,9 +521,13 @@ class Checker:
             )
 
     def on_refused(self, line: Line) -> None:
-        asked = self.client(line["c"]).channels[line["channel"]].asked
+        client = self.client(line["c"])
+        asked = client.channels[line["channel"]].asked
         if asked:
             asked.popleft()
+        for (channel, _, _), edits in client.edits.items():
+            if channel == line["channel"]:
+                edits.clear()  # what it has not sent fails with it
         # It may have left again, or have been taken out again, while the answer was on its way.
         away = line["error"].get("name") == "Unavailable" and self.is_away(line)
         if not asked and line["c"] not in self.unwelcome and not away:

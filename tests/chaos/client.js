@@ -47,7 +47,9 @@ Socket.prototype.emit = function(event, argument) {
     const channel = argument.channel === undefined ? null : argument.channel;
     add(client.name, 'listen', {channel, since: argument.since || null});
     args[args.length - 1] = function(answer) {
-      if (conn === client.conn && !answer.error) add(client.name, 'listened', {
+      if (conn !== client.conn) { /* what is asked on the next connection counts */ }
+      else if (answer.error) add(client.name, 'refused', {channel, error: answer.error});
+      else add(client.name, 'listened', {
         channel, epoch: answer.epoch, rev: answer.rev, reset: !!answer.reset,
         missed: (answer.missed || []).map(m => [m[0], String(m[1].id), m[1].by || null, m[2].rev])
       });
