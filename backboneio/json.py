@@ -10,6 +10,7 @@ import functools
 import json
 import math
 import re
+import sys
 import uuid
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii
@@ -348,3 +349,15 @@ quote: Callable[[str], str] = encode_basestring_ascii
 def byte_length(text: str) -> int:
     """Return the bytes that *text* is as UTF-8."""
     return len(text) if text.isascii() else len(text.encode())
+
+
+#: Bytes that Python has besides a string's characters, which have two or four bytes each.
+_HEAD = sys.getsizeof("\u20ac") - 2
+
+
+def kept_length(text: str) -> int:
+    """Return the bytes that *text* takes while it is kept: as UTF-8, or more where Python needs it.
+
+    One emoji makes all characters of a text four bytes long.
+    """
+    return len(text) if text.isascii() else max(len(text.encode()), sys.getsizeof(text) - _HEAD)

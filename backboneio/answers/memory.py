@@ -11,7 +11,7 @@ from functools import partial
 from .. import forks
 from ..deadlines import Deadline, deadlines
 from ..errors import Conflict, SyncError, Timeout, Unavailable
-from ..json import JSONText, byte_length
+from ..json import JSONText, kept_length
 from ..limits import Limits
 from .base import Claim, Ready
 from .forgotten import Forgotten
@@ -129,7 +129,7 @@ class MemoryAnswers:
     def give(self, client: str, request_id: str, answer: JSONText) -> None:
         """Keep the answer of a request that was claimed, and tell those who wait for it."""
         now = time.monotonic()
-        size = byte_length(answer)
+        size = kept_length(answer)
         with self._lock:
             one = self._clients.get(client)
             digest = None if one is None else one.running.pop(request_id, None)

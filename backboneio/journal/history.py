@@ -6,7 +6,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from ..json import JSONText, byte_length
+from ..json import JSONText, kept_length
 from ..limits import Limits
 from ..model import Change, Channel
 
@@ -74,7 +74,7 @@ class History:
         audience = change.channels
         if audience == ():
             return
-        size = byte_length(change.text)
+        size = kept_length(change.text)
         rev = change.rev
         share = self._shares.get(audience)
         if share is None:

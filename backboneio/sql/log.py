@@ -19,7 +19,7 @@ from ..deadlines import deadlines
 from ..errors import Unavailable
 from ..execution import Execution, running
 from ..journal import Deliver
-from ..json import JSONText, byte_length
+from ..json import JSONText, kept_length
 from ..limits import Limits
 from ..model import EVENT_OF, Change, Draft, id_key
 from ..stores.rows import Rows
@@ -455,6 +455,6 @@ class SQLLog:
         """Keep a change in memory for clients that come back; under the lock."""
         recent = self._recent
         recent.append(change)
-        self._recent_bytes += byte_length(change.text)
+        self._recent_bytes += kept_length(change.text)
         while len(recent) > RECENT or self._recent_bytes > RECENT_BYTES:
-            self._recent_bytes -= byte_length(recent.popleft().text)
+            self._recent_bytes -= kept_length(recent.popleft().text)

@@ -121,6 +121,15 @@ def test_a_client_has_a_share_of_the_bytes() -> None:
     assert answers.stats()["answer_bytes"] == 310
 
 
+def test_what_python_needs_for_an_answer_counts() -> None:
+    """One character of four bytes makes all the others as long."""
+    answers = MemoryAnswers(Limits(max_client_answer_bytes=10_000))
+    answers.arrived("client")
+    give(answers, "client", "0", "1", "2", text="x" * 999 + "\U0001f642")
+    assert known(answers, "client", "0", "1", "2") == ["1", "2"]
+    assert 2 * 4_000 <= answers.stats()["answer_bytes"] < 10_000
+
+
 def test_only_so_many_answers_are_kept() -> None:
     answers = MemoryAnswers(Limits(max_answers=3))
     give(answers, "client", *map(str, range(5)))

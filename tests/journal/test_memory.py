@@ -106,6 +106,17 @@ def test_only_so_many_bytes_are_kept(letter: str) -> None:
     assert revs(journal.since(6, 6)) == []
 
 
+def test_what_python_needs_for_a_text_counts() -> None:
+    """One character of four bytes makes all the others as long."""
+    journal = MemoryJournal(Limits(max_journal_bytes=10_000))
+    text = "x" * 999 + "\U0001f642"
+    fill(journal, *[text] * 5)
+    assert revs(journal.since(3, 5)) == [4, 5]
+    assert journal.since(2, 5) is None
+    kept = journal.stats()["journal_bytes"]
+    assert 2 * 4_000 <= kept < 10_000
+
+
 def test_changes_are_kept_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("backboneio.journal.memory.time.monotonic", lambda: now[0])
