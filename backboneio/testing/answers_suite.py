@@ -247,6 +247,21 @@ class AnswersSuite:
         assert answers.claim("ada", "id", "") == "[1]"
         assert answers.claim("eve", "id", "") == "[null]"
 
+    # What layers answer without a change
+
+    def test_what_is_kept_is_given_by_whoever_keeps_it(self) -> None:
+        answers = self.make(Limits())
+        answers.arrived("client")
+        got: list[Any] = []
+        answers.claim("client", "id", "1")
+        answers.wait("client", "id", "1", got.append)
+        assert answers.keep("client", "id", JSONText("[null,1]")) == "[null,1]"
+        assert got == [], "nobody is told before"
+        answers.give("client", "id", JSONText("[null,1]"))
+        wait_until(lambda: got)
+        assert got == ["[null,1]"]
+        assert answers.claim("client", "id", "1") == "[null,1]"
+
     # Who comes back
 
     def test_an_answer_is_there_for_a_client_that_comes_back(self) -> None:
@@ -346,6 +361,19 @@ class SharedAnswersSuite:
         there.arrived("client")
         assert there.claim("client", "id", "1") == "[1]"
         assert raises_conflict(lambda: self.share(here).claim("client", "id", "2"))
+
+    def test_what_layers_answered_here_is_the_answer_there(self) -> None:
+        """Also before it is given, and where the same request was being handled meanwhile."""
+        here = self.make(Limits())
+        there = self.share(here)
+        for one in (here, there):
+            one.arrived("client")
+            assert one.claim("client", "id", "1") is Claim.NEW
+        assert here.keep("client", "id", JSONText("[null,1]")) == "[null,1]"
+        assert there.keep("client", "id", JSONText("[null,2]")) == "[null,1]"
+        later = self.share(here)
+        later.arrived("client")
+        assert later.claim("client", "id", "1") == "[null,1]"
 
     def test_of_many_processes_that_refuse_at_once_all_say_the_same(self) -> None:
         here = self.make(Limits())
