@@ -1,0 +1,54 @@
+"""Giving revs: one process at a time, whoever wants to."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+
+from backboneio.model import Draft
+from backboneio.sql.database import Database
+from backboneio.sql.tables import Sequenced, values
+
+from ..support import PATIENCE, wait_until
+from .app import Lab
+
+WAITING = {
+    "postgresql": "SELECT count(*) FROM pg_stat_activity "
+    "WHERE wait_event_type = 'Lock' AND datname = current_database()",
+    "mysql": "SELECT variable_value FROM information_schema.global_status "
+    "WHERE variable_name = 'INNODB_ROW_LOCK_CURRENT_WAITS'",
+}
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+def test_who_gives_revs_sees_what_whoever_was_before_has_given(lab: Lab) -> None:
+    """SQLite, where one transaction writes at a time, cannot do otherwise."""
+    engine, tables = lab.engine, lab.journal("plain").tables
+    ours = Database(engine, tables)
+    ours.head("plain")
+
+    def insert(text: str) -> None:
+        with engine.begin() as connection:
+            row = values("plain", Draft.of("update", text), None)
+            connection.execute(sa.insert(tables.changes), row)
+
+    def waits() -> bool:
+        with engine.connect() as connection:
+            return int(connection.scalar(sa.text(WAITING[engine.dialect.name]))) > 0
+
+    insert("first")
+    found: list[Sequenced] = []
+    thread = threading.Thread(target=lambda: found.append(ours.sequence()))
+    with engine.begin() as theirs:
+        theirs.execute(sa.select(tables.heads).with_for_update())
+        thread.start()
+        wait_until(waits)
+        insert("second")
+        first = sa.update(tables.changes).where(tables.changes.c.model == '"first"')
+        theirs.execute(first.values(rev=1))
+        theirs.execute(sa.update(tables.heads).values(rev=1))
+    thread.join(PATIENCE)
+    told = [(row.change.rev, row.change.model) for row in found[0].rows["plain"]]
+    assert told == [(2, "second")]
