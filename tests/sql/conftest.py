@@ -42,6 +42,13 @@ def settle(lab: Lab, name: str, *clients: SyncClient) -> None:
         del client.received[-1]
 
 
+def drain(client: SyncClient) -> list[Any]:
+    """Return what a client was told since this was asked last, as [method, model]."""
+    found = [[one.method, one.model] for one in client.received]
+    client.received.clear()
+    return found
+
+
 def watch(engine: sa.Engine) -> list[str]:
     """Return a list to which every statement is added that a driver is given from now on."""
     statements: list[str] = []
@@ -86,9 +93,7 @@ class Heard:
 
     def now(self) -> list[Any]:
         """Return what was told until now; also while a transaction keeps SQLite locked."""
-        found = [[one.method, one.model] for one in self._listener.received]
-        self._listener.received.clear()
-        return found
+        return drain(self._listener)
 
 
 @pytest.fixture

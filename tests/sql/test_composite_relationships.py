@@ -16,7 +16,7 @@ from backboneio.sql import live as registry
 from backboneio.testing import SyncClient
 
 from ..databases import every_database
-from .conftest import settle
+from .conftest import drain, settle
 
 
 class Base(orm.DeclarativeBase):
@@ -132,11 +132,8 @@ class Lab:
 
     def heard(self, name: str) -> list[Any]:
         """Return what was told of a class since this was called last, as [method, model]."""
-        self.backend, client = self.backends[name], self.clients[name]
-        settle(self, name, client)  # type: ignore[arg-type]
-        found = [[one.method, one.model] for one in client.received]
-        client.received.clear()
-        return found
+        settle(self, name, self.clients[name])  # type: ignore[arg-type]
+        return drain(self.clients[name])
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from backboneio.testing import SyncClient
 from ..databases import every_database
 from ..support import together
 from .app import Task
-from .conftest import settle, watch
+from .conftest import drain, settle, watch
 
 
 class Base(orm.DeclarativeBase):
@@ -88,9 +88,7 @@ class Boards:
     def heard(self) -> list[Any]:
         """Return what was told since this was called last, as [method, model]."""
         settle(self, "boards", self.client)  # type: ignore[arg-type]
-        found = [[one.method, one.model] for one in self.client.received]
-        self.client.received.clear()
-        return found
+        return drain(self.client)
 
 
 @pytest.fixture
