@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import engineio
 import requests
 import socketio
+import websocket
 import websockets.exceptions
 import websockets.sync.client
 from werkzeug.serving import make_server
@@ -176,12 +177,27 @@ class _SharedTLS(ssl.SSLSocket):
                 raise TimeoutError
 
 
-class _OrderedEngine(engineio.Client):
+class OrderedEngine(engineio.Client):
     """Handles messages where they are read, so that they keep their order."""
 
     def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
         kwargs["run_async"] = False
         return super()._trigger_event(event, *args, **kwargs)
+
+
+class ClosedWebSocket(websocket.WebSocket):
+    """Closes its socket when reading fails in whatever way.
+
+    Where a server was killed that had not read everything, others leave that to the garbage
+    collector.
+    """
+
+    def _recv(self, bufsize: int) -> bytes:
+        try:
+            return super()._recv(bufsize)
+        except (OSError, websocket.WebSocketException):
+            self.shutdown()
+            raise
 
 
 class OrderedClient(socketio.Client):
@@ -193,11 +209,12 @@ class OrderedClient(socketio.Client):
 
     def __init__(self, *, verify: str | None = None, **options: Any) -> None:
         self.http = requests.Session()
+        extra: dict[str, Any] = {"class_": ClosedWebSocket}
         if verify is not None:
             self.http.verify = verify
             self.http.trust_env = False  # the environment's certificates would come first
-            options["websocket_extra_options"] = {"sslopt": {"context": _SharedTLS.context(verify)}}
-        super().__init__(http_session=self.http, **options)
+            extra["sslopt"] = {"context": _SharedTLS.context(verify)}
+        super().__init__(http_session=self.http, websocket_extra_options=extra, **options)
 
     def close(self) -> None:
         if self.transport() == "polling":
@@ -208,7 +225,7 @@ class OrderedClient(socketio.Client):
         self.http.close()
 
     def _engineio_client_class(self) -> Any:
-        return _OrderedEngine
+        return OrderedEngine
 
 
 class Client:

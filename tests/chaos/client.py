@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
-import engineio
 import requests
 import socketio
 
+from ..support import ClosedWebSocket, OrderedEngine
 from .history import History
 
 NAMESPACE = "/items"
@@ -99,15 +99,9 @@ class _Queue(queue.Queue[Any]):
         return super().get(block, timeout)
 
 
-class _InOrder(engineio.Client):
-    """Handles what arrives where it is read: events and acks keep their order."""
-
+class _InOrder(OrderedEngine):
     def create_queue(self, *args: Any, **kwargs: Any) -> _Queue:
         return _Queue()
-
-    def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
-        kwargs["run_async"] = False
-        return super()._trigger_event(event, *args, **kwargs)
 
 
 class _Socket(socketio.Client):
@@ -212,6 +206,7 @@ class Client:
                 request_timeout=4,
                 handle_sigint=False,
                 http_session=_strict_session(),
+                websocket_extra_options={"class_": ClosedWebSocket},
             )
             socket.on("connect", lambda s=socket: self._up(s), namespace=NAMESPACE)
             socket.on("synced", lambda *a, s=socket: self._synced(s, *a), namespace=NAMESPACE)
