@@ -24,7 +24,11 @@ Context = Callable[[dict[str, Any] | None], AbstractContextManager[object]]
 
 
 class Parked(Protocol):
-    """A client that waits for something; see :meth:`backboneio.transport.Server.park`."""
+    """A client that waits for something.
+
+    On the hub it is the transport's own :class:`backboneio.transport.Parked`, elsewhere a
+    :class:`ParkedThread`.
+    """
 
     def resume(self, function: Callable[[], object]) -> None:
         """Go on with *function*, on a thread of the client's; from any thread, once."""

@@ -22,7 +22,7 @@ logger = logging.getLogger("backboneio.socketio")
 _TRANSPORTS = ("auto", "hub", "threads")
 
 
-class Server(socketio.Server):  # type: ignore[misc]
+class HookedServer(socketio.Server):  # type: ignore[misc]
     """A ``socketio.Server`` that backends may be served on: see :class:`Hooks`."""
 
     def __init__(self, **options: Any) -> None:
@@ -50,14 +50,14 @@ class Server(socketio.Server):  # type: ignore[misc]
         return self._backboneio.trigger_event(super()._trigger_event, event, namespace, *args)
 
 
-class HubServer(Server):
+class HubServer(HookedServer):
     """A ``socketio.Server`` on the epoll hub: its clients cost memory, not threads."""
 
     def _engineio_server_class(self) -> type[transport.Server]:
         return transport.Server
 
 
-class ThreadsServer(Server):
+class ThreadsServer(HookedServer):
     """A ``socketio.Server`` on python-engineio's threads."""
 
     def _engineio_server_class(self) -> type[engineio.Server]:

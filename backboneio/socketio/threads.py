@@ -73,7 +73,7 @@ class Brake(threading.Event):
         self._taken.set()
 
 
-class WebSocket(SimpleWebSocketWSGI):  # type: ignore[misc]
+class BoundedWebSocket(SimpleWebSocketWSGI):  # type: ignore[misc]
     """A WebSocket whose client cannot make python-engineio fail, nor keep what it does not handle.
 
     As on the hub, messages that are not handled yet are bounded in number and bytes.
@@ -183,7 +183,7 @@ class EngineGuard:
         # page that was offline sends all its requests at once.
         polled = engineio_payload.Payload
         polled.max_decode_packets = max(polled.max_decode_packets, limits.max_packets)
-        eio._async = {**eio._async, "websocket": WebSocket}
+        eio._async = {**eio._async, "websocket": BoundedWebSocket}
         eio.sockets = Sessions(self._begin)
 
     def after_fork(self) -> None:

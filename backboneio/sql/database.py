@@ -66,7 +66,7 @@ class Head(NamedTuple):
     rev: int
 
 
-class Kept(NamedTuple):
+class KeptAnswer(NamedTuple):
     """What is kept of a request.
 
     :ivar arguments: of its answer.
@@ -374,12 +374,12 @@ class Database:
 
     # Answers
 
-    def answer(self, backend: str, client: str, request: str) -> Kept | None:
+    def answer(self, backend: str, client: str, request: str) -> KeptAnswer | None:
         """Return what is kept of a request, or None: one query."""
         key = dict(zip(_REQUEST, (backend, client, request), strict=True))
         with self._reader.connect() as connection:
             found = fetch(connection, _statements(self.tables).answer, key)
-        return Kept._make(found[0]) if found else None
+        return KeptAnswer._make(found[0]) if found else None
 
     def keep_answer(self, row: dict[str, Any]) -> bool:
         """Keep an answer that was not recorded with its change; return False if there is one."""

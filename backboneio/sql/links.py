@@ -22,12 +22,12 @@ from ..stores.related import Related
 from ..stores.rows import Rows
 from .live import Live, lives
 from .recorder import begin_writing
-from .remembered import State, Touched, state_of
+from .remembered import SessionState, Touched, state_of
 
 Keys = set[tuple[Any, ...]]
 
 
-class Link(NamedTuple):
+class RowLink(NamedTuple):
     """A relationship as the rows see it that refer to a row of a live class.
 
     :ivar mapper: of the live class.
@@ -43,7 +43,7 @@ class Link(NamedTuple):
     there: tuple[str, ...] = ()
     decisive: tuple[str, ...] = ()
 
-    def lives(self, state: State) -> Iterable[Live]:
+    def lives(self, state: SessionState) -> Iterable[Live]:
         """Return what the class is live for where the relationship is a field."""
         own = None if state.work is None else state.work.live
         for live in lives(self.mapper, own):
@@ -53,7 +53,7 @@ class Link(NamedTuple):
 
 # By the class whose rows refer; and relationships of live classes over a table between. Both are
 # replaced as a whole, under the lock.
-_links: dict[orm.Mapper[Any], tuple[Link, ...]] = {}
+_links: dict[orm.Mapper[Any], tuple[RowLink, ...]] = {}
 _between: tuple[tuple[orm.Mapper[Any], orm.RelationshipProperty[Any]], ...] = ()
 _registering = threading.Lock()
 
@@ -89,7 +89,7 @@ def _referring(prop: orm.RelationshipProperty[Any]) -> list[orm.Mapper[Any]]:
     ]
 
 
-def _link(rows: Rows, related: Related, mapper: orm.Mapper[Any]) -> Link:
+def _link(rows: Rows, related: Related, mapper: orm.Mapper[Any]) -> RowLink:
     prop = related.prop
     try:
         pairs = [
@@ -105,10 +105,10 @@ def _link(rows: Rows, related: Related, mapper: orm.Mapper[Any]) -> Link:
         ) from None
     own, there = zip(*((one.key, other.key) for one, other in pairs), strict=True)
     others = key_names(mapper) if prop.secondary is None else tuple(one.key for one in ids)
-    return Link(rows.mapper, related.name, own, there, (*there, *others))
+    return RowLink(rows.mapper, related.name, own, there, (*there, *others))
 
 
-def links_of(mapper: orm.Mapper[Any]) -> Iterable[Link]:
+def links_of(mapper: orm.Mapper[Any]) -> Iterable[RowLink]:
     """Return the links that rows of a class make up."""
     for known in mapper.iterate_to_root():
         yield from _links.get(known, ())
@@ -143,7 +143,7 @@ _EVENTS: dict[str, Callable[..., None]] = {
 
 
 def _stored(
-    mapper: orm.Mapper[Any], connection: sa.Connection, instance: Any, link: Link
+    mapper: orm.Mapper[Any], connection: sa.Connection, instance: Any, link: RowLink
 ) -> tuple[Any, ...] | None:
     """Return what a row refers to, locked: the session's attributes may be older."""
     begin_writing(connection)
@@ -159,7 +159,7 @@ def _stored(
     return None if row is None else tuple(row)
 
 
-def _note(instance: Any, link: Link, values: tuple[Any, ...] | None) -> None:
+def _note(instance: Any, link: RowLink, values: tuple[Any, ...] | None) -> None:
     if values is None or None in values:
         return
     session = orm.object_session(instance)
@@ -167,7 +167,7 @@ def _note(instance: Any, link: Link, values: tuple[Any, ...] | None) -> None:
     _refer(state_of(session), link, [values])
 
 
-def _refer(state: State, link: Link, values: Iterable[tuple[Any, ...]]) -> None:
+def _refer(state: SessionState, link: RowLink, values: Iterable[tuple[Any, ...]]) -> None:
     for live in link.lives(state):
         state.referred.setdefault((live, link.own), set()).update(values)
 
@@ -184,7 +184,7 @@ def before_flush(session: orm.Session, context: Any, instances: Any) -> None:
             for prop in other.relationships
             if prop.secondary is over.secondary and not prop.viewonly
         ]
-        link = Link(parent, over.key, key_names(parent))
+        link = RowLink(parent, over.key, key_names(parent))
         for instance in (*session.new, *session.dirty):
             if isinstance(instance, parent.class_) and _changes(instance, over.key):
                 _note_rows(session, link, [instance])
@@ -201,13 +201,13 @@ def _changes(instance: Any, name: str) -> Sequence[Any]:
     return [one for one in (*history.added, *history.deleted) if one is not None]
 
 
-def _note_rows(session: orm.Session, link: Link, instances: Iterable[Any]) -> None:
+def _note_rows(session: orm.Session, link: RowLink, instances: Iterable[Any]) -> None:
     keys = [sa.inspect(instance).identity for instance in instances]
     known = [tuple(key) for key in keys if key is not None]  # a new row is told anyway
     _refer(state_of(session), link, known)
 
 
-def _note_those_with(session: orm.Session, link: Link, gone: Sequence[Any]) -> None:
+def _note_those_with(session: orm.Session, link: RowLink, gone: Sequence[Any]) -> None:
     """Note the rows that lead to what is about to be deleted."""
     model, other = link.mapper, sa.inspect(gone[0]).mapper.base_mapper
     identities = [sa.inspect(instance).identity for instance in gone]
@@ -228,7 +228,7 @@ def _note_those_with(session: orm.Session, link: Link, gone: Sequence[Any]) -> N
 # After it
 
 
-def touched(session: orm.Session, state: State, known: Iterable[Touched]) -> list[Touched]:
+def touched(session: orm.Session, state: SessionState, known: Iterable[Touched]) -> list[Touched]:
     """Return the rows whose relationships the flush has changed, without those *known*; locked."""
     if not state.referred:
         return []

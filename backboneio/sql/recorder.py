@@ -33,17 +33,17 @@ from ..execution import Execution, running
 from ..model import Channel, Draft, id_key
 from ..stores.rows import Rows, Values
 from .live import Keeper, Live, keepers_of, process
-from .remembered import State, Touched, Work, state_of
+from .remembered import SessionState, Touched, Work, state_of
 from .statements import fetch, run
 from .tables import Tables, missing_table, once, values
 
 logger = logging.getLogger("backboneio.journal")
 
 
-def record(session: orm.Session, state: State, live: Live, group: list[Touched]) -> None:
+def record(session: orm.Session, state: SessionState, live: Live, group: list[Touched]) -> None:
     """Record what a flush has made of the rows of one class."""
     connection = session.connection(bind_arguments={"mapper": live.rows.mapper})
-    recording = _Recording(state, live, connection)
+    recording = _FlushChanges(state, live, connection)
     keys = [one.key_after() for one in group]
     sent = _send(recording, group[0], keys[0]) if len(group) == 1 else None
     if sent is None:
@@ -89,7 +89,7 @@ def _is_same(row: Values, other: Values) -> bool:
     return row == other and _EXACT.issuperset(types) and types == [*map(type, other.values())]
 
 
-def _send(recording: _Recording, one: Touched, key: tuple[Any, ...] | None) -> _Sent | None:
+def _send(recording: _FlushChanges, one: Touched, key: tuple[Any, ...] | None) -> _Sent | None:
     """Insert the change of a row as its session has it and read the row anew, in one round trip.
 
     What the row turns out to be is what counts (``_insert_changes``): others may have changed it, a
@@ -152,10 +152,10 @@ def stored_rows(
     return found
 
 
-class _Recording:
+class _FlushChanges:
     """The changes of one flush to the rows of one class."""
 
-    def __init__(self, state: State, live: Live, connection: sa.Connection) -> None:
+    def __init__(self, state: SessionState, live: Live, connection: sa.Connection) -> None:
         self.state = state
         self.live = live
         self.connection = connection
@@ -249,7 +249,7 @@ class _Recording:
         return True, json.loads(first.channels)[0]
 
 
-def _insert_changes(recording: _Recording, sent: _Sent | None) -> None:
+def _insert_changes(recording: _FlushChanges, sent: _Sent | None) -> None:
     """Insert the changes; one of them may be what a request makes, and its answer.
 
     :param sent: what was inserted already, and is replaced where it turned out otherwise.
@@ -299,7 +299,7 @@ def _request_of(keeper: Keeper, engine: sa.Engine) -> tuple[Execution | None, Ke
     return None, keeper
 
 
-def _main(recording: _Recording, work: Work) -> int | None:
+def _main(recording: _FlushChanges, work: Work) -> int | None:
     """Return which of the changes is the request's: the last one of its model."""
     if work.instance is None:
         return None

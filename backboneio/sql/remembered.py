@@ -41,7 +41,7 @@ class Touched(NamedTuple):
 
 
 class Work:
-    """What a session does for a request of a live backend; see ``log.Recording``.
+    """What a session does for a request of a live backend: the ``Work`` of ``stores.recording``.
 
     :ivar instance: the one whose change is the request's, once the session has it.
     :ivar before: its row, where the request has locked it, until it is changed.
@@ -57,7 +57,7 @@ class Work:
         self.stored: Values | None = None
 
 
-class State:
+class SessionState:
     """What a session remembers until its transaction ends."""
 
     def __init__(self) -> None:
@@ -79,15 +79,15 @@ class State:
         self.committed = False
 
 
-def state_of(session: orm.Session) -> State:
+def state_of(session: orm.Session) -> SessionState:
     """Return what a session remembers, from now on if nothing yet."""
-    state: State | None = session.info.get(_STATE)
+    state: SessionState | None = session.info.get(_STATE)
     if state is None:
-        state = session.info[_STATE] = State()
+        state = session.info[_STATE] = SessionState()
     return state
 
 
-def known_state(session: orm.Session) -> State | None:
+def known_state(session: orm.Session) -> SessionState | None:
     """Return what a session remembers, or None."""
-    state: State | None = session.info.get(_STATE)
+    state: SessionState | None = session.info.get(_STATE)
     return state

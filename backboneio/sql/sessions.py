@@ -16,7 +16,7 @@ from . import live as registry
 from .database import give
 from .live import Keeper, Live, keepers_of, lives
 from .recorder import begin_writing, record
-from .remembered import State, Touched, Work, known_state, state_of
+from .remembered import SessionState, Touched, Work, known_state, state_of
 from .statements import fetch
 
 logger = logging.getLogger("backboneio.journal")
@@ -47,7 +47,7 @@ def work_on(session: orm.Session, live: Live) -> Work:
 # Rows, within a flush: SQL on the connection is all that may be done here
 
 
-def _own(state: State) -> Live | None:
+def _own(state: SessionState) -> Live | None:
     return None if state.work is None else state.work.live
 
 
@@ -98,7 +98,7 @@ _ROW_EVENTS: dict[str, Callable[..., None]] = {
 
 
 def _before(
-    state: State, live: Live, instance: Any, connection: sa.Connection, key: tuple[Any, ...]
+    state: SessionState, live: Live, instance: Any, connection: sa.Connection, key: tuple[Any, ...]
 ) -> Values | None:
     """Return a row as it is before a change: as its request has locked it, or read anew."""
     work = state.work
@@ -158,7 +158,7 @@ def _before_commit(session: orm.Session) -> None:
             break
 
 
-def _forget_rolled_back(session: orm.Session, state: State) -> None:
+def _forget_rolled_back(session: orm.Session, state: SessionState) -> None:
     """Find out what was rolled back with a SAVEPOINT, where observers are to be told."""
     for live in {id(live): live for live, _ in state.drafts.values()}.values():
         changes = live.keeper.tables.changes

@@ -258,7 +258,7 @@ class _Wire:
         self._client.disconnect()
 
 
-class _Told(errors.SyncError):
+class _NamedError(errors.SyncError):
     """An error with a name that is no class of ours."""
 
     _name = "Error"
@@ -276,6 +276,6 @@ def _error(name: str = "Error", message: str = "", **attributes: Any) -> errors.
         and kind is not errors.HandedError
     ):
         return kind(message, **attributes)
-    told = _Told(message, **attributes)
+    told = _NamedError(message, **attributes)
     told._name = name
     return told

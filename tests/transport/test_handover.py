@@ -32,7 +32,7 @@ from .test_wsgi_servers import ONE_SECOND, Client, about, seconds_for_a_page, st
 __all__ = ["start"]
 
 
-class Kept:
+class KeepsConnections:
     """wsgiref's server, with one thread, in the disguise of one that nobody knows."""
 
     def __init__(self) -> None:
@@ -71,14 +71,16 @@ class SilentHandler(wsgiref.simple_server.WSGIRequestHandler):
 
 
 @pytest.fixture
-def kept() -> Iterator[Kept]:
+def kept() -> Iterator[KeepsConnections]:
     """A server that keeps its connections."""
-    kept = Kept()
+    kept = KeepsConnections()
     yield kept
     kept.stop()
 
 
-def test_no_poll_holds_the_only_thread(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_poll_holds_the_only_thread(
+    kept: KeepsConnections, caplog: pytest.LogCaptureFixture
+) -> None:
     clients = [Client(kept.url, "polling", "websocket") for _ in range(6)]
     for client in clients:
         client.check()
