@@ -40,20 +40,21 @@ WITH unsequenced AS (
         c.channel, c.token
 )
 SELECT *, pg_notify('backboneio', concat_ws(
-    ' ', '{{process}}', max(rev) OVER (PARTITION BY backend), backend)) FROM changes ORDER BY id
+    ' ', {{process}}, max(rev) OVER (PARTITION BY backend), backend)) FROM changes ORDER BY id
 """
 
 #: The whole transaction, which psycopg sends in one message. Each statement has a snapshot of its
 #: own: what the last one sees begins when the lock is there. A prepared one keeps its plan, which
-#: may be from when the table was empty: so it is to use the indexes even then.
+#: may be from when the table was empty: so it is to use the indexes even then. Who runs it is its
+#: parameter: behind a pool of another program's, a process may run what another has prepared.
 _SEQUENCE = """
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SELECT set_config('enable_seqscan', 'off', true) FROM backboneio_heads ORDER BY backend FOR UPDATE;
 {give};
 COMMIT
 """
-_PREPARE = "PREPARE backboneio_give AS {give}"
-_PREPARED = "EXECUTE backboneio_give"
+_PREPARE = f"PREPARE backboneio_give(text) AS {_GIVE.format(process='$1')}"
+_PREPARED = "EXECUTE backboneio_give({process})"
 #: What PostgreSQL says when a connection forgets what was prepared on it, or is not the same one
 #: underneath, as with a pool of another program's: there is none of that name, or one already.
 _NOT_KEPT = ("26000", "42P05")
@@ -92,9 +93,14 @@ def give(connection: sa.Connection, tables: Tables) -> Sequenced:
     """
     if connection.dialect.name == "postgresql":
         # A statement of its own: what it sees begins when the lock is there.
-        found = connection.exec_driver_sql(_GIVE.format(process=live.process.name))
+        found = connection.exec_driver_sql(_GIVE.format(process=_process()))
         return _by_backend([_read_given(row) for row in found])
     return _by_backend(_give(connection, tables))
+
+
+def _process() -> str:
+    """Return the name of this process, as SQL."""
+    return f"'{live.process.name}'"
 
 
 def _read_given(row: Sequence[Any]) -> tuple[str, Row]:
@@ -278,15 +284,14 @@ class Database:
         """Sequence in one message, by a prepared statement: half of its time is planning."""
         while True:
             with self._reader.connect() as connection:
-                give = _GIVE.format(process=live.process.name)
                 driver: Any = connection.connection.driver_connection
                 prepares = self._prepares and driver.prepare_threshold is not None
                 try:
                     if prepares and "backboneio" not in connection.info:
-                        run_script(connection, _PREPARE.format(give=give))
+                        run_script(connection, _PREPARE)
                         connection.info["backboneio"] = "prepared"
-                    text = _SEQUENCE.format(give=_PREPARED if prepares else give)
-                    return run_script(connection, text)[2]
+                    give = (_PREPARED if prepares else _GIVE).format(process=_process())
+                    return run_script(connection, _SEQUENCE.format(give=give))[2]
                 except exc.DBAPIError as err:
                     if not prepares or getattr(err.orig, "sqlstate", None) not in _NOT_KEPT:
                         raise

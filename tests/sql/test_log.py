@@ -6,13 +6,15 @@ import threading
 import time
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
 import backboneio
 from backboneio.model import Change, Draft
 from backboneio.sql import database as sql_database
-from backboneio.sql import follower, sequencer
+from backboneio.sql import follower, live, sequencer
+from backboneio.sql.tables import values
 from backboneio.testing import SyncClient
 
 from ..databases import PostgreSQL
@@ -482,4 +484,30 @@ def test_connections_that_forget_what_was_prepared(
         wait_until(lambda: len(other.received) == 5)
         assert [one.model["title"] for one in other.received] == list("01234")
         assert [one.getMessage() for one in caplog.records] == []
+        lab.close()
+
+
+def test_a_connection_on_which_another_process_has_prepared(
+    postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a pool in transaction mode: who gives revs notifies in its own name."""
+    with postgresql.database() as url:
+        lab = Lab(url)
+        lab.create_tables()
+        database = sql_database.Database(lab.engine, lab.journal("tasks").tables)
+        database.head("tasks")
+        heard: list[str] = []
+        with psycopg.connect(lab.engine.url.render_as_string().replace("+psycopg", "")) as listens:
+            listens.autocommit = True
+            listens.add_notify_handler(lambda notice: heard.append(notice.payload))
+            listens.execute("LISTEN backboneio")
+            for name in ("first", "second", "third"):
+                monkeypatch.setattr(live.process, "name", name)
+                with lab.engine.begin() as connection:
+                    row = values("tasks", Draft.of("update", None), None)
+                    connection.execute(sa.insert(database.tables.changes), row)
+                database.sequence()
+            wait_until(lambda: listens.execute("SELECT 1") and len(heard) == 3)
+        assert heard == ["first 1 tasks", "second 2 tasks", "third 3 tasks"]
+        assert lab.engine.pool.checkedin() == 1  # type: ignore[attr-defined]
         lab.close()
