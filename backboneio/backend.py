@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import EllipsisType
 from typing import Any, TypeVar, overload
 
 from . import forks, json
+from .announcer import Announcer
 from .answers import Answers, MemoryAnswers
 from .application import no_context
 from .attachments import Attachment, Attachments
 from .errors import HandedError
 from .execution import Context, execute
 from .journal import Journal, MemoryJournal
-from .json import JSONText
 from .limits import Limits
-from .model import EVENT_OF, EVENTS, Change, Channel, Draft, ModelId
-from .request import READING, Notify, Request, Response, Socket, channels
-from .stack import Registered, Stack
+from .model import EVENTS, Draft, ModelId
+from .request import Request, Response, Socket, check_channel
+from .stack import Registered, Stack, methods_and_layer
 from .stores.base import Store
 from .strand import Strand
 from .turns import LocalTurns, Turns
@@ -64,8 +64,9 @@ class Backend:
         # them takes ``_registering``, so that of two layers added at once none is lost.
         self._registering = threading.Lock()
         self._stack = Stack()
-        self._observers: dict[str, tuple[Callable[[Any], object], ...]] = {}
-        self._publisher: Callable[[Change], Iterable[str | None] | str | None] | None = None
+        self._announcer = Announcer()
+        #: The change that an answered request has made: :meth:`Announcer.draft`.
+        self.draft = self._announcer.draft
         self._attachments = Attachments(self.strand)
         #: Whether this process serves it: it answers requests, or a client has connected.
         self.is_served = False
@@ -99,21 +100,10 @@ class Backend:
         :raises TypeError: for a layer that does not take two, three or four positional arguments,
             a class, an ``async`` function, or methods that are not strings.
         """
-        if args and callable(args[-1]):
-            *methods, layer = args
-        else:
-            methods, layer = list(args), None
-        for method in methods:
-            if not isinstance(method, str) or not method:
-                raise TypeError(f"a method is a name such as 'create', not {method!r}")
+        methods, layer = methods_and_layer(args)
         if layer is None:
-            if not methods:
-                raise TypeError("use() takes a layer, or methods and a layer")
             return lambda function: self.use(*methods, function)
-        served = methods or getattr(layer, "methods", None)
-        if not isinstance(served, (tuple, list, set, frozenset)):
-            served = None
-        registered = Registered.of(layer, None if served is None else frozenset(served))
+        registered = Registered.of(layer, methods)
         declared = getattr(layer, "id_attribute", None)
         with self._registering:
             if isinstance(declared, str) and not self._id_attribute_is_known:
@@ -190,17 +180,7 @@ class Backend:
         :raises ValueError: for any other event, and for NaN.
         :raises TypeError: for a model that is not a dict or cannot be JSON.
         """
-        method = EVENTS.get(event)
-        if method is None:
-            raise ValueError(f"there is no event {event!r}: emit one of {', '.join(EVENTS)}")
-        if method == "reset":
-            if model is not None and not isinstance(model, (list, tuple)):
-                raise TypeError(f"'reset' takes a list of models or None, not {model!r:.100}")
-        elif not isinstance(model, Mapping):
-            raise TypeError(f"{event!r} takes the model, a dict, not {model!r:.100}")
-        _check_channel(channel)
-        draft = Draft.of(method, model, channels=None if channel is None else (channel,))
-        self.announce(self._published(draft) if channel is None else draft)
+        self.announce(self._announcer.emitted(event, model, channel))
 
     def call(
         self,
@@ -230,7 +210,7 @@ class Backend:
         for name, given in (("model", model), ("options", options)):
             if given is not None and not isinstance(given, Mapping):
                 raise TypeError(f"{name} has to be a dict, not {given!r:.100}")
-        _check_channel(channel)
+        check_channel(channel)
         attached = list(self._attachments)
         last = attached[-1] if attached else None
         within = next((one for one in attached if one.is_current()), last)
@@ -272,10 +252,7 @@ class Backend:
         if function is None:
             return lambda function: self.on(event, function)
         with self._registering:
-            self._observers = {
-                **self._observers,
-                event: (*self._observers.get(event, ()), function),
-            }
+            self._announcer.add_observer(event, function)
         return function
 
     def publish(self, function: L) -> L:
@@ -285,7 +262,7 @@ class Backend:
         everyone for server code), or an empty list for nobody. ``res.end(..., notify=...)`` is
         stronger. A change whose function fails is told to nobody, and the failure is logged.
         """
-        self._publisher = function  # type: ignore[assignment]
+        self._announcer.publisher = function  # type: ignore[assignment]
         return function
 
     def turn(self, model_id: ModelId) -> AbstractContextManager[object]:
@@ -348,17 +325,7 @@ class Backend:
                 self.journal = self.journal or made or MemoryJournal(limits, self.strand)
                 self.answers = getattr(self.journal, "answers", None) or MemoryAnswers(limits)
         if first:
-            assert self.journal is not None
-            on_strand = isinstance(self.journal, MemoryJournal) and (
-                self.journal.strand is self.strand
-            )
-            attachments = self._attachments
-            self.journal.follow(attachments.deliver if on_strand else attachments.post)
-            self.journal.observe(self._observe)
-            for layer in self._stack.layers:
-                self._bind(layer.function)
-            for doubt in self._stack.doubts():
-                logger.warning("backend %r: %s", attachment.name, doubt)
+            self._begin(attachment.name)
             return
         if made is not None and made is not self.journal:
             logger.warning(
@@ -373,6 +340,18 @@ class Backend:
                 attachment.name,
             )
 
+    def _begin(self, name: str) -> None:
+        """Do what the first application that serves it, under that name, makes possible."""
+        journal, attachments = self.journal, self._attachments
+        assert journal is not None
+        on_strand = isinstance(journal, MemoryJournal) and journal.strand is self.strand
+        journal.follow(attachments.deliver if on_strand else attachments.post)
+        journal.observe(self._announcer.observe)
+        for layer in self._stack.layers:
+            self._bind(layer.function)
+        for doubt in self._stack.doubts():
+            logger.warning("backend %r: %s", name, doubt)
+
     def announce(self, draft: Draft, token: object = None) -> None:
         """Give a change that was made its place in the journal, and tell the observers.
 
@@ -382,8 +361,8 @@ class Backend:
             self.journal.append(draft, token)
         if not self.is_served and not self._has_warned:
             self._warn_that_nobody_hears()
-        if self._observers:
-            self._observe(draft)
+        if self._announcer.observers:
+            self._announcer.observe(draft)
 
     def _warn_that_nobody_hears(self) -> None:
         """Say once that the clients of other processes are not told."""
@@ -396,60 +375,7 @@ class Backend:
             "shell, a cron job, a task queue, say), give both a journal that they share"
         )
 
-    def draft(
-        self, req: Request, result: Any, text: JSONText, notify: Notify, whole: bool = False
-    ) -> Draft | None:
-        """Return the change that an answered request has made, or None when there is none to tell.
-
-        :param text: *result* as JSON text.
-        """
-        method, channel, socket = req.method, req.channel, req.socket
-        reads = method in READING
-        if notify is None or (reads and isinstance(notify, bool)):
-            return None
-        origin = None if socket is None else socket.sid
-        audience: tuple[Channel, ...] | None
-        if notify is True:
-            audience = None if origin is None and channel is None else (channel,)
-        else:
-            audience = notify or ()
-        if not reads and not (isinstance(result, dict) and req.id_attribute in result):
-            text = _completed(req, result, text)
-        told_as = "update" if method == "patch" else method
-        draft = Draft(told_as, text, audience, origin, channel, whole)
-        return self._published(draft) if notify is True and self._publisher else draft
-
-    def _published(self, draft: Draft) -> Draft:
-        """Return a draft with the audience that the publisher chooses."""
-        if self._publisher is None:
-            return draft
-        try:
-            told = self._publisher(draft.at(0))
-            return draft if told is None else draft._replace(channels=channels(told))
-        except Exception:
-            logger.exception("publish failed: %s is told to nobody", draft.method)
-            return draft._replace(channels=())
-
-    def _observe(self, draft: Draft) -> None:
-        for function in self._observers.get(EVENT_OF.get(draft.method, ""), ()):
-            try:
-                function(draft.model)
-            except Exception:
-                logger.exception("an observer of %r failed", draft.method)
-
 
 def create_backend(id_attribute: str | None = None, *, journal: Journal | None = None) -> Backend:
     """Return a new :class:`Backend`; the original's name for it."""
     return Backend(id_attribute, journal=journal)
-
-
-def _check_channel(channel: object) -> None:
-    if channel is not None and not isinstance(channel, str):
-        raise TypeError(f"a channel is a string, not {channel!r:.100}")
-
-
-def _completed(req: Request, result: Any, text: JSONText) -> JSONText:
-    """Return what others are told where the answer lacks the id: completed by the request."""
-    if not isinstance(result, dict):
-        return json.dumps(req.model)
-    return json.dumps({**req.model, **result}) if req.id_attribute in req.model else text

@@ -215,6 +215,15 @@ class Response:
             self._settle(outcome)
 
 
+def check_channel(channel: object) -> None:
+    """Let the name of a channel pass, or None.
+
+    :raises TypeError: for anything else.
+    """
+    if channel is not None and not isinstance(channel, str):
+        raise TypeError(f"a channel is a string, not {channel!r:.100}")
+
+
 def channels(chosen: str | Iterable[str | None]) -> tuple[str | None, ...]:
     """Return one channel or several as a tuple without repetitions.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import handed
 from .request import CRUD, READING, Request, Response
@@ -40,12 +41,15 @@ class Registered:
     takes_next: bool
 
     @classmethod
-    def of(cls, layer: Layer, methods: frozenset[str] | None) -> Registered:
-        """Register *layer*.
+    def of(cls, layer: Layer, methods: Collection[str] = ()) -> Registered:
+        """Register *layer* for *methods*; with none for those that it says itself, else for all.
 
         :raises TypeError: when it is none.
         """
-        return cls(layer, methods, *_parameters(layer))
+        named = methods or getattr(layer, "methods", None)
+        if not isinstance(named, (tuple, list, set, frozenset)):
+            named = None
+        return cls(layer, None if named is None else frozenset(named), *_parameters(layer))
 
     def names(self, method: str) -> bool:
         """Whether it was registered for this very method."""
@@ -196,6 +200,21 @@ class _Next:
                 raise RuntimeError("next() was called twice by one layer")
             self.called = True
         self.descent.go(self.index, err)
+
+
+def methods_and_layer(args: Sequence[Any]) -> tuple[Sequence[str], Layer | None]:
+    """Tell apart what ``use`` is given: methods, and the layer, if there is one at the end.
+
+    :raises TypeError: for methods that are not strings, and for nothing at all.
+    """
+    layer = args[-1] if args and callable(args[-1]) else None
+    methods = args if layer is None else args[:-1]
+    for method in methods:
+        if not isinstance(method, str) or not method:
+            raise TypeError(f"a method is a name such as 'create', not {method!r}")
+    if not args:
+        raise TypeError("use() takes a layer, or methods and a layer")
+    return methods, layer
 
 
 def _meant(method: str) -> str | None:

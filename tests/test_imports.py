@@ -31,7 +31,7 @@ HOUSE = [
     ["middleware", "django", "flask"],
     ["stack"],
     ["execution"],
-    ["attachments"],
+    ["attachments", "announcer"],
     ["backend", "sql"],
     ["sync"],
     ["transport"],
