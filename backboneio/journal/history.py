@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from ..json import JSONText, kept_length
@@ -57,9 +57,9 @@ class History:
         self.forgotten = forgotten
         self.bytes = 0
         self._limits = limits
-        # By rev, in their order; a reset is where the change was that it stands for.
-        self._kept: dict[int, _Kept] = {}
-        self._oldest = 0  # the first rev of these, or one before it
+        # By rev, in their order; a reset is where the change was that it stands for. A dictionary
+        # finds the first of its keys by walking over those that are gone; this one does not.
+        self._kept: OrderedDict[int, _Kept] = OrderedDict()
         self._resets: dict[Audience, int] = {}  # their revs; few
         self._shares: dict[Audience, _Share] = {}
         self._greedy = _Share(None)  # the largest, as far as appending shows
@@ -79,8 +79,6 @@ class History:
         share = self._shares.get(audience)
         if share is None:
             share = self._shares[audience] = _Share(audience)
-        if not self._kept:
-            self._oldest = rev
         self._kept[rev] = change, now, size, share
         self.bytes += size
         share.revs.append(rev)
@@ -138,11 +136,7 @@ class History:
 
     def _first(self) -> int:
         """Return the oldest rev that is kept; there is one."""
-        rev, kept = self._oldest, self._kept
-        while rev not in kept:  # there are few gaps: what was told to nobody, and resets
-            rev += 1
-        self._oldest = rev
-        return rev
+        return next(iter(self._kept))
 
     def _forget(self, count: int) -> None:
         """Know nothing any more of what happened until the oldest changes, these included."""
