@@ -81,33 +81,8 @@ class Rows:
         self.id_attribute = self._id_attribute(id_attribute)
         #: Whether the database gives the key of a new row.
         self.key_is_given = _is_given(self.mapper)
-        self._channel_name: str | None = None
-        self._channel_of: Callable[[Any], Channel] | None = None
-        if isinstance(channel, orm.InstrumentedAttribute):
-            self._channel_name = channel.key
-            self._check_names((channel.key,), "channel")
-            self._channel_codec = self._field(channel.key, True).codec
-        elif callable(channel):
-            self._channel_of = channel
-        elif channel is not None:
-            raise TypeError(
-                f"channel= takes a column of {model.__name__}, or a function of the row that "
-                f"returns the channel's name, not {channel!r:.100}"
-            )
-        columns = (name for name in self.fields if name in self._attributes)
-        needed = dict.fromkeys((*self.key_names, *columns))
-        if self._channel_name is not None:
-            needed[self._channel_name] = None
-        #: The attributes that are read: those needed for the model, its key and its channel.
-        self.names = tuple(self._attributes if self._channel_of is not None else needed)
-        #: The statement that reads the row of a key, and the one that locks it, too.
-        self.one = self.select().where(*self.identified())
-        self.one_locked = self.one.with_for_update(of=model)
-        table: Any = self.mapper.local_table
-        #: Changes nothing, and locks SQLite, where rows cannot be locked, until the commit.
-        self.begin_writing = (
-            sqlalchemy.update(table).where(sqlalchemy.false()).values({table.c[0]: table.c[0]})
-        )
+        self._find_channel(channel)
+        self._make_statements()
 
     @property
     def has_channels(self) -> bool:
@@ -275,6 +250,39 @@ class Rows:
         return instance
 
     # Making
+
+    def _find_channel(self, channel: Callable[[Any], Channel] | Any) -> None:
+        """Note what says the channel of a row."""
+        self._channel_name: str | None = None
+        self._channel_of: Callable[[Any], Channel] | None = None
+        if isinstance(channel, orm.InstrumentedAttribute):
+            self._channel_name = channel.key
+            self._check_names((channel.key,), "channel")
+            self._channel_codec = self._field(channel.key, True).codec
+        elif callable(channel):
+            self._channel_of = channel
+        elif channel is not None:
+            raise TypeError(
+                f"channel= takes a column of {self.model.__name__}, or a function of the row that "
+                f"returns the channel's name, not {channel!r:.100}"
+            )
+
+    def _make_statements(self) -> None:
+        """Make those that are the same for every request; after fields and channel."""
+        columns = (name for name in self.fields if name in self._attributes)
+        needed = dict.fromkeys((*self.key_names, *columns))
+        if self._channel_name is not None:
+            needed[self._channel_name] = None
+        #: The attributes that are read: those needed for the model, its key and its channel.
+        self.names = tuple(self._attributes if self._channel_of is not None else needed)
+        #: The statement that reads the row of a key, and the one that locks it, too.
+        self.one = self.select().where(*self.identified())
+        self.one_locked = self.one.with_for_update(of=self.model)
+        table: Any = self.mapper.local_table
+        #: Changes nothing, and locks SQLite, where rows cannot be locked, until the commit.
+        self.begin_writing = (
+            sqlalchemy.update(table).where(sqlalchemy.false()).values({table.c[0]: table.c[0]})
+        )
 
     def _field(self, name: str, writable: bool) -> Field:
         (column, *_) = self._attributes[name].columns

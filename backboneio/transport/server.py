@@ -88,15 +88,10 @@ class Server:
         compression_threshold: int | None = None,
         **options: Any,
     ) -> None:
-        problem = why_not()
-        if problem is not None:
-            raise RuntimeError(problem)
-        if async_mode not in (None, "threading"):
-            raise ValueError("Invalid async_mode specified")
-        if isinstance(ping_interval, tuple):
-            self.ping_interval, grace = ping_interval
-        else:
-            self.ping_interval, grace = ping_interval, 0
+        _check_mode(async_mode)
+        self.ping_interval, grace = (
+            ping_interval if isinstance(ping_interval, tuple) else (ping_interval, 0)
+        )
         self.ping_interval_grace_period = grace
         self.ping_timeout = ping_timeout
         self.max_http_buffer_size = max_http_buffer_size
@@ -106,11 +101,7 @@ class Server:
         self.cors_allowed_origins = cors_allowed_origins
         self.transports = _transports(transports, self.valid_transports)
         self.environ_keys = tuple(environ_keys)
-        known = inspect.signature(Server).parameters
-        refuse_unknown(options, LIMIT_OPTIONS | known.keys() - {"options"})
-        if limits is not None and options:
-            raise ValueError(f"give {', '.join(options)} within the limits, not beside them")
-        self.limits = limits or TransportLimits(max_message=max_http_buffer_size, **options)
+        self.limits = _limits(limits, max_http_buffer_size, options)
         self.logger = _logger(logger)
         self.handlers: dict[str, Handler] = {}
         self.hub = Hub(self.limits)
@@ -336,6 +327,15 @@ class Server:
         return self._endpoint(environ, handover.truthful(environ, start_response))
 
 
+def _check_mode(async_mode: str | None) -> None:
+    """Refuse to serve where a hub cannot, and as it cannot."""
+    problem = why_not()
+    if problem is not None:
+        raise RuntimeError(problem)
+    if async_mode not in (None, "threading"):
+        raise ValueError("Invalid async_mode specified")
+
+
 def _transports(wanted: str | Iterable[str] | None, valid: Iterable[str]) -> list[str]:
     if wanted is None:
         return list(valid)
@@ -343,6 +343,17 @@ def _transports(wanted: str | Iterable[str] | None, valid: Iterable[str]) -> lis
     if not chosen:
         raise ValueError("No valid transports provided")
     return chosen
+
+
+def _limits(
+    limits: TransportLimits | None, max_message: int, options: dict[str, Any]
+) -> TransportLimits:
+    """Return the limits that are given as such, or one by one as options."""
+    known = inspect.signature(Server).parameters
+    refuse_unknown(options, LIMIT_OPTIONS | known.keys() - {"options"})
+    if limits is not None and options:
+        raise ValueError(f"give {', '.join(options)} within the limits, not beside them")
+    return limits or TransportLimits(max_message=max_message, **options)
 
 
 def _logger(option: logging.Logger | bool) -> logging.Logger:
