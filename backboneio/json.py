@@ -22,22 +22,11 @@ except ImportError:  # it is an extra
     orjson = None  # type: ignore[assignment]
 
 from .plain import NotJSON, is_plain
+from .volume import check_volume
 
 #: JSON that is encoded already, and is to be spliced as it is: a plain ``str``, which type checkers
 #: alone tell from others.
 JSONText = NewType("JSONText", str)
-
-#: How many lists and objects one message of a client may hold, side by side or nested. What they
-#: cost is not their text but the garbage collector, which goes through them, and all else in the
-#: process, again and again while they are made: the 500,000 that fit into 1 MB took 200 ms, with
-#: every other thread at rest; so many take 10 ms.
-MAX_CONTAINERS = 50_000
-
-#: How many values one message of a client may hold: strings, numbers and all else, lists and
-#: objects included (empty ones twice), a pair of an object as one. The parser lets no other thread
-#: run until it has made all of them: 25 ms for the 240,000 numbers that fit into 1 MB, 10 ms for so
-#: many.
-MAX_VALUES = 100_000
 
 #: How many digits an integer of a client may have. Writing it takes time by the square of them: the
 #: 250 of 4,000 digits that fit into 1 MB took 20 ms each time, and a browser sends 22 at most.
@@ -261,16 +250,13 @@ def loads(text: str | bytes) -> Any:
 def parse(text: str) -> Any:
     """:func:`loads` for what a client has sent: how much it holds is known before it is parsed.
 
-    :raises NotJSON: when it holds more than :data:`MAX_CONTAINERS` lists and objects, or more than
-        :data:`MAX_VALUES` values, or an integer of more than :data:`MAX_DIGITS` digits.
+    :raises NotJSON: when it holds more than :func:`~.volume.check_volume` lets it, or an integer of
+        more than :data:`MAX_DIGITS` digits.
     :raises ValueError: when it is not JSON.
     :raises RecursionError: when it is nested some thousand levels deep; ``plain.check`` finds what
         is less and still too deep.
     """
-    if len(text) > MAX_CONTAINERS:
-        opened = text.count("[") + text.count("{")  # those in strings, too
-        if opened > MAX_CONTAINERS or opened + text.count(",") > MAX_VALUES:
-            _count(text)
+    check_volume(text)
     if len(text) > MAX_DIGITS and _LONG.search(text[:: MAX_DIGITS // 4]):
         return _decode_short(text)
     return _decode(text)
@@ -288,30 +274,6 @@ def _integer(digits: str) -> int:
 
 
 _decode_short = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_integer).decode
-
-
-#: Characters that are looked at in one go: other threads may run in between.
-_CHUNK = 65_536
-
-
-def _count(text: str) -> None:
-    """Refuse JSON that holds too much, in time linear in its length.
-
-    Text that is not JSON passes when the parser stops before it has made so much of it.
-    """
-    if "\\" in text:  # an escaped quote does not end a string; what else is escaped does not matter
-        text = text.replace("\\\\", "").replace('\\"', "")
-    within = opened = values = 0  # within: 1 in a string, else 0
-    for start in range(0, len(text), _CHUNK):
-        pieces = text[start : start + _CHUNK].split('"')  # in turn outside and inside of strings
-        outside = "".join(pieces[within::2])
-        opened += outside.count("[") + outside.count("{")
-        values += outside.count(",")
-        if opened > MAX_CONTAINERS:
-            raise NotJSON(f"more than {MAX_CONTAINERS} lists and objects in one message")
-        if opened + values > MAX_VALUES:
-            raise NotJSON(f"more than {MAX_VALUES} values in one message")
-        within = (within + len(pieces) - 1) % 2
 
 
 #: Types of what may be, or have in it, an integer that JavaScript would round; and of what it is

@@ -142,7 +142,7 @@ def test_a_bad_request_is_answered_clearly(page: Wire, name: str) -> None:
 
 
 def test_too_many_lists_are_answered_clearly(page: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backboneio.json, "MAX_CONTAINERS", 10_000)
+    monkeypatch.setattr(backboneio.volume, "MAX_CONTAINERS", 10_000)
     text = sync(model={"a": [[]] * 15_000})
     assert re.match("BadRequest: sync: .*more than 10000 lists and objects", refused(page, text))
     assert alive(page)
@@ -156,8 +156,8 @@ def test_too_many_lists_are_answered_clearly(page: Wire, monkeypatch: pytest.Mon
 def test_too_many_values_are_answered_clearly(
     page: Wire, monkeypatch: pytest.MonkeyPatch, shape: Any
 ) -> None:
-    monkeypatch.setattr(backboneio.json, "MAX_CONTAINERS", 4_000)
-    monkeypatch.setattr(backboneio.json, "MAX_VALUES", 6_000)
+    monkeypatch.setattr(backboneio.volume, "MAX_CONTAINERS", 4_000)
+    monkeypatch.setattr(backboneio.volume, "MAX_VALUES", 6_000)
     assert re.match(
         "BadRequest: sync: .*more than 6000 values", refused(page, sync(model={"a": shape}))
     )

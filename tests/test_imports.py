@@ -19,6 +19,7 @@ PACKAGE = pathlib.Path(backboneio.__file__).parent
 #: backboneio/: modules and packages, a package standing for all that is in it.
 HOUSE = [
     ["plain", "forks", "options", "extras", "remote"],
+    ["volume"],
     ["json"],
     ["limits"],
     ["errors", "strand", "deadlines", "client_files"],

@@ -1,0 +1,130 @@
+"""How much JSON may hold: what is let through takes no more than it may, on this Python."""
+
+from __future__ import annotations
+
+import gc
+import json
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+
+from backboneio import volume
+from backboneio.json import parse
+from backboneio.plain import NotJSON
+
+EMOJI = "\U0001f642"
+#: Bytes of the message that may have it.
+MEGABYTE = 1_000_000
+
+#: What there may be much of.
+MANY: dict[str, Callable[[int], str]] = {
+    "empty objects": lambda n: "{}",
+    "objects": lambda n: '{"k":1}',
+    "objects whose keys differ": lambda n: f'{{"k{n}":{n + 300}}}',
+    "objects in objects": lambda n: '{"a":' * 30 + "1" + "}" * 30,
+    "empty lists": lambda n: "[]",
+    "lists": lambda n: "[777]",
+    "lists in lists": lambda n: "[" * 30 + "7" + "]" * 30,
+    "pairs": lambda n: f"[{n / 7:.6f},{n / 3:.6f}]",
+    "short strings": lambda n: '"ab"',
+    "emoji": lambda n: f'"{EMOJI}"',
+    "escaped emoji": lambda n: r'"\ud83d\ude42"',
+    "letters of two bytes": lambda n: '"\u20ac\u20ac"',
+    "letters of one": lambda n: '"\xe9\xe9"',
+    "backslashes": lambda n: r'"\\\\"',
+    "backslashes beside emoji": lambda n: '"' + r"\\" * 100 + f'","{EMOJI}{"x" * 100}"',
+    "long text": lambda n: f'"{EMOJI}{"x" * 100}"',
+    "integers": lambda n: str(10**18 + n),
+}
+KEYS: dict[str, Callable[[int], str]] = {
+    "keys": lambda n: f'"k{n}":1',
+    "emoji as keys": lambda n: f'"{EMOJI}{n}":1',
+    "emoji as keys and values": lambda n: f'"{EMOJI}{n}":"{EMOJI}{n}"',
+}
+SHAPES = {**MANY, **KEYS}
+
+
+def _text(shape: str, count: int) -> str:
+    begin, end = "{}" if shape in KEYS else "[]"
+    items = ",".join(map(SHAPES[shape], range(count)))
+    return f'["sync",{{"model":{{"a":{begin}{items}{end}}}}}]'
+
+
+def _passes(text: str) -> bool:
+    try:
+        volume.check_volume(text)
+    except NotJSON:
+        return False
+    return len(text.encode()) <= MEGABYTE
+
+
+def _most(shape: str) -> str:
+    """Return the longest text of a shape that is let through, or nearly so."""
+    step = count = 65_536
+    while step > 500:
+        step //= 2
+        count += step if _passes(_text(shape, count)) else -step
+    while not _passes(text := _text(shape, count)):
+        count -= 500
+    return text
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_passes_takes_no_more_than_it_may(shape: str) -> None:
+    text = _most(shape)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        value = parse(text)
+        assert tracemalloc.get_traced_memory()[0] < 1.05 * volume.MAX_PARSED + len(text)
+        del text
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 1.05 * volume.MAX_PARSED
+    finally:
+        tracemalloc.stop()
+    assert value[0] == "sync"
+
+
+@pytest.mark.parametrize("shape", ["objects", "emoji", "keys", "emoji as keys and values"])
+def test_a_megabyte_of_what_is_small_is_refused(
+    shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = _text(shape, 49_000)
+    monkeypatch.setattr("backboneio.json._decode", None)
+    with pytest.raises(NotJSON, match="more than 4500000 bytes when it is parsed, in one message"):
+        parse(text)
+
+
+def test_what_people_send_passes() -> None:
+    rows = [
+        {
+            "id": number,
+            "title": f"a thing to do, number {number}",
+            "done": False,
+            "user": f"user{number % 7}",
+            "at": f"2026-11-26T07:{number % 60:02}:00Z",
+            "note": "\xe9" * 40,
+        }
+        for number in range(2_000)
+    ]
+    line = {"type": "LineString", "coordinates": [[n / 7, n / 3] for n in range(15_000)]}
+    for value in (rows, line, ["x" * 999_000], [EMOJI * 240_000], [EMOJI + "x" * 999_000]):
+        for text in (json.dumps(value), json.dumps(value, ensure_ascii=False)):
+            assert parse(text) == value, text[:50]
+
+
+@pytest.mark.parametrize("chunk", [7, 1_000])
+def test_pieces_of_text_do_not_hide_strings(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volume, "_CHUNK", chunk)
+    with pytest.raises(NotJSON, match="bytes when it is parsed"):
+        volume.check_volume('["' + "x" * 5_000_000 + '"]')
+    volume.check_volume('["' + "x" * 4_000 + '",' * 5 + '"]')
+
+
+def test_what_is_no_json_does_not_make_it_light() -> None:
+    """What stops the parser in the end comes after all that it has made."""
+    heavy = _text("objects", 49_000)[:-3]
+    for end in (r",\u" * 200_000, r',"\u\u\u"' * 50_000, '"' + r"\u" * 300_000 + '"'):
+        with pytest.raises(NotJSON, match="in one message"):
+            parse(heavy + end)
