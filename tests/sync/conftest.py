@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import flask
 import pytest
 
 import backboneio
+from backboneio.testing import SyncClient
 
 from ..journal.awkward import AwkwardJournal
 
@@ -17,3 +20,11 @@ def messages(request: Any) -> backboneio.Backend:
     if request.param == "memory":
         return backboneio.create_backend()
     return backboneio.create_backend(journal=AwkwardJournal(others=0))
+
+
+@pytest.fixture
+def open_page(app: flask.Flask, messages: backboneio.Backend) -> Any:
+    """Connect a SyncClient to ``messages``, which keeps its models in memory."""
+    messages.use(backboneio.middleware.memory_store())
+    backboneio.listen(app, {"messages": messages})
+    return functools.partial(SyncClient, app, "messages")
