@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import flask
@@ -9,6 +10,8 @@ import pytest
 
 import backboneio
 from backboneio.testing import SyncClient
+
+from .support import together
 
 
 @pytest.fixture
@@ -208,3 +211,76 @@ def test_an_answer_that_is_json_already_is_sent_as_it_is(
     messages.use(lambda req, res: res.end(model, text='{ "id": 1, "text": "gr\\u00fc\\u00dfe" }'))
     assert client.sync("update", {"id": 1}) == model
     assert [change.model for change in listener.wait(1)] == [model]
+
+
+def test_the_first_answer_counts(messages: backboneio.Backend) -> None:
+    @messages.use
+    def layer(req: Any, res: Any, next: Any) -> None:
+        res.end("first")
+        res.end("second")
+        res.error("third")
+        next()
+
+    assert messages.call("read") == "first"
+
+
+def test_an_error_that_is_first_counts(messages: backboneio.Backend) -> None:
+    @messages.use
+    def layer(req: Any, res: Any) -> None:
+        res.error(backboneio.Forbidden("first"))
+        res.end("second")
+
+    with pytest.raises(backboneio.Forbidden, match="first"):
+        messages.call("read")
+
+
+def test_one_of_many_threads_gives_the_answer(messages: backboneio.Backend) -> None:
+    @messages.use
+    def layer(req: Any, res: Any) -> None:
+        together(*[functools.partial(res.end, number) for number in range(8)])
+
+    heard: list[Any] = []
+    messages.on("created", heard.append)
+    for _ in range(20):
+        assert messages.call("create", {"id": 1}) in range(8)
+    assert len(heard) == 20
+
+
+def test_a_layer_that_neither_answers_nor_goes_on_is_an_error(
+    messages: backboneio.Backend,
+) -> None:
+    messages.use(lambda req, res, next: None)
+    with pytest.raises(RuntimeError, match=r"no layer answered 'read'.*res\.end"):
+        messages.call("read")
+
+
+def test_what_is_not_json_is_refused_and_can_be_answered_still(
+    messages: backboneio.Backend,
+) -> None:
+    @messages.use
+    def layer(req: Any, res: Any) -> None:
+        for impossible in (object(), {"n": float("nan")}, {1, 2}):
+            with pytest.raises((TypeError, ValueError)):
+                res.end(impossible)
+            assert not res.ended
+        with pytest.raises(TypeError, match="channel"):
+            res.end({}, notify=[1])
+        with pytest.raises(TypeError):
+            res.end({}, notify=None)
+        res.end("fine")
+        assert res.ended
+
+    assert messages.call("read") == "fine"
+
+
+def test_a_channel_that_a_client_is_joined_to_unasked_is_warned_of_once(
+    app: flask.Flask, messages: backboneio.Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    backboneio.listen(app, {"messages": messages})
+    client = SyncClient(app, "messages", "room")
+    client.socket.join("room")
+    assert caplog.text == ""
+    client.socket.join("other")
+    client.socket.join("more")
+    assert len(caplog.records) == 1
+    assert "joined to channel 'other', to which it has not listened" in caplog.text
