@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
+import pathlib
 import re
 from collections.abc import Iterator
 
 from .support import ROOT
 from .test_imports import HOUSE, PACKAGE, TRANSPORT, arrows_up, edges, modules
 
+TESTS = ROOT / "tests"
 TEXT = (ROOT / "docs" / "architecture.md").read_text()
 #: What makes a lock. A condition without a lock of its owner's has one of its own.
 MAKERS = {"Lock", "RLock", "Condition"}
@@ -148,6 +151,32 @@ def test_a_lock_and_a_thread_are_found() -> None:
     )
     assert list(locks("m", tree)) == ["m._a", "B.c", "B.e"]
     assert list(threads(tree)) == ["worker-N"]
+
+
+def untested(table: dict[str, list[str]], root: pathlib.Path, tests: pathlib.Path) -> set[str]:
+    """The modules that have no tests of their name, and none that the table names."""
+    return {
+        name
+        for name in (str(path.relative_to(root).with_suffix("")) for path in root.rglob("*.py"))
+        if not name.startswith("client/") and not name.endswith("__init__")
+        if not list((tests / name).parent.glob(f"test_{pathlib.Path(name).name}*.py"))
+        if not any(fnmatch.fnmatch(name, pattern) for pattern in table)
+    }
+
+
+def test_one_glance_tells_where_the_tests_of_a_module_are() -> None:
+    """By the name of the module, or by the table in CONTRIBUTING.md."""
+    text = (ROOT / "CONTRIBUTING.md").read_text().split("| modules | tests |")[1].split("\n\n")[0]
+    cells = [row.split("|")[1:3] for row in text.splitlines()[2:]]
+    table = {name: re.findall("`(.+?)`", files) for names, files in cells for name in names.split()}
+    table = {name.strip("`"): files for name, files in table.items()}
+    assert {file for files in table.values() for file in files if not (TESTS / file).exists()} == (
+        set()
+    )
+    assert {name for name in table if not list(PACKAGE.glob(f"{name}.py"))} == set()
+    assert untested(table, PACKAGE, TESTS) == set()
+    assert "execution" in untested({}, PACKAGE, TESTS)
+    assert "stack" not in untested({}, PACKAGE, TESTS)
 
 
 def test_the_layout_has_every_folder() -> None:

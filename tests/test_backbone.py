@@ -22,7 +22,7 @@ import backboneio
 from backboneio.middleware import memory_store, sqlalchemy_store
 from backboneio.testing import SyncClient
 
-from ..support import ROOT, together, wait_until
+from .support import ROOT, together, wait_until
 
 
 def test_an_application_as_the_quick_start_has_it(app: flask.Flask) -> None:
