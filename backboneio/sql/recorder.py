@@ -267,8 +267,8 @@ def _insert_changes(recording: _FlushChanges, sent: _Sent | None) -> None:
             row = {**values(keeper.name, drafts[0], sent.token), "change_id": sent.id}
             run(connection, _update_change(tables), [row])
         if len(ids) < len(drafts):
-            rows = [values(keeper.name, *one) for one in zip(drafts, tokens, strict=True)]
-            ids += _insert_rows(connection, tables, rows[len(ids) :])
+            new = zip(drafts[len(ids) :], tokens[len(ids) :], strict=True)
+            ids += _insert_rows(connection, tables, [values(keeper.name, *one) for one in new])
     except (exc.ProgrammingError, exc.OperationalError) as err:
         raise missing(err, connection) from err
     for change_id, token, (key, draft) in zip(ids, tokens, recording.drafts, strict=True):
