@@ -57,8 +57,10 @@ class Live:
         self.insert_and_read: sa.Select[Any] | None = None
 
 
-# The tuples are replaced as a whole, under the lock.
-_live: dict[orm.Mapper[Any], tuple[weakref.ref[Live], ...]] = {}
+# The tuples are replaced as a whole, under the lock. A class that is dropped is not kept.
+_live: weakref.WeakKeyDictionary[orm.Mapper[Any], tuple[weakref.ref[Live], ...]] = (
+    weakref.WeakKeyDictionary()
+)
 _registering = threading.Lock()
 # All who keep journals here, replaced in the same way: an application may be made several times in
 # one process.
@@ -72,9 +74,6 @@ def register(rows: Rows, keeper: Keeper) -> tuple[Live, bool]:
     """
     global _keepers
     with _registering:
-        for mapper, references in list(_live.items()):  # of applications that are gone
-            if not any(reference() for reference in references):
-                del _live[mapper]
         known = _live.get(rows.mapper)
         live = Live(rows, keeper)
         others = [

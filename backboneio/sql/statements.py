@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Union
+from weakref import WeakKeyDictionary, ref
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -70,11 +71,27 @@ def run_script(connection: sa.Connection, text: str) -> list[Sequence[Any]]:
     return found
 
 
-# Statements and dialects are told apart by identity. What is dropped (a journal's tables, a class)
-# stays here until others push it out; nothing of it leads to a journal.
-@functools.lru_cache(256)
-def _compiled(statement: Statement, dialect: sa.Dialect, names: tuple[str, ...]) -> _Compiled:
-    return _Compiled(statement, dialect, names)
+_Names = tuple[str, ...]
+
+# What compiles a statement, once for each of the dialects that are in use. It goes with the
+# statement, which only its maker keeps, as types may lead to all tables of an application.
+_compilers: WeakKeyDictionary[Statement, Callable[[sa.Dialect, _Names], _Compiled]] = (
+    WeakKeyDictionary()
+)
+
+
+def _compiled(statement: Statement, dialect: sa.Dialect, names: _Names) -> _Compiled:
+    compiler = _compilers.get(statement)
+    if compiler is None:
+        made = functools.lru_cache(16)(functools.partial(_compile, ref(statement)))
+        compiler = _compilers.setdefault(statement, made)
+    return compiler(dialect, names)
+
+
+def _compile(statement: ref[Statement], dialect: sa.Dialect, names: _Names) -> _Compiled:
+    known = statement()
+    assert known is not None  # whoever asks has it
+    return _Compiled(known, dialect, names)
 
 
 class _Compiled:
@@ -83,7 +100,7 @@ class _Compiled:
     Threads share it. Only ``_results`` is set after it was made, as a whole, to the same each time.
     """
 
-    def __init__(self, statement: Statement, dialect: sa.Dialect, names: tuple[str, ...]) -> None:
+    def __init__(self, statement: Statement, dialect: sa.Dialect, names: _Names) -> None:
         compiled: Any = statement.compile(dialect=dialect, column_keys=names)
         self._dialect = dialect
         self._text = str(compiled)

@@ -24,7 +24,7 @@ from .app import Lab
 @pytest.fixture
 def lab(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     # What is live stays so: what a test makes of a class does not concern the next one.
-    monkeypatch.setattr(registry, "_live", dict(registry._live))
+    monkeypatch.setattr(registry, "_live", registry._live.copy())
     lab = Lab(database)
     lab.create_tables()
     yield lab

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
+import enum
 import gc
 import threading
 import weakref
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
 
@@ -18,6 +21,11 @@ from backboneio.sql.live import lives
 from .app import Task
 
 NAME = "backboneio journal"
+
+
+class Kind(enum.Enum):
+    A = "a"
+    B = "b"
 
 
 def followers() -> set[threading.Thread]:
@@ -65,6 +73,7 @@ def test_a_dropped_journal_ends_its_thread_and_leaves_nothing(database: str) -> 
             parts.backend,
             parts.engine,
             parts.log.tables,
+            *parts.log.tables,
             parts.log._sequencer,
         )
     ]
@@ -101,3 +110,37 @@ def test_a_class_that_is_live_again_is_recorded_once(database: str) -> None:
     assert [change.method for change in again.received] == ["create"]
     again.journal.close()
     again.engine.dispose()
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_dropped_class_leaves_nothing(database: str) -> None:
+    """A type may lead to all tables; PostgreSQL's enums are kept by SQLAlchemy itself."""
+
+    class Base(orm.DeclarativeBase):
+        pass
+
+    class Dropped(Base):
+        __tablename__ = "dropped"
+        id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+        kind: orm.Mapped[Kind]
+        at: orm.Mapped[datetime.datetime]
+
+    engine = sa.create_engine(database)
+    journal = backboneio.SQLJournal(engine)
+    backend = backboneio.create_backend(journal=journal("dropped"))
+    backend.use(sqlalchemy_store(Dropped, sessions := orm.sessionmaker(engine)))
+    journal.create_tables()
+    Base.metadata.create_all(engine)
+    with sessions.begin() as session:
+        session.add(row := Dropped(kind=Kind.A, at=datetime.datetime(2026, 1, 1)))
+    with sessions.begin() as session:
+        session.add(row)
+        row.kind = Kind.B
+        row.at = datetime.datetime(2026, 1, 2)
+    journal.close()
+    engine.dispose()
+    gone = [weakref.ref(one) for one in (Dropped, Dropped.__table__, journal, backend, engine)]
+    del Dropped, Base, journal, backend, sessions, session, row, engine
+    gc.collect()
+    gc.collect()  # what went with the statements alone
+    assert [reference() for reference in gone if reference() is not None] == []

@@ -67,7 +67,7 @@ class TestAnswersOfRecordedChanges(OnDatabase, AnswersSuite, SharedAnswersSuite)
 
     @pytest.fixture(autouse=True)
     def record_for_this_test(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(registry, "_live", dict(registry._live))
+        monkeypatch.setattr(registry, "_live", registry._live.copy())
 
     def make(self, limits: Limits) -> SQLAnswers:
         return self.live(f"backend-{next(numbers)}", limits)
