@@ -2,10 +2,12 @@
 // perhaps jQuery, the Socket.IO client and backbone.io.js as globals.
 'use strict';
 
+const {beforeEach, afterEach} = require('node:test');
 const fs = require('node:fs');
 const path = require('node:path');
 const vm = require('node:vm');
 const io = require('socket.io-client');
+const {Mock} = require('./mock.js');
 
 const VERSIONS = {
   '1.1.2': 'backbone-1.1.2', '1.2.3': 'backbone-1.2.3', '1.3.3': 'backbone-1.3.3',
@@ -71,4 +73,38 @@ async function until(condition, what = condition.toString()) {
   }
 }
 
-module.exports = {page, event, until, VERSIONS: Object.keys(VERSIONS)};
+// A gate: `pass` holds until `open` is called.
+function gate() {
+  let open;
+  const opened = new Promise(resolve => { open = resolve; });
+  return {open, pass: () => opened};
+}
+
+const json = value => JSON.parse(JSON.stringify(value));
+const texts = collection => json(collection.map(m => m.get('text')));
+const byId = rows => rows.sort((a, b) => a.id - b.id);
+const content = collection => byId(json(collection.toJSON()));
+
+// Makes a mock of the backends `messages` and `others`, and a page that is connected to it, anew
+// for each test, and gives them to `take`. `store` is what is stored in `messages`.
+function connected(backbone, take) {
+  let made;
+  beforeEach(async () => {
+    const mock = await new Mock(['messages', 'others']).start(), window = page({backbone});
+    made = {mock, backend: mock.backends.messages, window, socket: window.connect(mock.url)};
+    take(made);
+  });
+  afterEach(async () => {
+    made.window.close();
+    await made.mock.stop();
+  });
+
+  async function bound(spec = 'messages', attrs) {
+    const collection = new (made.window.Backbone.Collection.extend({backend: spec, ...attrs}))().bindBackend();
+    await event(collection, 'backend:connect');
+    return collection;
+  }
+  return {bound, store: () => byId(json([...made.backend.models.values()]))};
+}
+
+module.exports = {page, connected, event, until, gate, json, texts, content, VERSIONS: Object.keys(VERSIONS)};
