@@ -7,15 +7,7 @@ const {connected, content, event, gate, json, texts, until} = require('./page.js
 
 for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => {
   let mock, backend, window;
-  const {bound, store} = connected(backbone, made => { ({mock, backend, window} = made); });
-
-  // Keeps the page offline until the function returned is called.
-  function offline() {
-    mock.io.engine.use((req, res, next) => (blocked ? next(new Error('offline')) : next()));
-    let blocked = true;
-    mock.cut();
-    return () => { blocked = false; };
-  }
+  const {bound, offline, store} = connected(backbone, made => { ({mock, backend, window} = made); });
 
   test('an old fetch does not overwrite, remove or bring back', async () => {
     for (const id of [1, 2]) backend.emit('create', {id, text: 'old'});

@@ -104,7 +104,14 @@ function connected(backbone, take) {
     await event(collection, 'backend:connect');
     return collection;
   }
-  return {bound, store: () => byId(json([...made.backend.models.values()]))};
+  // Keeps the page offline until the function returned is called.
+  function offline() {
+    let blocked = true;
+    made.mock.io.engine.use((req, res, next) => (blocked ? next(new Error('offline')) : next()));
+    made.mock.cut();
+    return () => { blocked = false; };
+  }
+  return {bound, offline, store: () => byId(json([...made.backend.models.values()]))};
 }
 
 module.exports = {page, connected, event, until, gate, json, texts, content, VERSIONS: Object.keys(VERSIONS)};

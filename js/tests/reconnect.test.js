@@ -7,15 +7,7 @@ const {connected, content, event, gate, texts, until} = require('./page.js');
 
 for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => {
   let mock, backend, window, socket;
-  const {bound, store} = connected(backbone, made => { ({mock, backend, window, socket} = made); });
-
-  // Keeps the page offline until the function returned is called.
-  function offline() {
-    mock.io.engine.use((req, res, next) => (blocked ? next(new Error('offline')) : next()));
-    let blocked = true;
-    mock.cut();
-    return () => { blocked = false; };
-  }
+  const {bound, offline, store} = connected(backbone, made => { ({mock, backend, window, socket} = made); });
 
   test('requests made while offline are sent in order when the network is back', async () => {
     const a = await bound();

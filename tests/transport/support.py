@@ -8,6 +8,8 @@ import json
 import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import urllib.parse
 from typing import Any
@@ -254,3 +256,15 @@ def polls(echo: Echo, sid: str) -> bool:
     """Whether a poll of this client waits for something to be said."""
     queue = echo.eio.sockets[sid].queue
     return queue is not None and queue.poll is not None
+
+
+def run(code: str, *arguments: str) -> None:
+    """Run a program of its own."""
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
