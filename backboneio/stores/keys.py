@@ -9,7 +9,9 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import orm
 
+from .. import json
 from ..model import ModelId
+from .codec import Codec
 from .columns import codec
 
 
@@ -17,7 +19,7 @@ class Key:
     """The primary key of a class.
 
     A model's id is the key. One that consists of several columns becomes a string: its parts,
-    percent-encoded, with commas between.
+    percent-encoded, with commas between; what is no string is written as JSON.
 
     :ivar names: the attributes that are the key, in its order.
     """
@@ -42,21 +44,30 @@ class Key:
         if len(parts) == 1:
             only: ModelId = parts[0]
             return only
-        return ",".join(urllib.parse.quote(str(part), safe="") for part in parts)
+        texts = (part if isinstance(part, str) else json.dumps(part) for part in parts)
+        return ",".join(urllib.parse.quote(text, safe="") for text in texts)
 
     def key_of(self, model_id: Any) -> tuple[Any, ...] | None:
         """Return the primary key for a model's id; None when there cannot be such a row."""
-        parts: list[Any] = [model_id]
-        if len(self.names) > 1:
+        try:
+            if len(self._codecs) == 1:
+                return (self._codecs[0].load(model_id),)
             if not isinstance(model_id, str):
                 return None
-            parts = [urllib.parse.unquote(part) for part in model_id.split(",")]
-            if len(parts) != len(self.names):
-                return None
-        try:
-            return tuple(code.load(part) for code, part in zip(self._codecs, parts, strict=True))
-        except ValueError:
+            parts = map(urllib.parse.unquote, model_id.split(","))
+            return tuple(
+                _load_text(code, part) for code, part in zip(self._codecs, parts, strict=True)
+            )
+        except (ValueError, RecursionError):  # the latter of a text like "[[[["
             return None
+
+
+def _load_text(code: Codec, text: str) -> Any:
+    """Return a part of a key from its text, which is that of a string, or JSON: ``true``, 2.5."""
+    try:
+        return code.load(text)
+    except ValueError:
+        return code.load(json.loads(text))
 
 
 def key_names(mapper: orm.Mapper[Any]) -> tuple[str, ...]:
@@ -73,7 +84,7 @@ def among(
     return sqlalchemy.tuple_(*columns).in_(values)
 
 
-def codec_of(mapper: orm.Mapper[Any], name: str, column: sqlalchemy.ColumnElement[Any]) -> Any:
+def codec_of(mapper: orm.Mapper[Any], name: str, column: sqlalchemy.ColumnElement[Any]) -> Codec:
     """Return the codec of a column.
 
     :raises TypeError: naming it, when its type cannot be JSON.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import enum
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -77,6 +79,24 @@ class Seat(Base):
     row: orm.Mapped[str] = orm.mapped_column(sa.String(5), primary_key=True)
     number: orm.Mapped[int] = orm.mapped_column(primary_key=True, autoincrement=False)
     guest: orm.Mapped[str | None]
+
+
+class Size(enum.Enum):
+    SMALL = 1
+    LARGE = 2
+
+
+class Price(Base):
+    """With a key of types that are no strings and no whole numbers in JSON."""
+
+    __tablename__ = "price"
+
+    item: orm.Mapped[str] = orm.mapped_column(sa.String(10), primary_key=True)
+    upto: orm.Mapped[float] = orm.mapped_column(sa.Double(), primary_key=True)
+    retail: orm.Mapped[bool] = orm.mapped_column(primary_key=True)
+    size: orm.Mapped[Size] = orm.mapped_column(primary_key=True)
+    lasts: orm.Mapped[datetime.timedelta] = orm.mapped_column(primary_key=True)
+    cents: orm.Mapped[int]
 
 
 class Point(orm.MappedAsDataclass, Base):
@@ -316,6 +336,23 @@ def test_a_key_of_several_columns(backend: backboneio.Backend, sessions: Any) ->
             backend.call("read", {"id": model_id})
     assert backend.call("delete", {"id": seat["id"]}) == seat
     assert backend.call("read") == []
+
+
+@every_database
+def test_a_key_of_what_is_no_string_in_json(backend: backboneio.Backend, sessions: Any) -> None:
+    backend.use(sqlalchemy_store(Price, sessions))
+    key = {"item": "true", "upto": 2.5, "retail": True, "size": 2, "lasts": 90}
+    price = backend.call("create", {**key, "cents": 99})
+    assert price == {**key, "cents": 99, "id": "true,2.5,true,2,90"}
+    other = backend.call("create", {**price, "upto": 1e300, "retail": False, "cents": 1})
+    assert other["id"] == "true,1e%2B300,false,2,90"
+    assert backend.call("patch", {"id": price["id"], "cents": 98})["cents"] == 98
+    assert backend.call("read", {"id": other["id"]}) == other
+    for wrong in ("true,2.5,True,2,90", "true,2.5,1,2,90", "true,2.5," + "[" * 1000 + ",2,90"):
+        with pytest.raises(backboneio.NotFound):
+            backend.call("read", {"id": wrong})
+    assert backend.call("delete", {"id": other["id"]}) == other
+    assert [one["id"] for one in backend.call("read")] == [price["id"]]
 
 
 def test_a_class_with_a_constructor_of_its_own(backend: backboneio.Backend, sessions: Any) -> None:
