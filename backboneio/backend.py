@@ -99,6 +99,7 @@ class Backend:
         :returns: the layer, so that ``@backend.use`` leaves a function as it was.
         :raises TypeError: for a layer that does not take two, three or four positional arguments,
             a class, an ``async`` function, or methods that are not strings.
+        :raises ValueError: for the method ``reset``, which is what tells collections to fetch anew.
         """
         methods, layer = methods_and_layer(args)
         if layer is None:

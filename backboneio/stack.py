@@ -45,10 +45,16 @@ class Registered:
         """Register *layer* for *methods*; with none for those that it says itself, else for all.
 
         :raises TypeError: when it is none.
+        :raises ValueError: for the method ``reset``.
         """
         named = methods or getattr(layer, "methods", None)
         if not isinstance(named, (tuple, list, set, frozenset)):
             named = None
+        elif "reset" in named:
+            raise ValueError(
+                "no method can be called 'reset': that is what tells collections to fetch anew; "
+                "give it another name"
+            )
         return cls(layer, None if named is None else frozenset(named), *_parameters(layer))
 
     def names(self, method: str) -> bool:

@@ -230,6 +230,22 @@ def test_use_with_nonsense_is_refused(messages: backboneio.Backend, args: Any) -
         messages.use(*args)
 
 
+def test_no_method_is_called_as_what_tells_collections_to_fetch_anew(
+    messages: backboneio.Backend,
+) -> None:
+    def reset(req: Any, res: Any) -> None:
+        raise AssertionError("it was registered")
+
+    with pytest.raises(ValueError, match="no method can be called 'reset'"):
+        messages.use("archive", "reset", reset)
+    reset.methods = ("reset",)  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="no method can be called 'reset'"):
+        messages.use(reset)
+    assert messages.layers == ()
+    with pytest.raises(ValueError, match="there is no method 'reset'"):
+        messages.call("reset")
+
+
 def test_arity_is_found_once_and_not_per_request(
     messages: backboneio.Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
