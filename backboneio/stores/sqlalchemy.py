@@ -6,14 +6,16 @@ import inspect
 import logging
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, exc, orm, select
 from sqlalchemy.orm import exc as orm_exc
 
+from .. import json
 from ..answers import Answered
 from ..errors import Conflict, Forbidden, SyncError
 from ..journal import Journal
+from ..json import JSONText
 from ..model import Channel
 from ..request import Request, Response
 from .base import Store
@@ -27,6 +29,19 @@ logger = logging.getLogger("backboneio.stores")
 SessionMaker = Callable[[], orm.Session]
 #: Returns the criterion for the rows of a channel.
 Where = Callable[[Channel], Any]
+
+
+class _Answer(NamedTuple):
+    """What a change is answered with; made before it is committed, since that may fail."""
+
+    model: dict[str, Any]
+    text: JSONText
+    channel: Channel
+
+    @classmethod
+    def of(cls, rows: Rows, row: Values) -> _Answer:
+        model = rows.dump(row)
+        return cls(model, json.dumps(model, "model"), rows.channel(row))
 
 
 class SQLAlchemyStore(Store):
@@ -143,11 +158,11 @@ class SQLAlchemyStore(Store):
         version = self.rows.version_name
         if version is not None and req.model.get(version) is not None:
             self._check_version(before, self.rows.load({version: req.model[version]}))
-        model = self.rows.dump(before)
+        answer = _Answer.of(self.rows, before)
         work = self._work(session, instance, before)
         session.delete(instance)
         session.commit()
-        self._end(res, model, before, work)
+        self._end(res, answer, work)
 
     def _finish(
         self,
@@ -166,21 +181,23 @@ class SQLAlchemyStore(Store):
         if stored is None:
             raise Conflict("the row was deleted by something else at once")
         self._check_channel(req, stored, before)
-        model = rows.dump(stored)
+        answer = _Answer.of(rows, stored)
         if before is not None:  # then the turn is held already
             session.commit()
-            self._end(res, model, stored, work)
+            self._end(res, answer, work)
             return
         with req.turn(rows.id_of(key)):  # nobody changes the new row before it is announced
             session.commit()
-            self._end(res, model, stored, work)
+            self._end(res, answer, work)
 
-    def _end(self, res: Response, model: dict[str, Any], row: Values, work: Work | None) -> None:
+    def _end(self, res: Response, answer: _Answer, work: Work | None) -> None:
         # What records has recorded nothing when no column got another value: it may be its own.
         changed = work is None or work.recorded
         if not changed:
             self._answer_again()
-        res.end(model, notify=(self.rows.channel(row),), whole=True, changed=changed)
+        res.end(
+            answer.model, text=answer.text, notify=(answer.channel,), whole=True, changed=changed
+        )
 
     def _work(
         self, session: orm.Session, instance: object, before: Values | None = None

@@ -99,6 +99,32 @@ class Price(Base):
     cents: orm.Mapped[int]
 
 
+class Tags(sa.TypeDecorator[Any]):
+    """A set, which its author has forgotten to make JSON of."""
+
+    impl = sa.String(50)
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> str:
+        return ",".join(value)
+
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        return set(value.split(","))
+
+    def to_json(self, value: Any) -> Any:
+        return value
+
+    def from_json(self, value: Any) -> Any:
+        return set(value)
+
+
+class Tagged(Base):
+    __tablename__ = "tagged"
+
+    id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+    tags: orm.Mapped[Any] = orm.mapped_column(Tags)
+
+
 class Point(orm.MappedAsDataclass, Base):
     """With a constructor that takes some of the columns, and needs one."""
 
@@ -353,6 +379,25 @@ def test_a_key_of_what_is_no_string_in_json(backend: backboneio.Backend, session
             backend.call("read", {"id": wrong})
     assert backend.call("delete", {"id": other["id"]}) == other
     assert [one["id"] for one in backend.call("read")] == [price["id"]]
+
+
+@every_database
+def test_nothing_is_stored_of_what_cannot_be_answered(
+    backend: backboneio.Backend, sessions: Any
+) -> None:
+    backend.use(sqlalchemy_store(Tagged, sessions))
+    told: list[Any] = []
+    for event in ("created", "updated", "deleted"):
+        backend.on(event, told.append)
+    with sessions.begin() as session:
+        session.add(Tagged(id=7, tags={"a"}))
+    model = {"id": 7, "tags": ["b"]}
+    for method in ("create", "update", "delete"):
+        with pytest.raises(TypeError, match=r"model\.tags: a set cannot be sent as JSON"):
+            backend.call(method, {"tags": ["b"]} if method == "create" else model)
+    with sessions() as session:
+        assert [row.tags for row in session.scalars(sa.select(Tagged))] == [{"a"}]
+    assert told == []
 
 
 def test_a_class_with_a_constructor_of_its_own(backend: backboneio.Backend, sessions: Any) -> None:
