@@ -8,6 +8,7 @@ from typing import Any
 import flask
 import pytest
 import socketio
+import socketio.exceptions
 
 import backboneio
 
@@ -35,3 +36,19 @@ def served(kind: str, app: flask.Flask, messages: Any, serve: Any) -> Live:
         return serve(app).url, sio
 
     return served
+
+
+TRANSPORTS = ["hub", "threads"]
+
+
+@pytest.fixture(params=TRANSPORTS)
+def live(request: Any, app: flask.Flask, messages: Any, serve: Any) -> Any:
+    """Serve ``messages`` with the given options, on each transport: ``live(...)`` -> (url, sio)."""
+    messages.use(backboneio.middleware.memory_store())
+
+    def live(**options: Any) -> tuple[str, socketio.Server]:
+        options.setdefault("transport", request.param)
+        sio = backboneio.listen(app, {"messages": messages}, **options)
+        return serve(app).url, sio
+
+    return live

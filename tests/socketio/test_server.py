@@ -1,9 +1,8 @@
-"""What python-socketio offers, around backends: options, events, rooms, handlers; live."""
+"""What python-socketio offers, around backends, live: events, rooms, handlers, goodbyes."""
 
 from __future__ import annotations
 
 import json
-import logging
 import threading
 import time
 from typing import Any
@@ -13,29 +12,12 @@ import pytest
 import requests
 import socketio
 import socketio.exceptions
-import websockets.exceptions
 from socketio.base_manager import BaseManager
 
 import backboneio
-from backboneio.socketio import make_server
 from backboneio.testing import SyncClient
 
 from ..support import Client, Refused, together, wait_until
-
-TRANSPORTS = ["hub", "threads"]
-
-
-@pytest.fixture(params=TRANSPORTS)
-def live(request: Any, app: flask.Flask, messages: Any, serve: Any) -> Any:
-    """Serve ``messages`` with the given options, on each transport: ``live(...)`` -> (url, sio)."""
-    messages.use(backboneio.middleware.memory_store())
-
-    def live(**options: Any) -> tuple[str, socketio.Server]:
-        options.setdefault("transport", request.param)
-        sio = backboneio.listen(app, {"messages": messages}, **options)
-        return serve(app).url, sio
-
-    return live
 
 
 @pytest.mark.parametrize("client_transport", ["websocket", "polling"])
@@ -287,121 +269,6 @@ def test_a_namespace_that_is_not_served_is_refused(live: Any, connect: Any) -> N
     url, _ = live()
     with pytest.raises(socketio.exceptions.ConnectionError):
         connect(url, "elsewhere")
-
-
-# Options
-
-
-def test_options_pass_through(live: Any, wire: Any) -> None:
-    url, _ = live(ping_interval=7, ping_timeout=3, max_http_buffer_size=12345)
-    handshake = wire(url).handshake
-    assert handshake["pingInterval"] == 7000
-    assert handshake["pingTimeout"] == 3000
-    assert handshake["maxPayload"] == 12345
-
-
-def test_another_origin_is_refused_by_default(live: Any, wire: Any) -> None:
-    url, _ = live()
-    wire(url, origin=url)
-    with pytest.raises(websockets.exceptions.InvalidStatus, match="400"):
-        wire(url, origin="http://evil.example")
-    assert _poll(url, url) == 200
-    assert _poll(url, "http://evil.example") == 400
-
-
-def test_another_origin_may_be_allowed(live: Any, wire: Any) -> None:
-    url, _ = live(cors_allowed_origins=["http://friend.example"])
-    wire(url, origin="http://friend.example")
-    with pytest.raises(websockets.exceptions.InvalidStatus, match="400"):
-        wire(url, origin="http://evil.example")
-    assert _poll(url, "http://friend.example") == 200
-    assert _poll(url, "http://evil.example") == 400
-
-
-def _poll(url: str, origin: str) -> int:
-    handshake = f"{url}/socket.io/?EIO=4&transport=polling"
-    return requests.get(handshake, headers={"Origin": origin}, timeout=15).status_code
-
-
-def test_a_client_manager_of_your_own(live: Any, messages: Any, connect: Any) -> None:
-    entered = []
-
-    class Manager(socketio.Manager):  # type: ignore[misc]
-        def basic_enter_room(self, *args: Any, **kwargs: Any) -> None:
-            entered.append(args)
-            super().basic_enter_room(*args, **kwargs)
-
-    url, sio = live(client_manager=Manager())
-    assert isinstance(sio.manager, Manager)
-    client, other = connect(url), connect(url)
-    client.listen()
-    other.listen()
-    client.sync("create", {})
-    assert other.synced() == ["create", {"id": 1}]
-    assert len(entered) >= 2
-
-
-def test_a_logger_of_your_own(live: Any, connect: Any, caplog: pytest.LogCaptureFixture) -> None:
-    logger = logging.getLogger("tests.socketio")
-    caplog.set_level(logging.INFO, "tests.socketio")
-    url, _ = live(logger=logger)
-    connect(url).ask("listen", "room")
-    assert 'received event "listen"' in caplog.text
-
-
-@pytest.mark.parametrize("transport", ["hub", "threads"])
-def test_a_json_module_of_your_own(
-    app: flask.Flask, messages: Any, serve: Any, connect: Any, transport: str
-) -> None:
-    """A server that exists may have one, for its own events; backends keep to their own."""
-    messages.use(backboneio.middleware.memory_store())
-
-    class Special:
-        pass
-
-    class MyJSON:
-        """Knows one class more than others."""
-
-        @staticmethod
-        def dumps(value: Any, **options: Any) -> str:
-            return json.dumps(value, default=lambda value: "special", **options)
-
-        loads = staticmethod(json.loads)
-
-    original = socketio.packet.Packet.json
-    try:
-        sio = make_server(transport, json=MyJSON)
-        backboneio.setup_sync(sio, {"messages": messages})
-    finally:
-        socketio.packet.Packet.json = original  # python-socketio sets it for all servers
-    url = serve(socketio.WSGIApp(sio, app)).url
-    client, other = connect(url), connect(url)
-    client.listen()
-    other.listen()
-    sio.emit("news", Special(), namespace="/messages")
-    assert client.next() == other.next() == ("news", "special")
-    client.sync("create", {"a": 1})
-    assert other.synced() == ["create", {"id": 1, "a": 1}]
-
-
-def test_another_serializer(live: Any, messages: Any, connect: Any) -> None:
-    url, _ = live(serializer="msgpack")
-    client = connect(url, serializer="msgpack")
-    other = connect(url, serializer="msgpack")
-    client.listen()
-    other.listen()
-    assert client.sync("create", {"a": 1}) == {"id": 1, "a": 1}
-    assert other.synced() == ["create", {"id": 1, "a": 1}]
-    for model in ({"a": b"bytes"}, {"a": float("nan")}, {"__proto__": 1}):
-        with pytest.raises(Refused, match="BadRequest: model"):
-            client.sync("create", model)
-
-
-def test_always_connect(live: Any, connect: Any) -> None:
-    url, _ = live(always_connect=True)
-    client = connect(url)
-    client.listen()
-    assert client.sync("create", {}) == {"id": 1}
 
 
 # Clients that come and go
