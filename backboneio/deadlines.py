@@ -36,7 +36,9 @@ class Deadlines:
     """Functions that are called when their time has come, by one thread for the whole process.
 
     The thread starts with the first deadline and ends when none is left. It calls the functions one
-    after the other, with no lock held: they must not block.
+    after the other, with no lock held: they must not block. Where no thread is to be had, deadlines
+    are late: the next one tries again. Whoever has set one may be in a queue by then, and nothing
+    raised here would take it out.
 
     ``_lock`` protects ``_heap``, ``_cancelled``, ``_thread`` and every deadline's ``function``. It
     is held for single steps; nothing is taken inside it.
@@ -64,13 +66,20 @@ class Deadlines:
         with self._lock:
             heapq.heappush(self._heap, (deadline.when, next(self._numbers), deadline))
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="backboneio deadlines", daemon=True
-                )
-                self._thread.start()
+                self._start()
             elif self._heap[0][2] is deadline:
                 self._changed.notify()
         return deadline
+
+    def _start(self) -> None:
+        """Start the thread, if there is one to be had; under the lock."""
+        thread = threading.Thread(target=self._run, name="backboneio deadlines", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as err:
+            logger.warning("cannot start another thread: %s", err)
+        else:
+            self._thread = thread
 
     def cancel(self, deadline: Deadline) -> None:
         """Forget a deadline."""

@@ -16,10 +16,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import engineio
+import pytest
 import requests
 import socketio
 import websocket
@@ -44,6 +45,21 @@ class Refused(Exception):
         self.error = error
         self.name = error["name"]
         self.message = error["message"]
+
+
+@contextlib.contextmanager
+def no_thread(name: str) -> Iterator[None]:
+    """Let no thread of this name start, as when the system has no more."""
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        yield
 
 
 class LiveServer:

@@ -90,10 +90,11 @@ class Watch:
             begins = self._thread is None
             if begins:
                 self._last = None
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=self._run, name="backboneio inspector", daemon=True
                 )
-                self._thread.start()
+                thread.start()  # raises where there is none to be had
+                self._thread = thread
         if begins:
             self._look()
 

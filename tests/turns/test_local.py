@@ -11,7 +11,7 @@ from backboneio import Conflict, Limits
 from backboneio.testing.turns_suite import TurnsSuite
 from backboneio.turns import LocalTurns
 
-from ..support import together, wait_until
+from ..support import no_thread, together, wait_until
 
 
 class TestLocalTurns(TurnsSuite):
@@ -188,6 +188,30 @@ def test_the_thread_for_deadlines_ends_when_nobody_waits() -> None:
     release()
     names = lambda: [thread.name for thread in threading.enumerate()]  # noqa: E731
     wait_until(lambda: "backboneio deadlines" not in names())
+
+
+def test_who_waits_while_no_thread_is_to_be_had_keeps_his_place_and_gives_it_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Else a model whose queue has somebody who is not there is locked for good."""
+    turns = LocalTurns(Limits(turn_timeout=0.1))
+    wait_until(lambda: not any(one.name == "backboneio deadlines" for one in threading.enumerate()))
+    answers: list[Any] = []
+    release = held(turns)
+    with no_thread("backboneio deadlines"):
+        turns.wait(1, answers.append)
+    assert "cannot start another thread: can't start new thread" in caplog.text
+    with pytest.raises(Conflict, match=r"is not finished after 0\.1 seconds"):
+        turns.hold(1).__enter__()  # this one finds a thread again, for both
+    assert isinstance(answers[0], Conflict)
+    release()
+    assert turns.stats() == {"turns": 0, "waiting": 0}
+    release = held(turns)
+    wait_until(lambda: not any(one.name == "backboneio deadlines" for one in threading.enumerate()))
+    with no_thread("backboneio deadlines"):
+        turns.wait(1, _give_back)
+    release()  # in time: to who waits, and from there to nobody
+    assert turns.stats() == {"turns": 0, "waiting": 0}
 
 
 def test_it_tells_how_many_wait_for_which_model() -> None:
