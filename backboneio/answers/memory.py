@@ -33,8 +33,9 @@ class MemoryAnswers:
 
     An answer is kept for as long as its client may ask for it: while it is connected (for
     ``Limits.max_answer_age`` seconds: then a connection that still lives has delivered it), and
-    after it has gone for as long again. A client has a share of its own, ``max_client_answers`` and
-    ``max_client_answer_bytes``; beyond it, it loses its own oldest. Beyond ``max_answers`` and
+    after it has gone for as long again. Of more than ``max_answers`` clients that have gone those
+    without any answer are forgotten first. A client has a share of its own, ``max_client_answers``
+    and ``max_client_answer_bytes``; beyond it, it loses its own oldest. Beyond ``max_answers`` and
     ``max_answer_bytes`` of all clients, who holds most loses its oldest, or where all hold the same
     whoever got none for the longest. A client that has lost what it may still ask for is told so
     when it comes back (:meth:`unknown`), and when it asks. What is running is bounded by the
@@ -48,6 +49,7 @@ class MemoryAnswers:
         self._lock = threading.Lock()
         self._clients: dict[str, _Client] = {}
         self._gone: OrderedDict[str, _Client] = OrderedDict()  # of them; who went first, first
+        self._gone_empty: OrderedDict[str, _Client] = OrderedDict()  # of those; without any answer
         self._holders: OrderedDict[str, _Client] = OrderedDict()  # whose last answer is the oldest
         self._forgotten = Forgotten(self._limits)
         self._greedy: _Client | None = None  # who held most, as far as answers that came show
@@ -75,6 +77,8 @@ class MemoryAnswers:
                 one = self._clients.get(client)
             if one is None:  # it did not say that it arrived
                 one = self._clients[client] = self._gone[client] = _Client(client)
+            elif self._gone_empty:
+                self._gone_empty.pop(client, None)
             given, running = one.given.get(request_id), one.running.get(request_id)
             if given is None and running is None:
                 if not even_forgotten and self._forgotten.has(client, request_id):
@@ -191,6 +195,7 @@ class MemoryAnswers:
             if one is None:
                 one = self._clients[client] = _Client(client)
             self._gone.pop(client, None)
+            self._gone_empty.pop(client, None)
             one.connections += 1
 
     def left(self, client: str) -> None:
@@ -206,6 +211,8 @@ class MemoryAnswers:
                     one.lost = None  # it must have got that
                     self._forgotten.remove(client)
                 self._gone[client] = one
+                if not one.given and not one.running and one.lost is None:
+                    self._gone_empty[client] = one
                 self._forget_gone(one.left)
 
     def unknown(self, client: str, unanswered: Sequence[str]) -> list[str]:
@@ -263,11 +270,16 @@ class MemoryAnswers:
     def _forget_gone(self, now: float) -> None:
         """Forget the clients that will not come back."""
         gone, limits = self._gone, self._limits
+        # Who only knocks, under ever new names, pushes out nobody who has asked for something.
+        while self._gone_empty and len(gone) > limits.max_answers:
+            name, _ = self._gone_empty.popitem(last=False)
+            del gone[name], self._clients[name]
         while gone:
             one = next(iter(gone.values()))
             if one.left > now - limits.max_answer_age and len(gone) <= limits.max_answers:
                 return
             del gone[one.name]
+            self._gone_empty.pop(one.name, None)
             if one.running:  # it is looked at again when that is done
                 one.left = now
                 gone[one.name] = one

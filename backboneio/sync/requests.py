@@ -119,10 +119,8 @@ class Listening(Execution):
         if asked.unanswered is not None:
             unknown = answers.unknown(asked.client, asked.unanswered)
         if socket.client != asked.client:
-            before, socket.client = socket.client, asked.client
+            socket.client = asked.client
             answers.arrived(asked.client)
-            if before is not None:
-                answers.left(before)
         return unknown
 
     def answer(self, outcome: Outcome) -> None:

@@ -352,3 +352,24 @@ def test_what_others_know_was_not_done_may_be_claimed() -> None:
     answers.arrived("client")
     give(answers, "client", "a", "b")
     assert answers.claim("client", "a", "", even_forgotten=True) is Claim.NEW
+
+
+def test_who_only_knocks_pushes_out_nobody_who_has_asked() -> None:
+    answers = MemoryAnswers(Limits(max_answers=100))
+    answers.arrived("victim")
+    give(answers, "victim", "id")
+    answers.left("victim")
+    for number in range(1_000):
+        answers.arrived(f"knocks {number}")
+        answers.left(f"knocks {number}")
+    assert answers.unknown("victim", ["id", "lost"]) == []
+    assert known(answers, "victim", "id") == ["id"]
+    vouched = [n for n in range(1_000) if not answers.unknown(f"knocks {n}", ["lost"])]
+    assert vouched == list(range(901, 1_000))
+    answers.arrived("knocks 980")  # who goes with an answer is no more one of them
+    give(answers, "knocks 980", "id")
+    answers.left("knocks 980")
+    for number in range(2_000, 3_000):
+        answers.arrived(f"knocks {number}")
+        answers.left(f"knocks {number}")
+    assert known(answers, "knocks 980", "id") == ["id"]

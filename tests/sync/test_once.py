@@ -52,6 +52,14 @@ def test_refusals_of_one_client_do_not_make_another_ones_request_run_twice(
     assert len(messages.call("read")) == 1
 
 
+def test_a_client_cannot_be_many(open_forgetful: Any) -> None:
+    page = open_forgetful(client=SECRET)
+    with pytest.raises(backboneio.BadRequest, match="client: it stays the same"):
+        page.listen("other", client="another secret of it")
+    page.listen("other", client=SECRET)
+    page.listen("third")
+
+
 def test_what_a_client_has_pushed_out_itself_it_is_told_not_to_send_again(
     open_forgetful: Any,
 ) -> None:
