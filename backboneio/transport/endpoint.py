@@ -196,11 +196,7 @@ class Endpoint:
         service, connections = self._service, self._service.connections
         if service.stopping:
             raise _stopping()
-        self._hub.start()
-        sid = self._new_id()
-        if transport == "polling" and environ.get("wsgi.multiprocess"):
-            sid = self.neighbours.sign(sid)
-        connection = Connection(service, sid)
+        connection = Connection(service, self._begin(environ, transport))
         connection.owner.acquire()
         try:
             gone = service.newcomers.enter(
@@ -220,6 +216,21 @@ class Endpoint:
             connection.refuse()
             raise _stopping()
         return connection
+
+    def _begin(self, environ: Environ, transport: str) -> str:
+        """Start what serves clients, unless that is done; return an id for a new one."""
+        sid = self._new_id()
+        try:
+            self._hub.start()
+            if transport == "polling" and environ.get("wsgi.multiprocess"):
+                sid = self.neighbours.sign(sid)
+        except OSError as err:
+            raise Refused("503 Service Unavailable", "Too many open files") from err
+        except RuntimeError as err:
+            self._service.logger.warning("cannot start another thread: %s", err)
+            headers = [("Retry-After", "5")]
+            raise Refused("503 Service Unavailable", "Too many threads", headers) from err
+        return sid
 
     def _open_packet(self, sid: str, environ: Environ, transport: str) -> str:
         upgrades = self._may_upgrade and transport == "polling"

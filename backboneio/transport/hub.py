@@ -60,14 +60,24 @@ class Hub:
     # Its life
 
     def start(self) -> None:
-        """Start, unless that is done. Called with the first connection, hence after any fork."""
+        """Start, unless that is done. Called with the first connection, hence after any fork.
+
+        :raises OSError: when the process has no more descriptors.
+        :raises RuntimeError: when the system has no more threads.
+        """
         if self._pool is None:
             with self._starting:
                 if self._pool is None:  # else: by another thread, meanwhile
                     pool = Pool(self.limits.threads, self._outbox, self._timers)
-                    self._timers.start()
-                    self._outbox.start()
-                    pool.start()
+                    try:
+                        self._timers.start()
+                        self._outbox.start()
+                        pool.start()
+                    except RuntimeError:  # whoever comes next begins anew
+                        self._timers.stop()
+                        self._outbox.stop()
+                        self._renew()
+                        raise
                     self._pool = pool
 
     @property

@@ -91,7 +91,10 @@ class Neighbours:
         self._begin()
 
     def sign(self, sid: str) -> str:
-        """Return a session's id from which neighbours see whose it is."""
+        """Return a session's id from which neighbours see whose it is.
+
+        :raises RuntimeError: when the system has no more threads.
+        """
         if self._listener is None and not self._failed:
             with self._lock:
                 self._start()
@@ -115,11 +118,18 @@ class Neighbours:
                 f"{self.folder}: {err}"
             )
             return
-        self._listener = listener
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._run, args=(listener,), name="backboneio neighbours", daemon=True
         )
-        self._thread.start()
+        self._listener = listener  # which it looks at
+        self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError:
+            self._listener = self._thread = None
+            (self.folder / self._name).unlink(missing_ok=True)
+            listener.close()
+            raise
 
     def _check_folder(self) -> None:
         with contextlib.suppress(FileExistsError):

@@ -95,8 +95,11 @@ class Pool:
         self._wall = 0.0
 
     def start(self) -> None:
-        """Start the thread that polls."""
-        self._spawn()
+        """Start the thread that polls.
+
+        :raises RuntimeError: when the system has no more threads.
+        """
+        self._add_worker()
 
     # Any thread
 
@@ -130,9 +133,7 @@ class Pool:
         """Give a task a slice whose owner lock the caller holds."""
         assert task.owner.locked()
         self.ready.append(task)
-        if not self.workers:  # the first could not be started
-            self._spawn()
-        elif self._polling.locked():
+        if self._polling.locked():
             # A thread about to poll looks at `ready` once more after it took _polling.
             os.eventfd_write(self._eventfd, 1)
 
@@ -161,6 +162,12 @@ class Pool:
     # The pool's threads
 
     def _spawn(self) -> None:
+        try:
+            self._add_worker()
+        except RuntimeError as err:  # no more to be had, or the process ends: the others go on
+            logger.warning("cannot start another thread: %s", err)
+
+    def _add_worker(self) -> None:
         with self._spawning:
             if len(self.workers) >= self._limit or self._stopped:
                 return
@@ -175,9 +182,9 @@ class Pool:
             self.workers.append(worker)
             try:
                 thread.start()
-            except RuntimeError as err:  # no more to be had, or the process ends: the others go on
+            except RuntimeError:
                 self.workers.remove(worker)
-                logger.warning("cannot start another thread: %s", err)
+                raise
 
     def _main(self, me: Worker) -> None:
         self.here.worker = me

@@ -17,7 +17,7 @@ from websockets.frames import Close, CloseCode, Opcode
 
 from backboneio.transport.pool import RETIRE
 
-from ..support import PATIENCE, ROOT, ServerProcess, wait_until
+from ..support import PATIENCE, ROOT, ServerProcess, no_thread, wait_until
 from .support import Echo, Http, Raw, finish_get, masked, run
 
 
@@ -284,6 +284,27 @@ def test_descriptors_and_threads_return_to_where_they_were(
         client(number)
     settle()
     assert json.loads(Http(server.url, "/about").request("GET", "")[1])["connections"] == 0
+
+
+def _threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("backboneio-")]
+
+
+@pytest.mark.parametrize("name", ["backboneio-timer", "backboneio-writer", "backboneio-pool-1"])
+def test_a_first_client_for_whom_no_thread_is_to_be_had_comes_again(
+    name: str, make_echo: Callable[..., Echo], caplog: pytest.LogCaptureFixture
+) -> None:
+    wait_until(lambda: not _threads())
+    echo = make_echo()
+    with no_thread(name):
+        query = "EIO=4&transport=polling"
+        assert Http(echo.url).request("GET", query) == (503, '"Too many threads"')
+    assert "cannot start another thread: can't start new thread" in caplog.text
+    with Raw(echo.url) as client:
+        client.open()
+        client.send("4hello")
+        assert client.packet() == "4hello"
+        wait_until(lambda: len(_threads()) == 3)  # those of the first attempt have ended
 
 
 FORKING = """

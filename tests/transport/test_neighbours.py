@@ -18,7 +18,7 @@ import requests
 from backboneio.transport.neighbours import MAX_HEAD, Neighbours
 
 from ..sql.app import Lab
-from ..support import Client, ServerProcess, together, wait_until
+from ..support import Client, ServerProcess, no_thread, together, wait_until
 
 POLLING = "/socket.io/?EIO=4&transport=polling"
 GUNICORN = "gunicorn --bind 127.0.0.1:0 -k gthread --threads 4 --graceful-timeout 1".split()
@@ -168,6 +168,17 @@ def test_nothing_is_left_of_who_ends(make: Any) -> None:
     assert list(there.folder.iterdir()) == []
     assert here.reach(sid, {}) is None
     assert there.sign("abc") == "abc"
+
+
+def test_who_gets_no_thread_to_listen_with_is_not_found_and_tries_again(make: Any) -> None:
+    there, here = make(), make()
+    with no_thread("backboneio neighbours"), pytest.raises(RuntimeError):
+        there.sign("abc")
+    assert list(there.folder.iterdir()) == []
+    sid = there.sign("abc")
+    neighbour = here.reach(sid, {})
+    assert neighbour is not None
+    neighbour.close()
 
 
 def test_a_folder_that_others_may_enter_is_not_used(make: Any, tmp_path: pathlib.Path) -> None:
