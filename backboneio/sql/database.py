@@ -149,7 +149,7 @@ def _statements(tables: Tables) -> _Statements:
     """Return the statements that are run again and again, made once."""
     changes, heads, answers = tables
     columns = {**changes.c, "rev": heads.c.rev}
-    waiting = sa.select(changes.c.id).where(changes.c.rev.is_(None)).limit(1).scalar_subquery()
+    waiting = sa.select(changes.c.backend).where(changes.c.rev.is_(None)).limit(1).scalar_subquery()
     return _Statements(
         sa.select(heads.c.backend, heads.c.rev, waiting),
         sa.select(
@@ -262,11 +262,14 @@ class Database:
                 found = connection.execute(statement).one()
         return Head(found.epoch, found.rev)
 
-    def state(self) -> tuple[dict[str, int], bool]:
-        """Return the rev of every backend, and whether changes wait for theirs: one query."""
+    def state(self) -> tuple[dict[str, int], str | None]:
+        """Return the rev of every backend, and one with changes that wait for theirs: one query.
+
+        That one may be none of those that have begun; or None.
+        """
         with self._reader.connect() as connection:
             rows = fetch(connection, _statements(self.tables).state, {})
-        return {row[0]: row[1] for row in rows}, any(row[2] is not None for row in rows)
+        return {row[0]: row[1] for row in rows}, rows[0][2] if rows else None
 
     def sequence(self) -> Sequenced:
         """Give the committed changes the next revs, in the order of their ids.

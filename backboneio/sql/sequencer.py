@@ -195,7 +195,9 @@ class Sequencer:
         """Look whether there is anything new; return False when the database is away."""
         try:
             revs, waiting = self.database.state()
-            if waiting:
+            if waiting is not None:
+                if waiting not in revs:  # no client has come to it, in any process
+                    self.database.head(waiting)
                 self._wanted.set()
                 self.go_on()
             for name, rev in revs.items():
@@ -242,7 +244,7 @@ class Sequencer:
         if now - self._trimmed < interval:
             return
         self._trimmed, self._trimmed_revs = now, revs
-        dropped = [self.database.trim(name, limits) for name in list(self._logs)]
+        dropped = [self.database.trim(name, limits) for name in revs]
         self._is_over = max(dropped, default=0) >= BATCH
         self.database.trim_answers(limits)
 

@@ -19,7 +19,7 @@ from backboneio.testing import SyncClient
 
 from ..databases import PostgreSQL
 from ..support import PATIENCE, together, wait_until
-from .app import Lab, Task
+from .app import Card, Lab, Task
 from .conftest import Heard, watch
 
 
@@ -256,6 +256,43 @@ def test_what_is_far_over_the_limits_is_trimmed_though_nothing_happens(
         lab.journal.close()  # nobody else looks
         look = lab.journal._sequencer.check
         wait_until(lambda: look() and journal.figures()["changes"] == 5)
+    finally:
+        lab.close()
+
+
+def test_what_is_recorded_of_backends_that_nobody_listens_to_is_trimmed(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose page was never opened, and one that goes by another name now."""
+    monkeypatch.setattr(sequencer, "TRIM_INTERVAL", 0.0)
+    lab = Lab(database, max_changes=10)
+    lab.create_tables()
+    try:
+        lab.journal("tasks").start()
+        with lab.sessions() as session:
+            session.add_all([Card(title=str(number)) for number in range(30)])
+            changes = lab.journal("cards").tables.changes
+            gone = {"backend": "gone", "method": "update", "model": "{}", "whole": False}
+            session.execute(sa.insert(changes), 20 * [gone])
+            session.commit()
+        look = lab.journal._sequencer.check
+        count = sa.select(changes.c.backend, sa.func.count(changes.c.rev)).group_by("backend")
+
+        def kept() -> dict[str, int]:
+            assert look()
+            with lab.engine.connect() as connection:
+                return dict(connection.execute(count).all())
+
+        wait_until(lambda: kept() == {"cards": 10, "gone": 10})
+        assert len(lab.journal("cards").since(20, 30) or ()) == 10
+        lab.journal.close()  # nobody else looks
+        statements = watch(lab.engine)
+
+        def asks_once() -> bool:
+            statements.clear()
+            return look() and len(statements) == 1
+
+        wait_until(asks_once)  # nothing waits any more
     finally:
         lab.close()
 
