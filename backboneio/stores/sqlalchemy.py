@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -13,15 +13,16 @@ from sqlalchemy.orm import exc as orm_exc
 
 from .. import json
 from ..answers import Answered
-from ..errors import Conflict, Forbidden, SyncError
+from ..errors import Conflict, SyncError
 from ..journal import Journal
 from ..json import JSONText
 from ..model import Channel
 from ..request import Request, Response
+from . import rules
 from .base import Store
 from .failures import client_error, is_away
 from .recording import Recorder, RecordingJournal, Work
-from .rows import Rows, Values, invalid
+from .rows import Rows, Values
 
 logger = logging.getLogger("backboneio.stores")
 
@@ -78,7 +79,7 @@ class SQLAlchemyStore(Store):
 
     def create(self, req: Request, res: Response) -> None:
         """Insert a row; answer with it as it is stored, defaults included."""
-        values = self._new_values(req.model, req.channel)
+        values = rules.new_values(self.rows, self._needs, req.model, req.channel)
         self._run(self._insert, req, res, values)
 
     def read(self, req: Request, res: Response) -> None:
@@ -120,12 +121,12 @@ class SQLAlchemyStore(Store):
         if model_id is not None:
             key = rows.key_of(model_id)
             found = None if key is None else self._read(session, key)
-            if found is None or not self._is_on_channel(req, found):
+            if found is None or not rules.is_on_channel(self.rows, req, found):
                 raise self.not_found(model_id)
             res.end(rows.dump(found), whole=True)
             return
         all_rows = map(rows.values, session.execute(self._listed(req)))
-        listed = [row for row in all_rows if self._is_on_channel(req, row)]
+        listed = [row for row in all_rows if rules.is_on_channel(self.rows, req, row)]
         res.end([rows.dump(row) for row in rows.complete(session, listed)], whole=True)
 
     def _change(
@@ -133,16 +134,8 @@ class SQLAlchemyStore(Store):
     ) -> None:
         rows = self.rows
         instance, before, key = self._locked(session, req)
-        self._check_version(before, values)
-        wrong = {}
-        for name, value in values.items():
-            unchanged = name in before and before[name] == value
-            if name in rows.key_names and not unchanged:
-                wrong[name] = "is part of the key, which does not change"
-            elif name in rows.fields and not rows.fields[name].writable and not unchanged:
-                wrong[name] = rows.refusal(name)
-        if wrong:
-            raise invalid(wrong)
+        rules.check_version(rows, before, values)
+        rules.check_changes(rows, before, values)
         for name, value in values.items():
             if name not in rows.key_names and name != rows.version_name:
                 if rows.fields[name].writable:
@@ -157,7 +150,7 @@ class SQLAlchemyStore(Store):
         instance, before, _ = self._locked(session, req)
         version = self.rows.version_name
         if version is not None and req.model.get(version) is not None:
-            self._check_version(before, self.rows.load({version: req.model[version]}))
+            rules.check_version(self.rows, before, self.rows.load({version: req.model[version]}))
         answer = _Answer.of(self.rows, before)
         work = self._work(session, instance, before)
         session.delete(instance)
@@ -180,7 +173,7 @@ class SQLAlchemyStore(Store):
             stored = self._read(session, key)
         if stored is None:
             raise Conflict("the row was deleted by something else at once")
-        self._check_channel(req, stored, before)
+        rules.check_channel(self.rows, req, stored, before, self._recorder is not None)
         answer = _Answer.of(rows, stored)
         if before is not None:  # then the turn is held already
             session.commit()
@@ -218,7 +211,7 @@ class SQLAlchemyStore(Store):
         """Return the statement for all rows of a request's channel, and maybe others."""
         rows = self.rows
         statement = rows.select().order_by(*rows.order())
-        if self._sees_all(req):
+        if rules.sees_all(req):
             return statement
         criterion = rows.on_channel(req.channel)
         if self._where is not None:
@@ -241,69 +234,9 @@ class SQLAlchemyStore(Store):
         if instance is None or key is None:
             raise self.not_found(model_id)
         values = rows.values_of(instance)
-        if not self._is_on_channel(req, values):
+        if not rules.is_on_channel(self.rows, req, values):
             raise self.not_found(model_id)
         return instance, rows.complete(session, [values])[0], key
-
-    # What may be
-
-    def _new_values(self, model: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
-        """Return the columns' values for a new row, which is on *channel* if it does not say."""
-        rows = self.rows
-        values = rows.load(model)
-        wrong = {}
-        if values.get(self.id_attribute, 0) is None:  # a new model in Backbone may have id: null
-            del values[self.id_attribute]
-        if rows.key_is_given and self.id_attribute in values:
-            wrong[self.id_attribute] = "is given by the database"
-        for name in list(values):
-            if not rows.fields[name].writable or name == rows.version_name:
-                if values.pop(name) not in (None, []):
-                    wrong[name] = rows.refusal(name)
-        rows.place(values, channel)
-        for name in self._needs:
-            if name in rows.fields and name not in values:
-                wrong.setdefault(name, "is needed")
-        if wrong:
-            raise invalid(wrong)
-        return values
-
-    def _check_version(self, row: Values, values: Values) -> None:
-        name = self.rows.version_name
-        if name is not None and name in values and values[name] != row[name]:
-            raise self._stale(row)
-
-    def _stale(self, row: Values | None) -> Conflict:
-        if row is None:
-            return Conflict("the model was deleted meanwhile")
-        return Conflict("the model was changed meanwhile", model=self.rows.dump(row))
-
-    def _sees_all(self, req: Request) -> bool:
-        """Whether a request is for the rows of all channels: server code that names none."""
-        return req.socket is None and req.channel is None
-
-    def _is_on_channel(self, req: Request, row: Values) -> bool:
-        return self._sees_all(req) or self.rows.channel(row) == req.channel
-
-    def _check_channel(self, req: Request, row: Values, before: Values | None) -> None:
-        """See that a request may put a row on the channel that it would be on.
-
-        :raises Forbidden: when it may not.
-        """
-        channel = self.rows.channel(row)
-        moves = before is not None and channel != self.rows.channel(before)
-        if moves and self._recorder is None:
-            raise Forbidden(
-                "the model would move to another channel, whose listeners would not be told: "
-                "only backboneio.SQLJournal tells both"
-            )
-        if self._sees_all(req) or channel == req.channel:
-            return
-        if moves and req.socket is not None and req.socket.hears(channel):
-            return
-        if not self.rows.has_channels:
-            raise Forbidden("channel: all models are on the channel without a name")
-        raise Forbidden("channel: the model would be on another channel than the request")
 
     # Sessions
 
@@ -327,7 +260,7 @@ class SQLAlchemyStore(Store):
                 return
             except orm_exc.StaleDataError:
                 self._answer_again()
-                raise self._stale(self._now(req)) from None
+                raise rules.stale(self.rows, self._now(req)) from None
             except SyncError:
                 _close(session)
                 self._answer_again()
