@@ -153,6 +153,7 @@ class SQLLog:
                 database.prepare()
                 head = database.head(self.name)
                 recent = database.read(self.name, max(0, head.rev - RECALLED), head.rev)
+                self._sequencer.follow()
             except exc.SQLAlchemyError as err:
                 raise self._sequencer.unavailable(err) from err
             except RuntimeError as err:

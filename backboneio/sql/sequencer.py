@@ -17,7 +17,7 @@ from ..errors import Unavailable
 from ..limits import Limits
 from . import live
 from .database import BATCH, Database
-from .follower import Follower
+from .follower import Follower, is_in_memory, is_shared
 from .tables import Row, Sequenced, Tables
 
 logger = logging.getLogger("backboneio.journal")
@@ -70,6 +70,7 @@ class Sequencer:
         self._is_over = False
         self._next = 0.0  # when the next batch is due, at the earliest
         self._closed = False
+        self._is_alone = False  # whether that was said
         self.after_fork()
         forks.register(self)
 
@@ -110,7 +111,7 @@ class Sequencer:
             )
         self.close()
         self._database = Database(engine, self.tables)
-        self._closed = False
+        self._closed = self._is_alone = False
         logs, self._logs = self._logs, {}
         for log in (reference() for reference in logs.values()):
             if log is not None:
@@ -120,13 +121,34 @@ class Sequencer:
         """Whether this is the database of *engine*."""
         return self._database is not None and self._database.source is engine
 
-    def join(self, name: str, log: Log) -> None:
-        """Tell *log* how far the backend *name* is, and follow the database from now on."""
-        self._logs[name] = weakref.ref(log)
+    def follow(self) -> None:
+        """Follow the database from now on, where that can be done.
+
+        :raises RuntimeError: when the system has no more threads.
+        """
         with self._starting:
-            if self._follower is None and not self._closed:
-                self._follower = Follower(self.database.source, live.process.name, self)
-                self._follower.start()
+            if self._follower is not None or self._closed:
+                return
+            engine = self.database.source
+            if is_shared(engine):
+                if not self._is_alone:
+                    self._is_alone = True
+                    logger.log(
+                        logging.INFO if is_in_memory(engine) else logging.WARNING,
+                        "the database of the journal has one connection for everybody: what comes "
+                        "over another one, as from another process, is not noticed",
+                    )
+                return
+            follower = Follower(engine, live.process.name, self)
+            try:
+                follower.start()
+            except RuntimeError as err:
+                raise RuntimeError(f"cannot start another thread: {err}") from err
+            self._follower = follower
+
+    def join(self, name: str, log: Log) -> None:
+        """Tell *log* how far the backend *name* is, from now on."""
+        self._logs[name] = weakref.ref(log)
 
     def close(self) -> None:
         """End the follower's thread."""
@@ -187,6 +209,8 @@ class Sequencer:
                 self._tell(given)
             if given is None or given.more:
                 self.sequence()
+            if given is not None and self._follower is None and self._is_alone:
+                self._trim({name: rows[-1].change.rev for name, rows in given.rows.items()})
             self._is_away = False
         except exc.SQLAlchemyError as err:
             self._log_away(err)
