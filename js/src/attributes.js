@@ -172,9 +172,19 @@ export function begin(model, request, attrs, wait) {
   shadowOf(model).begin(request, attrs, wait, request.method === 'patch', model.attributes);
 }
 
+// A model turns out to be the same as another one, which goes.
+export function inherit(model, other) {
+  var shadow = shadowOf(model), twin = shadowOf(other);
+  shadow.inherit(twin);
+  display(model, shadow.inheritEdits(twin));
+}
+
 // A save is over. When it was refused, what the server said meanwhile comes back.
 export function end(model, request, refused) {
-  var show = shadowOf(model).end(request, refused, model.attributes);
+  display(model, shadowOf(model).end(request, refused, model.attributes));
+}
+
+function display(model, show) {
   if (show.drop.length || Object.keys(show.set).length) {
     react(function() { change(model, show.set, show.drop, {synced: true}); });
   }

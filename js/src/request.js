@@ -6,7 +6,7 @@ import {asFailure, clean, extend, failure, guard, isObject, jsonCopy, plain, ran
 import {find, idOf, isCollection} from './identity.js';
 import {known} from './states.js';
 import {now} from './shadow.js';
-import {begin, end, react, shadowOf} from './attributes.js';
+import {begin, end, inherit, react} from './attributes.js';
 import {receive, refill, renew, settleCreate} from './apply.js';
 import {note} from './trail.js';
 
@@ -226,12 +226,13 @@ extend(Request.prototype, {
   },
 
   // A create that was sent again may have come as a missed change, or in a list, and so as
-  // another model, before its answer. There is only one, which knows what both were told.
+  // another model, before its answer. There is only one, which knows what both were told, and has
+  // what was set on both.
   unite: function(result) {
     var collection = this.collection, object = this.object;
     var twin = collection && find(collection, idOf(object, result), true);
     if (twin && twin !== object && (this.options.wait || collection.get(object))) {
-      shadowOf(object).inherit(shadowOf(twin));
+      inherit(object, twin);
       collection.remove(twin, {synced: true});
     }
   },

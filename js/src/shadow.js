@@ -227,6 +227,21 @@ extend(Shadow.prototype, {
     this.sent = other.sent;
   },
 
+  // Takes over what the page has changed of another model, which is the same, and has not saved,
+  // unless it has changed this one since. Returns what to show.
+  inheritEdits: function(other) {
+    var shadow = this, from = other.own, show = {set: {}, drop: []};
+    if (from) from.edits.forEach(function(edit, name) {
+      var covered = from.saves.some(function(save) { return save.at > edit.at && save.covers.has(name); });
+      var mine = shadow.own && shadow.own.edits.get(name);
+      if (covered || mine && mine.at > edit.at) return;
+      shadow.mine().edits.set(name, edit);
+      if (from.withheld.has(name)) shadow.own.withheld.add(name);
+      if (edit.there) show.set[name] = edit.value; else show.drop.push(name);
+    });
+    return show;
+  },
+
   // The page claims an attribute no more, nor do saves up to the one that was answered.
   settle: function(name, answered) {
     if (!this.own) return;

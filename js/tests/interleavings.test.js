@@ -165,6 +165,15 @@ class Reference {
   fetched(at) {
     for (const [name, edit] of this.mine) if (edit.at <= at && !edit.saves.size) this.mine.delete(name);
   }
+  // Another model turns out to be this one: what is set there, and not saved, is set here.
+  inherit(other) {
+    this.time++;
+    for (const [name, {value, unsaved}] of other.mine) {
+      if (!unsaved) continue;
+      this.mine.set(name, {value, at: this.time, unsaved, saves: new Set()});
+      this.set.set(name, value);
+    }
+  }
   // What the page has set back to what the server has is no change.
   prune(base) {
     if (this.saves.size) return;
@@ -285,7 +294,12 @@ class Run {
     if (!this.wire.down.length) return;
     const {kind, content} = this.wire.down[0], {backend, history: {rev: newest}} = this.collection.backend;
     const before = this.collection.models.slice(), flying = backend.flying.slice();
+    const unborn = flying.filter(request => request.method === 'create').map(request => request.object).filter(model => model.isNew());
     this.wire.give();
+    for (const model of unborn) {
+      const twin = before.find(other => other !== model && other.id === model.id && !model.isNew());
+      if (twin && !this.collection.models.includes(twin)) this.reference(model).inherit(this.reference(twin));
+    }
     // An answer that is no news to the page is one to what asked alone.
     const told = (row, rev, object) => {
       if (object && object !== this.collection && rev <= newest) return this.reference(object).tell(row, rev);
