@@ -202,6 +202,16 @@ def _give(connection: sa.Connection, tables: Tables) -> list[tuple[str, Row]]:
     return rows
 
 
+def _begin_read_committed(connection: sa.Connection) -> None:
+    """Begin a transaction on MySQL, whose isolation SQLAlchemy can set, too.
+
+    But it lets the driver's own error escape when the database is away then, and needs four
+    messages where these are two.
+    """
+    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    connection.exec_driver_sql("START TRANSACTION")
+
+
 class Database:
     """The journal's tables in one database. It holds no lock, and every call is a transaction."""
 
@@ -214,7 +224,11 @@ class Database:
         self.engine = self._reader = engine
         if engine.dialect.name == "postgresql":  # a query, and no transaction around it
             self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
-        if not self.is_sqlite:  # whatever the application's default: what is committed is seen
+        # Whatever the application's default: what is committed is seen.
+        if engine.dialect.name in ("mysql", "mariadb"):
+            self.engine = engine.execution_options()  # one of our own to listen to
+            sa.event.listen(self.engine, "begin", _begin_read_committed)
+        elif not self.is_sqlite:
             self.engine = engine.execution_options(isolation_level="READ COMMITTED")
 
     def check(self) -> None:

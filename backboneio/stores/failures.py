@@ -25,8 +25,10 @@ def client_error(err: exc.DBAPIError, rows: Rows, values: Mapping[str, Any]) -> 
         return _integrity(err, rows, values)
     if isinstance(err, exc.DataError) or isinstance(err.orig, OverflowError):
         return _data(rows, values)
-    if code in _LOCKED or (
-        code in (None, "HY000") and re.search(r"locked|[Dd]eadlock|Lock wait", _text(err))
+    if (
+        code in _LOCKED
+        or _number(err) in _LOCKED
+        or (code is None and re.search("locked|[Dd]eadlock", _text(err)))
     ):
         return Conflict("another change of the same rows was under way; try again")
     return None
@@ -44,8 +46,10 @@ def is_away(err: exc.DBAPIError) -> bool:
     )
 
 
-#: Serialization failure, deadlock, a lock that was not to be had.
-_LOCKED = ("40001", "40P01", "55P03")
+#: Serialization failure, deadlock, a lock that was not to be had. MySQL: a lock that was not
+#: to be had in time, deadlock, a row that was changed since it was read (MariaDB,
+#: by itself from 11.6 on).
+_LOCKED = ("40001", "40P01", "55P03", 1205, 1213, 1020)
 
 # psycopg gives no code for what happens before the server has answered. SQLite: the file.
 _AWAY = re.compile(

@@ -74,7 +74,8 @@ def watch(engine: sa.Engine) -> list[str]:
 
         @sa.event.listens_for(engine, "before_cursor_execute")
         def count(connection: Any, cursor: Any, statement: str, *args: Any) -> None:
-            statements.append(statement)
+            if not statement.startswith(("SET TRANSACTION", "START TRANSACTION")):
+                statements.append(statement)
 
     return statements
 
