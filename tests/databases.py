@@ -173,9 +173,8 @@ class MariaDB(Server):
                 f"--socket={self.folder}/socket",
                 f"--log-error={self.folder}/log",
                 "--skip-networking",
-                "--innodb-flush-log-at-trx-commit=0",
+                "--innodb-flush-log-at-trx-commit=2",  # what is committed outlives the process
                 "--innodb-flush-method=nosync",
-                "--skip-innodb-doublewrite",
                 "--innodb-buffer-pool-size=32M",
                 "--max-connections=200",
             ],
@@ -198,6 +197,11 @@ class MariaDB(Server):
     def stop(self) -> None:
         """Stop the server."""
         self._server.terminate()
+        self._server.wait(60)
+
+    def kill(self) -> None:
+        """End the server without a warning."""
+        self._server.kill()
         self._server.wait(60)
 
     def close(self) -> None:

@@ -63,8 +63,9 @@ class Checker(Ending):
         theirs = "/backboneio/" not in text or "/simple_websocket/" in text
         if "leak:" in text or (theirs and not ours):
             return
-        # What says that the database is away, and the application's own view that meets it.
+        # What says that the database is away: we, SQLAlchemy's pool, the application's own view.
         away = "is not available" in line["message"] or "/view/" in line["message"]
+        away |= line["logger"].startswith("sqlalchemy.pool")
         if away and self.is_away(line):
             return
         last = (line["traceback"] or "").strip().rpartition("\n")[2]

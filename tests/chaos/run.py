@@ -26,7 +26,7 @@ from . import app, checker, history, sql_app
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 #: Journals that several workers share.
-DATABASES = ("sqlite", "postgresql")
+DATABASES = ("sqlite", "postgresql", "mariadb")
 
 
 @dataclasses.dataclass

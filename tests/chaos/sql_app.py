@@ -76,11 +76,11 @@ class Audit(Base):
 
     seq: orm.Mapped[int] = orm.mapped_column(primary_key=True)
     t: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)  # nanoseconds
-    token: orm.Mapped[str]
-    method: orm.Mapped[str]
+    token: orm.Mapped[str] = orm.mapped_column(sa.Text)
+    method: orm.Mapped[str] = orm.mapped_column(sa.String(10))
     id: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
-    room: orm.Mapped[str | None]
-    model: orm.Mapped[str]
+    room: orm.Mapped[str | None] = orm.mapped_column(sa.String(20))
+    model: orm.Mapped[str] = orm.mapped_column(sa.Text)
 
 
 _SQLITE = """
@@ -103,6 +103,14 @@ _SQLITE_TRIGGERS = [
         ("DELETE", "1", "", _SIGNATURE, "delete", "OLD"),
     )
 ]
+
+
+def _mariadb_call(token: str, method: str, row: str) -> str:
+    columns = ", ".join(f"{row}.`{name}`" for name in ("id", "room", "by", "n", "a", "b", "own"))
+    return f"CALL chaos_audit({token}, '{method}', {columns})"
+
+
+_MARIADB_SIGNATURE = "CONCAT(@chaos_token, IF(@chaos_token LIKE 'bulk-%', CONCAT('-', OLD.id), ''))"
 
 _POSTGRESQL_TRIGGERS = [
     """
@@ -136,6 +144,44 @@ CREATE TRIGGER item_changed AFTER INSERT OR UPDATE OR DELETE ON item
 FOR EACH ROW EXECUTE FUNCTION chaos_changed()
 """,
 ]
+
+_MARIADB_TRIGGERS = [
+    """
+CREATE PROCEDURE chaos_audit(token text, method text, id bigint, room text, `by` text,
+n longtext, a longtext, b longtext, own longtext)
+INSERT INTO audit (t, token, method, id, room, model) VALUES (
+CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000000 AS SIGNED), token, method, id, room,
+JSON_OBJECT('id', CAST(id AS SIGNED), 'by', `by`, 'n', JSON_EXTRACT(n, '$'),
+'a', JSON_EXTRACT(a, '$'), 'b', JSON_EXTRACT(b, '$'), 'own', JSON_EXTRACT(own, '$')))
+""",
+    f"""
+CREATE TRIGGER item_insert AFTER INSERT ON item FOR EACH ROW
+{_mariadb_call("NEW.`by`", "create", "NEW")}
+""",
+    f"""
+CREATE TRIGGER item_update AFTER UPDATE ON item FOR EACH ROW
+IF OLD.room <=> NEW.room THEN
+  {_mariadb_call("NEW.`by`", "update", "NEW")};
+ELSE
+  {_mariadb_call("CONCAT(NEW.`by`, '/left')", "delete", "OLD")};
+  {_mariadb_call("NEW.`by`", "create", "NEW")};
+END IF
+""",
+    f"""
+CREATE TRIGGER item_delete AFTER DELETE ON item FOR EACH ROW
+{_mariadb_call(_MARIADB_SIGNATURE, "delete", "OLD")}
+""",
+]
+_TRIGGERS = {
+    "sqlite": _SQLITE_TRIGGERS,
+    "postgresql": _POSTGRESQL_TRIGGERS,
+    "mysql": _MARIADB_TRIGGERS,
+}
+#: What tells a transaction's triggers who it is; on SQLite they call a function.
+_SIGN = {
+    "postgresql": "SELECT set_config('chaos.token', :token, true)",
+    "mysql": "SET @chaos_token = :token",
+}
 
 
 @contextlib.contextmanager
@@ -175,9 +221,8 @@ class Shop:
         """Make all tables, the triggers, and every second hot row."""
         Base.metadata.create_all(self.engine)
         self.journal.create_tables()
-        is_sqlite = self.engine.dialect.name == "sqlite"
         with self.engine.begin() as connection:
-            for statement in _SQLITE_TRIGGERS if is_sqlite else _POSTGRESQL_TRIGGERS:
+            for statement in _TRIGGERS[self.engine.dialect.name]:
                 connection.execute(sa.DDL(statement.replace("%", "%%")))
         with self.sessions.begin() as session:
             for channel, ids in HOT.items():
@@ -225,9 +270,9 @@ def sign(req: Any, res: Any, next: Any) -> None:
 
 
 def _sign(session: orm.Session, transaction: Any, connection: sa.Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        setting = sa.text("SELECT set_config('chaos.token', :token, true)")
-        connection.execute(setting, {"token": _signature.get()[0]})
+    setting = _SIGN.get(connection.dialect.name)
+    if setting is not None:
+        connection.execute(sa.text(setting), {"token": _signature.get()[0]})
 
 
 def create() -> flask.Flask:

@@ -12,11 +12,12 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 
-from ..databases import PostgreSQL
+from ..databases import MariaDB, PostgreSQL
 from .history import History
 from .run import Process, Run, Settings
 
@@ -39,10 +40,10 @@ class SQLRun(Run):
             url = f"sqlite:///{file}"
             self.database: Database = SQLite(file)
         else:
-            cluster = PostgreSQL()
-            self.processes.callback(cluster.close)
-            url = self.processes.enter_context(cluster.database())
-            self.database = Cluster(cluster)
+            server, ends = started(settings.journal)
+            self.processes.callback(server.close)
+            url = self.processes.enter_context(server.database())
+            self.database = Stopped(server.start, ends)
         self.history_of_faults = History(self.history("faults"))
         with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
             listening.set_inheritable(True)
@@ -164,23 +165,30 @@ class SQLite:
         self._connection.close()
 
 
-class Cluster:
-    """Goes away by being stopped, in one of three ways."""
+class Stopped:
+    """Goes away by being stopped, in one of several ways."""
 
     states = ("stopped", "there")
 
-    def __init__(self, cluster: PostgreSQL) -> None:
-        self._cluster = cluster
+    def __init__(self, start: Callable[[], None], ends: list[Callable[[], None]]) -> None:
+        self.start = start
+        self._ends = ends
 
     def stop(self, chance: Random) -> None:
-        how = chance.choice(("fast", "immediate", "kill"))
-        if how == "kill":
-            self._cluster.kill()
-        else:
-            self._cluster.stop(how)
-
-    def start(self) -> None:
-        self._cluster.start()
+        chance.choice(self._ends)()
 
 
-Database = SQLite | Cluster
+def started(kind: str) -> tuple[PostgreSQL | MariaDB, list[Callable[[], None]]]:
+    """Return a server that has been started, and the ways in which it may end."""
+    if kind == "mariadb":
+        mariadb = MariaDB()
+        return mariadb, [mariadb.stop, mariadb.kill]
+    postgresql = PostgreSQL()
+    return postgresql, [
+        postgresql.stop,
+        partial(postgresql.stop, "immediate"),
+        postgresql.kill,
+    ]
+
+
+Database = SQLite | Stopped

@@ -135,9 +135,9 @@ class Writers:
                     execution_options={"synchronize_session": False},
                 )
             else:
-                session.execute(
-                    sa.text("UPDATE item SET \"by\" = :by || id, a = '1' WHERE id = :id"),
-                    {"by": by, "id": ids[0]},
+                around = {"by": sa.literal(by) + sa.cast(Item.id, sa.String), "a": 1}
+                session.connection().execute(
+                    sa.update(Item.__table__).where(Item.id == ids[0]).values(around)
                 )
                 self._shop.journal.reset(session, Item)
             session.commit()

@@ -25,7 +25,12 @@ def test_guarantees_hold(seed: str, transport: str, server: str, journal: str) -
 
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("seed", "journal"), [("1", "sqlite"), ("2", "postgresql")])
-def test_guarantees_hold_through_the_death_of_workers_and_database(seed: str, journal: str) -> None:
-    settings = Settings(seed, server="gthread", journal=journal, requests=35)
+@pytest.mark.parametrize(
+    ("seed", "journal", "requests"),
+    [("1", "sqlite", 35), ("2", "postgresql", 35), ("3", "mariadb", 20)],
+)
+def test_guarantees_hold_through_the_death_of_workers_and_database(
+    seed: str, journal: str, requests: int
+) -> None:
+    settings = Settings(seed, server="gthread", journal=journal, requests=requests)
     run(settings, kind=SQLRun)
