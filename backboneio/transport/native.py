@@ -1,16 +1,18 @@
-"""Non-blocking send and receive that keep the interpreter lock.
+"""Non-blocking send, receive and poll that keep the interpreter lock.
 
 ``socket.send`` gives the interpreter lock away around every system call. A send of a microsecond
 then invites a CPU-bound thread in for a whole switch interval (5 ms), once per client of a
 broadcast. ``ctypes.PyDLL`` calls the C library with the lock held; as every call here is made with
-MSG_DONTWAIT it never waits, so keeping the lock is safe.
+MSG_DONTWAIT, or a timeout of 0, it never waits, so keeping the lock is safe.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import platform
 import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -24,13 +26,16 @@ SEND_SIZE = 262144
 _SMALL = 512
 _SIZES = tuple(map(ctypes.c_size_t, range(_SMALL)))
 
+#: How many descriptors one poll tells of.
+MAX_EVENTS = 256
+
 _RETRY = (errno.EAGAIN, errno.EWOULDBLOCK)
 _DONTWAIT = int(getattr(socket, "MSG_DONTWAIT", 0))
 _SEND_FLAGS = _DONTWAIT | int(getattr(socket, "MSG_NOSIGNAL", 0))
 
 
-def _bind() -> tuple[Any, Any]:
-    """Return the C library's send and recv.
+def _bind() -> tuple[Any, Any, Any]:
+    """Return the C library's send, recv and epoll_wait.
 
     They have no `argtypes`, which would be asked for each argument of each call. So callers pass
     what is not an `int` or a pointer as what it is: every size as a `c_size_t`.
@@ -38,11 +43,11 @@ def _bind() -> tuple[Any, Any]:
     library = ctypes.PyDLL(None, use_errno=True)
     send, recv = library.send, library.recv
     send.restype = recv.restype = ctypes.c_ssize_t
-    return send, recv
+    return send, recv, library.epoll_wait
 
 
 try:
-    _send, _recv = _bind()
+    _send, _recv, _epoll_wait = _bind()
     available = bool(_DONTWAIT)
 except (OSError, AttributeError, TypeError):  # no dlopen, or not a POSIX system
     available = False
@@ -94,3 +99,33 @@ def has_input(fd: int) -> bool:
     byte = ctypes.create_string_buffer(1)
     count: int = _recv(fd, byte, ctypes.c_size_t(1), _DONTWAIT | int(socket.MSG_PEEK))
     return count > 0
+
+
+class _Event(ctypes.Structure):
+    """What epoll_wait() writes: its man page's ``struct epoll_event``."""
+
+    if platform.machine() in ("x86_64", "AMD64"):
+        _pack_ = 1  # there alone: so that it is the same for programs of 32 bits
+    _fields_ = (("mask", ctypes.c_uint32), ("data", ctypes.c_uint64))
+
+
+#: The mask, and the descriptor, which are the first four bytes of the data.
+_EVENT = struct.Struct(f"=I{_Event.data.offset - 4}xi4x")
+
+
+def poller() -> Callable[[int], list[tuple[int, int]]]:
+    """Make a function ``poll(epoll)`` with a buffer of its own (so: for one thread at a time).
+
+    It returns (descriptor, events) of what is ready now on the epoll instance with that descriptor,
+    at most MAX_EVENTS of them. To wait, and for errors, is for ``select.epoll``.
+    """
+    buffer: Any = ctypes.create_string_buffer(MAX_EVENTS * _EVENT.size)
+
+    def poll(epoll: int) -> list[tuple[int, int]]:
+        count: int = _epoll_wait(epoll, buffer, MAX_EVENTS, 0)
+        if count <= 0:
+            return []
+        found = _EVENT.iter_unpack(buffer[: count * _EVENT.size])
+        return [(fd, mask) for mask, fd in found]
+
+    return poll

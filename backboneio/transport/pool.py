@@ -1,10 +1,10 @@
 """The threads that wait for input and handle it, as few of them as will do.
 
 One thread polls, and handles what it gets by itself: no other thread wakes up, and the interpreter
-lock changes hands once per poll. That is the cheapest way to serve handlers that do not block. When
-they do, the timer thread notices that nobody polls and lets another thread in. `_wanted` remembers
-how many were of use lately: while it is above one, a thread that got events wakes another one at
-once, as an ordinary thread pool does.
+lock changes hands once per poll that has to wait. That is the cheapest way to serve handlers that
+do not block. When they do, the timer thread notices that nobody polls and lets another thread in.
+`_wanted` remembers how many were of use lately: while it is above one, a thread that got events
+wakes another one at once, as an ordinary thread pool does.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import weakref
 from collections import deque
 from contextvars import Context
 
+from . import native
 from .task import Sender, Task, Watched, Worker
 from .timers import Timers
 
@@ -70,6 +71,7 @@ class Pool:
         #: what is watched, by file descriptor
         self.watched: dict[int, Watched] = {}
         self._epoll = select.epoll()
+        self._look = native.poller()  # used by whoever holds _polling
         self._eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         # Whoever may still write to it holds the pool. (An epoll closes itself like that.)
         self._close_eventfd = weakref.finalize(self, os.close, self._eventfd)
@@ -246,7 +248,12 @@ class Pool:
         """Wait for events, as the holder of _polling, and queue the tasks that they concern."""
         writable: list[Watched] = []
         try:
-            events = self._epoll.poll(0 if self.ready or self._stopped else -1, 256)
+            # First without giving the interpreter lock away. A poll of a busy hub has events at
+            # once; whoever waits for the lock would wake up each time, find it taken again, and
+            # begin the 5 ms anew after which it may demand it: so it would hardly ever get it.
+            events = self._look(self._epoll.fileno())
+            if not events and not (self.ready or self._stopped):
+                events = self._epoll.poll(-1, native.MAX_EVENTS)
             self._batches += 1
             watched = self.watched
             ready = self.ready

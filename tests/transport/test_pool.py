@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextvars
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -199,3 +201,45 @@ def test_descriptors(make_pool: Callable[[int], Pool]) -> None:
     assert not pool.watched
     pool.await_output(ours.fileno())
     ours.close()
+
+
+class CountedEpoll:
+    """select.epoll, whose poll() gives the interpreter lock away; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self.polls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._epoll, name)
+
+    def poll(self, *args: Any) -> Any:
+        self.polls += 1
+        return self._epoll.poll(*args)
+
+
+def test_what_is_ready_is_found_with_the_interpreter_lock_kept(
+    make_pool: Callable[[int], Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epoll = CountedEpoll()
+    monkeypatch.setattr("backboneio.transport.pool.select.epoll", lambda: epoll)
+    pool = make_pool(1)
+    ours, theirs = socket.socketpair()
+    polls: list[int] = []
+    done = threading.Event()
+
+    def read(worker: Worker) -> None:
+        worker.receive(ours.fileno())
+        polls.append(epoll.polls)
+        if len(polls) < 100:
+            theirs.sendall(b"more")  # so that there is something when the pool looks next
+        else:
+            done.set()
+
+    pool.watch(Watching(ours.fileno(), Doing(read)))
+    theirs.sendall(b"first")
+    assert done.wait(PATIENCE)
+    assert polls == [polls[0]] * 100
+    pool.forget(ours.fileno())
+    ours.close()
+    theirs.close()
