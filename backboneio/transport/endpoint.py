@@ -18,7 +18,7 @@ from .neighbours import Neighbours
 from .newcomers import NoRoom
 from .replies import Replies
 from .service import Service
-from .session import Reason, frame_of
+from .session import Reason, State, frame_of
 from .websocket import WebSocket
 
 Environ = dict[str, Any]
@@ -166,7 +166,11 @@ class Endpoint:
     def _connect(
         self, environ: Environ, start_response: StartResponse, transport: str
     ) -> Iterable[bytes]:
-        """Let a client in; this thread owns the connection until it is open."""
+        """Let a client in; this thread owns the connection until it is open.
+
+        What fails then, as a ``start_response`` of the application's middleware, ends it like any
+        other, in a slice of its own: it may be in one.
+        """
         service = self._service
         small = self._environs.small(environ)
         sock = self._socket_for_websocket(environ) if transport == "websocket" else None
@@ -186,6 +190,9 @@ class Endpoint:
             head = handshake.response(environ, cookie) + packet
             return self._open_websocket(connection, environ, start_response, sock, head)
         except BaseException:
+            if connection.session.state is not State.CONNECTING:
+                connection.end(Reason.TRANSPORT_ERROR, CloseCode.INTERNAL_ERROR)
+                raise
             connection.refuse()
             if told:
                 service.disconnected(sid, Reason.TRANSPORT_ERROR)
@@ -242,8 +249,10 @@ class Endpoint:
         self._hub.flush()
         frames: list[bytes] = self._hub.run(connection.due)
         connection.open()
-        connection.begin()
-        connection.let_go()
+        try:
+            connection.begin()
+        finally:
+            connection.let_go()
         return payload.encode_payload([packet, *frames])
 
     def _open_websocket(
@@ -258,11 +267,13 @@ class Endpoint:
         fd, ahead, pair, ended = self._take(environ, sock)
         link = WebSocket(hub, fd, connection, ahead)
         connection.open(link)
-        hub.run(connection.carry, link, head)
-        connection.begin()
-        if ahead:
-            connection.look()
-        connection.let_go()
+        try:
+            hub.run(connection.carry, link, head)
+            connection.begin()
+            if ahead:
+                connection.look()
+        finally:
+            connection.let_go()
         if pair is not None:
             ended = handover.relay(sock, pair)
         return ended.respond(start_response, "101 Switching Protocols")

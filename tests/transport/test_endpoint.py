@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import threading
 from collections.abc import Callable
@@ -47,6 +48,45 @@ class TestHttp:
         }
         query = "EIO=4&transport=polling"
         assert Http(make_echo(Proxied).url).request("GET", query, headers=headers)[0] == 200
+
+    @pytest.mark.parametrize("transport", ["websocket", "polling"])
+    def test_what_fails_after_the_client_was_let_in_ends_it(
+        self, transport: str, make_echo: Callable[..., Echo], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Once, after its last message, and with nothing left."""
+
+        class Failing(Echo):
+            def __init__(self, **options: Any) -> None:
+                self.late: list[str] = []
+                super().__init__(**options)
+
+            def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+                def fail(*args: Any) -> Any:
+                    raise RuntimeError("a middleware of the application")
+
+                return super().__call__(environ, fail)
+
+            def on_message(self, sid: str, data: Any) -> None:
+                self.late += [sid] * (sid in self.gone)
+
+        echo = make_echo(Failing)
+        query = f"EIO=4&transport={transport}"
+        if transport == "polling":
+            assert Http(echo.url).request("GET", query)[0] == 500
+        else:
+            hello = masked("4hello")
+            with Raw(echo.url, query, also=hello) as raw:
+                raw.open()
+                wait_until(lambda: echo.gone)
+                with contextlib.suppress(OSError):
+                    raw.send("4late")
+                while raw.recv() is not None:
+                    pass
+        (sid,) = echo.connected
+        assert echo.reason(sid) == "transport error"
+        wait_until(lambda: not echo.eio.sockets and not echo.eio.hub.links)
+        assert echo.late == []
+        assert "not in state" not in caplog.text
 
     def test_a_refused_origin_is_told_once(
         self, make_echo: Callable[..., Echo], caplog: pytest.LogCaptureFixture
