@@ -45,18 +45,27 @@ _LIVE = ("create", "update", "delete")
 class Recording:
     """Records the changes to the rows of one store (``stores.recording.Recorder``)."""
 
-    def __init__(self, live: live.Live, log: SQLLog) -> None:
+    def __init__(self, live: live.Live) -> None:
         self._live = live
-        self._log = log
 
     def work_on(self, session: orm.Session) -> remembered.Work:
         """Make the change that *session* is about to make that of the request that runs."""
-        return sessions.work_on(session, self._live)
+        log = _log_of_request()
+        # Another backend's, where several share the store: what it last heard of is one of them.
+        own = None if log is None else log.live_of(self._live.rows)
+        return sessions.work_on(session, own or self._live)
 
     def answered(self) -> JSONText | None:
         """Return the answer to the request that runs, if it has one already."""
-        execution = running()
-        return None if execution is None else self._log.answered(execution)
+        execution, log = running(), _log_of_request()
+        return None if execution is None or log is None else log.answered(execution)
+
+
+def _log_of_request() -> SQLLog | None:
+    """Return the journal of the request that runs, if that is in a database."""
+    execution = running()
+    log = None if execution is None else execution.journal
+    return log if isinstance(log, SQLLog) else None
 
 
 class SQLLog:
@@ -279,7 +288,11 @@ class SQLLog:
         """Record from now on what any session of this process commits of these rows."""
         registered = sessions.register(rows, self)
         self._live.append(registered)
-        return Recording(registered, self)
+        return Recording(registered)
+
+    def live_of(self, rows: Rows) -> live.Live | None:
+        """Return what these rows are live as for this backend, if they are."""
+        return next((one for one in reversed(self._live) if one.rows is rows), None)
 
     def observe(self, observer: Callable[[Draft], object]) -> None:
         """Call *observer* with what a session has committed, after that, on its thread."""

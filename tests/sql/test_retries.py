@@ -140,6 +140,35 @@ def test_what_a_layer_has_answered_is_known_after_a_restart(
         again.sync(method, {**task, "id": 8}, id="r1")
 
 
+def test_backends_that_share_a_store_have_their_answers_each(lab: Lab) -> None:
+    """In the transaction of the change, whichever of them the store was given to last."""
+    store = sqlalchemy_store(Task, lab.sessions)
+    app = flask.Flask("shared")
+    backends = {name: backboneio.create_backend() for name in ("first", "second")}
+    for backend in backends.values():
+        backend.use(store)
+    backboneio.listen(app, backends, journal=lab.journal)
+    kept: list[Any] = []
+
+    @sa.event.listens_for(lab.sessions, "after_commit")
+    def look(session: orm.Session) -> None:
+        changes, _, answers = lab.journal("tasks").tables
+        changed = answers.join(changes, answers.c.change_id == changes.c.id)
+        found = sa.select(answers.c.backend, changes.c.backend, answers.c.request)
+        with lab.engine.connect() as connection:
+            kept[:] = [tuple(row) for row in connection.execute(found.select_from(changed))]
+
+    for name in backends:
+        client = SyncClient(app, name, listen=False)
+        client.listen(client=SECRET)
+        task = client.sync("create", {"title": "a"}, id="r1")
+        assert kept == [(name, name, "r1")]
+        client.sync("update", {**task, "title": "b"}, id="r2")
+        assert sorted(kept) == [(name, name, "r1"), (name, name, "r2")]
+        with lab.engine.begin() as connection:
+            connection.execute(sa.delete(lab.journal(name).tables.answers))
+
+
 @pytest.mark.parametrize("told", [True, False])
 def test_a_layer_that_runs_in_two_processes_at_once_has_one_answer(
     lab: Lab, other: Lab, heard: Heard, told: bool
