@@ -28,7 +28,9 @@ def _text(length: int) -> sa.types.TypeEngine[str]:
 
 
 class Tables:
-    """The tables, in the metadata of the application's own.
+    """The tables, in the metadata of the application's own, but not in its schema.
+
+    They are in the one that the database takes where none is named, as plain SQL finds them.
 
     :ivar changes: what changed. ``rev`` is null from the insertion, in the transaction that makes
         the change, until somebody sequences it.
@@ -99,6 +101,7 @@ def _changes(metadata: sa.MetaData) -> sa.Table:
         sa.Column("channel", _text(255)),
         sa.Column("token", _text(64)),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        schema=sa.BLANK_SCHEMA,
         sqlite_autoincrement=True,  # an id is never given twice
     )
     sa.Index("ix_backboneio_changes_rev", table.c.backend, table.c.rev, unique=True)
@@ -118,6 +121,7 @@ def _heads(metadata: sa.MetaData) -> sa.Table:
         sa.Column("backend", _text(255), primary_key=True),
         sa.Column("epoch", _text(64), nullable=False),
         sa.Column("rev", sa.BigInteger, nullable=False),
+        schema=sa.BLANK_SCHEMA,
     )
 
 
@@ -132,6 +136,7 @@ def _answers(metadata: sa.MetaData) -> sa.Table:
         sa.Column("arguments", _LONG_TEXT),  # of the ack; null where the change is the answer
         sa.Column("change_id", sa.BigInteger),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
+        schema=sa.BLANK_SCHEMA,
     )
     sa.Index("ix_backboneio_answers_at", table.c.at)
     return table

@@ -65,6 +65,46 @@ def test_the_five_lines_with_flask_sqlalchemy(database: str) -> None:
             db.engine.dispose()
 
 
+@every_database
+def test_metadata_with_a_schema(database: str) -> None:
+    """The tables are beside it, where the database has what is without one."""
+    engine = sa.create_engine(database)
+    schema = {"sqlite": "main", "mysql": engine.url.database}.get(engine.dialect.name, "app")
+
+    class Base(orm.DeclarativeBase):
+        metadata = sa.MetaData(schema=schema)
+
+    class Note(Base):
+        __tablename__ = "note"
+
+        id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+        text: orm.Mapped[str] = orm.mapped_column(sa.String(100))
+
+    backboneio.SQLJournal(engine, metadata=Base.metadata)  # an application that was made before
+    journal = backboneio.SQLJournal(engine, metadata=Base.metadata)
+    try:
+        with engine.begin() as connection:
+            if schema == "app":
+                connection.execute(sa.schema.CreateSchema(schema))
+            Base.metadata.create_all(connection)
+        sessions = orm.sessionmaker(engine)
+        notes = backboneio.create_backend()
+        notes.use(sqlalchemy_store(Note, sessions))
+        app = flask.Flask("schema")
+        backboneio.listen(app, {"notes": notes}, journal=journal)
+        client, listener = SyncClient(app, "notes", listen=False), SyncClient(app, "notes")
+        client.listen(client="c" * 20)
+        note = client.sync("create", {"text": "a"}, id="r1")
+        client.sync("update", {**note, "text": "b"}, id="r2")
+        with sessions.begin() as session:
+            session.execute(sa.delete(Note))
+        wait_until(lambda: len(listener.received) == 3)
+        assert [one.method for one in listener.received] == ["create", "update", "reset"]
+    finally:
+        journal.close()
+        engine.dispose()
+
+
 def test_what_it_may_be_made_from(tmp_path: Any) -> None:
     for wrong in (None, 7, object(), orm.sessionmaker()):
         with pytest.raises(TypeError, match="SQLJournal\\(\\) takes Flask-SQLAlchemy"):
