@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .answers import Answered
 from .errors import handed
 from .request import CRUD, READING, Request, Response
 
@@ -172,6 +173,8 @@ class _Descent:
                 else:
                     layer.function(self.req, self.res)
                 return
+            except Answered:  # it has been done: no error, and none for an error layer to replace
+                raise
             except Exception as exc:
                 if exc is self.unhandled:
                     raise

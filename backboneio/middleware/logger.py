@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from ..answers import Answered
 from ..request import Request, Response
 
 #: Characters of an error that are logged: it may repeat what a client sent.
@@ -30,6 +31,8 @@ def logger(
         failure: BaseException | None = None
         try:
             next()
+        except Answered:  # by its first try
+            raise
         except Exception as err:
             failure = err
             raise

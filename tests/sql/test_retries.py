@@ -262,6 +262,38 @@ def test_an_update_that_finds_itself_done_has_the_rev_of_that_time(lab: Lab, oth
     assert there.meta == here.meta
 
 
+def test_no_layer_takes_the_answer_of_what_was_carried_out_for_a_failure(
+    lab: Lab, other: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "backboneio.requests")
+    other.tasks = backboneio.create_backend()
+    other.tasks.use(backboneio.middleware.logger())
+    other.tasks.use(sqlalchemy_store(Task, other.sessions))
+    seen: list[Any] = []
+
+    @other.tasks.use
+    def translate(err: Any, req: Any, res: Any, next: Any) -> None:
+        seen.append(err)
+        next(backboneio.Conflict("something went wrong"))
+
+    served = backboneio.WSGIApp(flask.Flask("other"), {"tasks": other.tasks}, journal=other.journal)
+    there = SyncClient(served, "tasks", listen=False)
+    there.listen(client=SECRET)
+    claimed, go_on = hold_claims(other)
+    answers: list[Any] = []
+    thread = threading.Thread(
+        target=lambda: answers.append(there.sync("create", {"title": "a"}, id="r1"))
+    )
+    thread.start()
+    assert claimed.wait(PATIENCE)
+    answer = client_of(lab).sync("create", {"title": "a"}, id="r1")
+    go_on.set()
+    thread.join(PATIENCE)
+    assert answers == [answer]
+    assert seen == []
+    assert {record.levelname for record in caplog.records} == {"INFO"}
+
+
 def test_a_row_that_moves_away_is_not_deleted_where_it_was(lab: Lab) -> None:
     """Another process moves it at the same time, and commits first."""
     card = lab.cards.call("create", {"title": "a", "room": "x"}, channel="x")
