@@ -16,7 +16,7 @@ from .application import no_context
 from .attachments import Attachment, Attachments
 from .errors import HandedError
 from .execution import Context, execute
-from .journal import Journal, MemoryJournal
+from .journal import Journal, MemoryJournal, checked_journal, checked_maker
 from .limits import Limits
 from .model import EVENTS, Draft, ModelId
 from .request import Request, Response, Socket, check_channel
@@ -44,6 +44,7 @@ class Backend:
         the first ready-made store in the stack says, else ``"id"``.
     :param journal: where its changes are kept; by default what the application that serves it
         first says (``WSGIApp(..., journal=)``), else the memory of this process.
+    :raises TypeError: for a journal that is none.
 
     :ivar journal: that journal; None while it has none of its own and is not served.
     :ivar strand: what everything that its clients are sent goes through, in one order.
@@ -55,7 +56,7 @@ class Backend:
         #: The key of a model's id.
         self.id_attribute = id_attribute or "id"
         self._id_attribute_is_known = id_attribute is not None
-        self.journal = journal
+        self.journal = None if journal is None else checked_journal(journal)
         self._has_journal_of_its_own = journal is not None
         self.strand = Strand()
         self.turns: Turns = LocalTurns()
@@ -312,12 +313,14 @@ class Backend:
         :param limits: those of the backend, when no other application serves it already.
         :param make_journal: makes its journal when it has none. It is asked once for each
             application, since it may have to know of its database.
+        :raises TypeError: when it cannot be called, or makes what is no journal.
         """
         made: Journal | None = None  # by user code, so under no lock
         asks = self._limits is None or self._attachments.had(attachment.name)
-        if make_journal is not None and asks and not self._has_journal_of_its_own:
+        make = None if make_journal is None else checked_maker(make_journal)
+        if make is not None and asks and not self._has_journal_of_its_own:
             with attachment.context(None):  # it may look for the application's database
-                made = make_journal(attachment.name)
+                made = checked_journal(make(attachment.name))
         with self._registering:
             self._attachments.add(attachment)
             first = self._limits is None

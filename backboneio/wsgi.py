@@ -62,7 +62,8 @@ class WSGIApp:
         ``client_manager``, ``logger``, ...
     :raises ValueError: for a name that cannot be a namespace, and when *app* is served like that
         already.
-    :raises TypeError: for backends or limits that are none, or an *app* that cannot be called.
+    :raises TypeError: for backends, limits or journals that are none, or an *app* that cannot be
+        called.
 
     :ivar sio: the ``socketio.Server``: add events, rooms and connect handlers of your own.
     :ivar app: *app* as it was given.

@@ -121,6 +121,24 @@ def test_a_journal_is_given_to_a_backend_or_made_by_the_application(
     assert len(client.received) == 1
 
 
+def test_a_journal_and_what_makes_journals_are_two_things() -> None:
+    class Maker:
+        def __call__(self, name: str) -> object:
+            return MemoryJournal() if name == "messages" else None
+
+    with pytest.raises(TypeError, match=r"is given to the application: WSGIApp\(\.\.\., journal="):
+        backboneio.create_backend(journal=Maker())  # type: ignore[arg-type]
+    backend = backboneio.create_backend()
+    for wrong in (MemoryJournal(), "sqlite://"):
+        with pytest.raises(TypeError, match=r"given to its backend: create_backend\(journal="):
+            backboneio.listen(flask.Flask("a"), {"messages": backend}, journal=wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="None has not"):
+        backboneio.listen(flask.Flask("a"), {"other": backend}, journal=Maker())  # type: ignore[arg-type]
+    assert backend.journal is None  # nothing of these has served it
+    backboneio.listen(flask.Flask("a"), {"messages": backend}, journal=Maker())  # type: ignore[arg-type]
+    assert isinstance(backend.journal, MemoryJournal)
+
+
 @pytest.mark.parametrize("journal", [None, MemoryJournal()])
 def test_one_who_serves_it_and_fails_keeps_the_others_from_nothing(
     journal: MemoryJournal | None, caplog: pytest.LogCaptureFixture

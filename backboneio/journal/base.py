@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..model import Change, Draft
 
@@ -71,3 +71,34 @@ class Journal(Protocol):
 
     def stats(self) -> dict[str, int]:
         """Return how far the journal is (``rev``) and what it keeps, as far as it knows."""
+
+
+_METHODS = ("append", "follow", "observe", "since", "stats")
+
+
+def checked_journal(given: Any) -> Journal:
+    """Return what was given as a journal, if it is one.
+
+    :raises TypeError: when it is none, also what makes journals, as a ``SQLJournal`` does.
+    """
+    if not all(callable(getattr(given, name, None)) for name in _METHODS):
+        raise TypeError(
+            f"a backend's journal has {', '.join(_METHODS)}, and {given!r:.100} has not; what "
+            "makes journals, such as a SQLJournal, is given to the application: "
+            "WSGIApp(..., journal=...)"
+        )
+    return given  # type: ignore[no-any-return]
+
+
+def checked_maker(given: Any) -> Callable[[str], Journal]:
+    """Return what was given to make journals, if it can be called.
+
+    :raises TypeError: when it cannot, as a journal.
+    """
+    if not callable(given):
+        raise TypeError(
+            "WSGIApp(journal=) takes what makes a journal of a backend's name, such as a "
+            f"SQLJournal, not {given!r:.100}; a journal is given to its backend: "
+            "create_backend(journal=...)"
+        )
+    return given  # type: ignore[no-any-return]
