@@ -327,6 +327,8 @@ class Backend:
             if first:
                 self._limits = self.turns.limits = limits or Limits()
                 self.journal = self.journal or made or MemoryJournal(limits, self.strand)
+                if limits is not None and hasattr(self.journal, "take_limits"):
+                    self.journal.take_limits(limits)
                 self.answers = getattr(self.journal, "answers", None) or MemoryAnswers(limits)
         if first:
             self._begin(attachment.name)

@@ -19,7 +19,8 @@ class Journal(Protocol):
     on every journal, the answers to its own writes included.
 
     One that other processes have, too, says so: with an attribute ``is_shared`` that is True,
-    ``disconnect_user`` reaches the pages of all of them. It may bring ``answers`` of its own, and
+    ``disconnect_user`` reaches the pages of all of them. It may bring ``answers`` of its own,
+    ``take_limits(limits)``, called with those of the application that serves the backend first, and
     what the commands ask for: ``create_tables()``, ``figures()`` of what it holds, and ``kind``,
     what ``routes`` calls it in place of its class.
 

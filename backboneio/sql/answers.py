@@ -62,6 +62,10 @@ class SQLAnswers:
         # Those of them whose answer is in a transaction, or was. Single operations.
         self._written: set[tuple[str, str]] = set()
 
+    def take_limits(self, limits: Limits) -> None:
+        """Keep to these from now on; before any request."""
+        self._memory = MemoryAnswers(limits)
+
     def claim(self, client: str, request_id: str, content: str) -> JSONText | Claim:
         """Return the answer of a request, or what to do where there is none."""
         # Where a store records its changes, the database may know what memory has forgotten.

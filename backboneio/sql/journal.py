@@ -31,7 +31,8 @@ class SQLJournal:
     :param db: Flask-SQLAlchemy's ``SQLAlchemy``, an ``Engine``, or a URL. The tables become part of
         the metadata of the first, so that ``db.create_all()`` and Alembic see them.
     :param limits: what the journal keeps: ``max_changes``, ``max_change_age`` and
-        ``max_journal_bytes`` of each backend, and answers for ``max_answer_age`` seconds.
+        ``max_journal_bytes`` of each backend, and answers for ``max_answer_age`` seconds. By
+        default those of the application that serves one of its backends first.
     :param metadata: whose tables they become, where *db* is an engine or a URL.
     :raises TypeError: for any other *db*.
     """
@@ -39,10 +40,9 @@ class SQLJournal:
     def __init__(
         self, db: Any, *, limits: Limits | None = None, metadata: sa.MetaData | None = None
     ) -> None:
-        self._limits = limits or Limits()
         self._source, found = _source(db)
         self._tables = Tables.of(metadata or found or sa.MetaData())
-        self._sequencer = Sequencer(self._source, self._tables, self._limits)
+        self._sequencer = Sequencer(self._source, self._tables, limits)
         self._logs: dict[str, SQLLog] = {}
 
     def __call__(self, name: str) -> SQLLog:
@@ -55,7 +55,7 @@ class SQLJournal:
             self._sequencer.go_over(self._source())
         except RuntimeError:  # outside of an application's context: it is asked for again
             pass
-        return self._logs.setdefault(name, SQLLog(name, self._sequencer, self._limits))
+        return self._logs.setdefault(name, SQLLog(name, self._sequencer))
 
     def create_tables(self) -> None:
         """Create the tables that are missing; inside the application's context."""

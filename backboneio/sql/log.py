@@ -86,11 +86,10 @@ class SQLLog:
     #: What the commands call it: what the application has written.
     kind = "SQLJournal"
 
-    def __init__(self, name: str, sequencer: Sequencer, limits: Limits) -> None:
+    def __init__(self, name: str, sequencer: Sequencer) -> None:
         self.name = name
         self.tables = sequencer.tables
         self._sequencer = sequencer
-        self._limits = limits
         self._live: list[live.Live] = []  # which are live as long as they are held here
         self._observers: tuple[Callable[[Draft], object], ...] = ()
         self._followers: tuple[Deliver, ...] = ()  # replaced as a whole
@@ -103,7 +102,7 @@ class SQLLog:
             reach=self.reach,
             away=sequencer.unavailable,
             is_live=lambda: bool(self._live),
-            limits=limits,
+            limits=sequencer.limits,
         )
         self.begin_anew()
         forks.register(self)
@@ -297,6 +296,11 @@ class SQLLog:
     def observe(self, observer: Callable[[Draft], object]) -> None:
         """Call *observer* with what a session has committed, after that, on its thread."""
         self._observers = (*self._observers, observer)
+
+    def take_limits(self, limits: Limits) -> None:
+        """Keep to those of the application that serves the backend first, unless given others."""
+        self._sequencer.take_limits(limits)
+        self.answers.take_limits(self._sequencer.limits)
 
     def create_tables(self) -> None:
         """Create the tables that are missing; inside the application's context."""

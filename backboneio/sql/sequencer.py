@@ -60,6 +60,7 @@ class Sequencer:
     ) -> None:
         self.tables = tables
         self.limits = limits or Limits()
+        self._has_limits = limits is not None
         self._source = source
         self._database: Database | None = None
         self._logs: dict[str, weakref.ref[Log]] = {}  # single dictionary operations
@@ -145,6 +146,11 @@ class Sequencer:
             except RuntimeError as err:
                 raise RuntimeError(f"cannot start another thread: {err}") from err
             self._follower = follower
+
+    def take_limits(self, limits: Limits) -> None:
+        """Keep to these, where none were given before."""
+        if not self._has_limits:
+            self.limits, self._has_limits = limits, True
 
     def join(self, name: str, log: Log) -> None:
         """Tell *log* how far the backend *name* is, from now on."""

@@ -12,6 +12,7 @@ from sqlalchemy import orm
 
 import backboneio
 from backboneio.middleware import sqlalchemy_store
+from backboneio.sql import sequencer
 from backboneio.testing import SyncClient
 
 from ..databases import PostgreSQL, every_database
@@ -100,6 +101,40 @@ def test_metadata_with_a_schema(database: str) -> None:
             session.execute(sa.delete(Note))
         wait_until(lambda: len(listener.received) == 3)
         assert [one.method for one in listener.received] == ["create", "update", "reset"]
+    finally:
+        journal.close()
+        engine.dispose()
+
+
+@pytest.mark.parametrize("own", [None, 7])
+def test_the_limits_of_the_application_are_those_of_the_journal(
+    database: str, own: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it has been given its own."""
+    monkeypatch.setattr(sequencer, "TRIM_INTERVAL", 0.0)
+    engine = sa.create_engine(database)
+    limits = None if own is None else backboneio.Limits(max_changes=own, max_client_answers=own)
+    journal = backboneio.SQLJournal(engine, limits=limits)
+    journal.create_tables()
+    try:
+        marks = backboneio.create_backend()
+        marks.use("mark", lambda req, res: res.end({"id": 1}))
+        app = flask.Flask("limits")
+        of_the_application = backboneio.Limits(max_changes=3, max_client_answers=4)
+        backboneio.listen(app, {"marks": marks}, journal=journal, limits=of_the_application)
+        backboneio.listen(  # nor those of one that serves another backend later
+            flask.Flask("later"),
+            {"later": backboneio.create_backend()},
+            journal=journal,
+            limits=backboneio.Limits(max_changes=9),
+        )
+        client = SyncClient(app, "marks", listen=False)
+        client.listen(client="c" * 20)
+        for number in range(12):
+            client.sync("mark", {"id": 1}, id=f"r{number}")
+        assert marks.answers.stats()["answers"] == (own or 4)
+        log = journal("marks")
+        wait_until(lambda: journal._sequencer.check() and log.figures()["changes"] == (own or 3))
     finally:
         journal.close()
         engine.dispose()
