@@ -132,7 +132,7 @@ def test_a_journal_and_what_makes_journals_are_two_things() -> None:
     for wrong in (MemoryJournal(), "sqlite://"):
         with pytest.raises(TypeError, match=r"given to its backend: create_backend\(journal="):
             backboneio.listen(flask.Flask("a"), {"messages": backend}, journal=wrong)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="None has not"):
+    with pytest.raises(TypeError, match="the journal of the backend, not None"):
         backboneio.listen(flask.Flask("a"), {"other": backend}, journal=Maker())  # type: ignore[arg-type]
     assert backend.journal is None  # nothing of these has served it
     backboneio.listen(flask.Flask("a"), {"messages": backend}, journal=Maker())  # type: ignore[arg-type]

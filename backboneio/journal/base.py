@@ -74,19 +74,15 @@ class Journal(Protocol):
         """Return how far the journal is (``rev``) and what it keeps, as far as it knows."""
 
 
-_METHODS = ("append", "follow", "observe", "since", "stats")
-
-
 def checked_journal(given: Any) -> Journal:
     """Return what was given as a journal, if it is one.
 
     :raises TypeError: when it is none, also what makes journals, as a ``SQLJournal`` does.
     """
-    if not all(callable(getattr(given, name, None)) for name in _METHODS):
+    if not hasattr(given, "follow"):
         raise TypeError(
-            f"a backend's journal has {', '.join(_METHODS)}, and {given!r:.100} has not; what "
-            "makes journals, such as a SQLJournal, is given to the application: "
-            "WSGIApp(..., journal=...)"
+            f"journal= takes the journal of the backend, not {given!r:.100}; what makes journals, "
+            "such as a SQLJournal, is given to the application: WSGIApp(..., journal=...)"
         )
     return given  # type: ignore[no-any-return]
 
