@@ -41,6 +41,7 @@ class SQLJournal:
         self, db: Any, *, limits: Limits | None = None, metadata: sa.MetaData | None = None
     ) -> None:
         self._source, found = _source(db)
+        self._is_own = isinstance(db, (str, sa.URL))
         self._tables = Tables.of(metadata or found or sa.MetaData())
         self._sequencer = Sequencer(self._source, self._tables, limits)
         self._logs: dict[str, SQLLog] = {}
@@ -84,11 +85,13 @@ class SQLJournal:
             recorder.record_reset(inner, one, channels)
 
     def close(self) -> None:
-        """End the thread that follows the database, and wait for that.
+        """End the thread that follows the database, and wait for that; close connections of a URL.
 
         It ends by itself when the journal and the backends that it is for are dropped.
         """
         self._sequencer.close()
+        if self._is_own:
+            self._source().dispose()
 
 
 def _source(db: Any) -> tuple[Callable[[], sa.Engine], sa.MetaData | None]:

@@ -120,7 +120,7 @@ class Sequencer:
 
     def uses(self, engine: sa.Engine) -> bool:
         """Whether this is the database of *engine*."""
-        return self._database is not None and self._database.source is engine
+        return self._database is not None and self._database.is_of(engine)
 
     def follow(self) -> None:
         """Follow the database from now on, where that can be done.
