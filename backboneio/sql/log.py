@@ -40,6 +40,8 @@ RECENT_BYTES = 1024 * 1024
 #: Of them, those that a process begins with.
 RECALLED = 100
 _LIVE = ("create", "update", "delete")
+#: Changes of requests that may wait for their answers before it is looked which do no more.
+_SLOTS = 100
 
 
 class Recording:
@@ -187,7 +189,7 @@ class SQLLog:
         text = live.process.token()
         if token is not None:
             with self._lock:
-                self._slots[text] = slot = Slot(token, "", 0)
+                self._slots[text] = slot = Slot(token, "", time.monotonic() + HOLD)
                 slot.bound = True
         answer = None
         if self._live and isinstance(token, Execution):
@@ -314,9 +316,9 @@ class SQLLog:
         """The change with this token, of the model *key*, is made while a request runs."""
         now = time.monotonic()
         with self._lock:
-            if len(self._slots) > 1_000:  # of transactions that were rolled back, say
+            if len(self._slots) > _SLOTS:  # of transactions that were rolled back, say
                 self._slots = {
-                    text: slot for text, slot in self._slots.items() if slot.deadline > now - 60
+                    text: slot for text, slot in self._slots.items() if not slot.is_over(now)
                 }
             self._slots[token] = Slot(execution, key, now + HOLD)
 
@@ -345,13 +347,17 @@ class SQLLog:
         Then that change is the request's: it is answered as the change is delivered.
         """
         with self._lock:
-            slots = [slot for slot in self._slots.values() if slot.token is execution]
+            slots = {text: one for text, one in self._slots.items() if one.token is execution}
         if not slots:
             return False
         model = draft.model
         model_id = model.get(execution.req.id_attribute) if isinstance(model, dict) else None
         key = "" if model_id is None else id_key(model_id)
-        found = next((slot for slot in reversed(slots) if slot.key == key), None)
+        found = next((slot for slot in reversed(slots.values()) if slot.key == key), None)
+        with self._lock:  # what else it has changed is told as anybody's
+            for text, slot in slots.items():
+                if slot is not found:
+                    self._slots.pop(text, None)
         if found is None:
             return False
         # What layers have done in a session of their own, say: its answer is not there yet.
@@ -472,6 +478,9 @@ class SQLLog:
     def _keep(self, change: Change) -> None:
         """Keep a change in memory for clients that come back; under the lock."""
         recent = self._recent
+        if recent and change.rev != recent[-1].rev + 1:  # since() counts on there being no gap
+            recent.clear()
+            self._recent_bytes = 0
         recent.append(change)
         self._recent_bytes += kept_length(change.text)
         while len(recent) > RECENT or self._recent_bytes > RECENT_BYTES:

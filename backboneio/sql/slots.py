@@ -28,6 +28,13 @@ class Slot:
         self.bound = False
         self.rev = 0
 
+    def is_over(self, now: float) -> bool:
+        """Whether its request was answered without it, or nothing came of it for a minute."""
+        if self.bound:
+            return False
+        outcome = self.token.outcome if isinstance(self.token, Execution) else None
+        return (outcome is not None and outcome.draft is None) or self.deadline < now - 60
+
     def is_expected(self) -> bool:
         """Whether the request may still be answered with it, any moment now."""
         if self.bound or time.monotonic() >= self.deadline:
