@@ -67,24 +67,28 @@ _registering = threading.Lock()
 _keepers: tuple[weakref.ref[Keeper], ...] = ()
 
 
-def register(rows: Rows, keeper: Keeper) -> tuple[Live, bool]:
+def register(rows: Rows, keeper: Keeper) -> Live:
     """Make a class live for a backend, in place of what was live for a backend of that name.
 
-    :returns: that, which the keeper has to hold, and whether the class was not live before.
+    :returns: that, which the keeper has to hold.
     """
     global _keepers
     with _registering:
-        known = _live.get(rows.mapper)
         live = Live(rows, keeper)
         others = [
             reference
-            for reference in known or ()
+            for reference in _live.get(rows.mapper, ())
             if (other := reference()) is not None and other.keeper.name != keeper.name
         ]
         alive = (one for one in _keepers if one() not in (None, keeper))
         _keepers = (*alive, weakref.ref(keeper))
         _live[rows.mapper] = (*others, weakref.ref(live))
-    return live, known is None
+    return live
+
+
+def is_live(mapper: orm.Mapper[Any]) -> bool:
+    """Whether the rows of a class may be live for somebody."""
+    return any(known in _live for known in mapper.iterate_to_root())
 
 
 def lives(mapper: orm.Mapper[Any], own: Live | None = None) -> Iterable[Live]:

@@ -149,6 +149,9 @@ def stored_rows(
         read = [rows.values(row) for row in connection.execute(statement)]
         for values_ in rows.complete(connection, read, snapshots):
             found[rows.key(values_)] = values_
+    for key in keys:
+        if key not in found:  # equal for the database and not for Python: "5", a time with a zone
+            found.update(stored_rows(rows, connection, [key]))
     return found
 
 
@@ -168,14 +171,15 @@ class _FlushChanges:
     def become(self, one: Touched, key: tuple[Any, ...] | None, after: Values | None) -> None:
         """Add what became of a row: it has the key *key* now, and is *after*, if it is there."""
         rows = self.live.rows
-        if one.key is not None and one.key != key:
-            model_id = rows.id_of(one.key)
-            gone = one.model or {rows.id_attribute: model_id}
-            self._change(model_id, one.existed, one.channel, gone, None)
-        if after is not None and key is not None:
-            existed = one.existed and one.key == key
+        stored = None if after is None else rows.key(after)  # the session's may be "5" for 5
+        stays = one.key is not None and one.key in (key, stored)
+        if one.key is not None and not stays:
+            gone = one.model or {rows.id_attribute: rows.id_of(one.key)}
+            self._change(gone[rows.id_attribute], one.existed, one.channel, gone, None)
+        if after is not None and stored is not None:
+            existed = one.existed and stays
             before = rows.channel(after) if one.same else one.channel
-            self._change(rows.id_of(key), existed, before if existed else None, None, after)
+            self._change(rows.id_of(stored), existed, before if existed else None, None, after)
 
     def guess(self, one: Touched, key: tuple[Any, ...]) -> _Guess | None:
         """Return what is to be told of a row, if it is stored as its session has it, or None.
@@ -184,13 +188,14 @@ class _FlushChanges:
         attributes that are not loaded.
         """
         rows, instance = self.live.rows, one.instance
-        earlier = (self.live.keeper.name, id_key(rows.id_of(key))) in self.state.recorded
-        if instance is None or one.key not in (None, key) or earlier or rows.related:
+        if instance is None or one.key not in (None, key) or rows.related:
             return None
         loaded = orm.attributes.instance_dict(instance)
         if not one.existed:  # what it was not given is null, or a default that was read back
             loaded = {**dict.fromkeys(rows.names), **loaded}
         try:
+            if (self.live.keeper.name, id_key(rows.id_of(key))) in self.state.recorded:
+                return None
             row = {name: loaded[name] for name in rows.names}
             self.become(one, key, row)
         except Exception:  # no such row can be stored, or it is not loaded

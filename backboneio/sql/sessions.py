@@ -27,12 +27,11 @@ _installing = threading.Lock()
 def register(rows: Rows, keeper: Keeper) -> Live:
     """Record from now on what any session of this process commits of a class."""
     links.register(rows)
-    live, is_new = registry.register(rows, keeper)
+    live = registry.register(rows, keeper)
     with _installing:
-        if is_new:
-            for name, function in _ROW_EVENTS.items():
-                event.listen(rows.model, name, function, propagate=True)
         if not event.contains(orm.Session, "after_flush", _after_flush):
+            for name, function in _ROW_EVENTS.items():
+                event.listen(orm.Mapper, name, function)  # once a row, however many classes it has
             for name, function in _SESSION_EVENTS.items():
                 event.listen(orm.Session, name, function)
     return live
@@ -52,6 +51,8 @@ def _own(state: SessionState) -> Live | None:
 
 
 def _after_insert(mapper: orm.Mapper[Any], connection: sa.Connection, instance: Any) -> None:
+    if not registry.is_live(mapper):
+        return
     session = orm.object_session(instance)
     assert session is not None
     state = state_of(session)
@@ -60,11 +61,13 @@ def _after_insert(mapper: orm.Mapper[Any], connection: sa.Connection, instance: 
 
 
 def _before_update(mapper: orm.Mapper[Any], connection: sa.Connection, instance: Any) -> None:
+    if not registry.is_live(mapper):
+        return
     session = orm.object_session(instance)
     assert session is not None
     if not session.is_modified(instance, include_collections=False):
         return
-    key = tuple(sa.inspect(instance).identity)
+    key = _key_before(mapper, instance)
     state = state_of(session)
     for live in lives(mapper, _own(state)):
         channel = None
@@ -77,6 +80,8 @@ def _before_update(mapper: orm.Mapper[Any], connection: sa.Connection, instance:
 
 
 def _before_delete(mapper: orm.Mapper[Any], connection: sa.Connection, instance: Any) -> None:
+    if not registry.is_live(mapper):
+        return
     session = orm.object_session(instance)
     assert session is not None
     key = tuple(sa.inspect(instance).identity)
@@ -87,7 +92,20 @@ def _before_delete(mapper: orm.Mapper[Any], connection: sa.Connection, instance:
             continue
         (complete,) = live.rows.complete(connection, [before])
         channel, model = live.rows.channel(before), live.rows.dump(complete)
-        state.touched.append(Touched(live, None, key, True, channel, model))
+        state.touched.append(Touched(live, None, live.rows.key(before), True, channel, model))
+
+
+def _key_before(mapper: orm.Mapper[Any], instance: Any) -> tuple[Any, ...]:
+    """Return the key that a row has before the flush.
+
+    A session's identity is the key as the application gave it: "5", say, or a time with the zone
+    that the database does not keep. What the instance has may have been read anew.
+    """
+    inspected = sa.inspect(instance)
+    names = (mapper.get_property_by_column(column).key for column in mapper.primary_key)
+    if any(name in inspected.committed_state for name in names):  # as it was, it is changed
+        return tuple(inspected.identity)
+    return tuple(mapper.primary_key_from_instance(instance))
 
 
 _ROW_EVENTS: dict[str, Callable[..., None]] = {

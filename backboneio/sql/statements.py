@@ -102,6 +102,9 @@ class _Compiled:
 
     def __init__(self, statement: Statement, dialect: sa.Dialect, names: _Names) -> None:
         compiled: Any = statement.compile(dialect=dialect, column_keys=names)
+        # With a list in it, as of the kinds of a class in a table with others: left to SQLAlchemy.
+        is_expanding = any(bind.expanding for bind in compiled.binds.values())
+        self._expanding = statement if is_expanding else None
         self._dialect = dialect
         self._text = str(compiled)
         # The order of the parameters, for drivers that take them by position.
@@ -124,6 +127,8 @@ class _Compiled:
         self._results: list[tuple[int, Callable[[Any], Any]]] | None = None
 
     def fetch(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        if self._expanding is not None:
+            return connection.execute(self._expanding, dict(parameters)).all()
         if self._binds or self._own:
             parameters = {**self._own, **parameters}
             for name, processor in self._binds:

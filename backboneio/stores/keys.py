@@ -39,8 +39,12 @@ class Key:
         return among(self.columns(entity), keys)
 
     def id_of(self, key: Sequence[Any]) -> ModelId:
-        """Return the id of the model with a primary key."""
-        parts = [code.dump(part) for code, part in zip(self._codecs, key, strict=True)]
+        """Return the id of the model with a primary key, as it is stored or as others give it."""
+        both = list(zip(self._codecs, key, strict=True))
+        try:
+            parts = [code.dump(part) for code, part in both]
+        except TypeError:  # an instance may have "5" for 5, until it is refreshed
+            parts = [code.dump(code.load(part)) for code, part in both]
         if len(parts) == 1:
             only: ModelId = parts[0]
             return only
@@ -79,8 +83,10 @@ def among(
     columns: Sequence[Any], values: Sequence[tuple[Any, ...]]
 ) -> sqlalchemy.ColumnElement[bool]:
     """Return the criterion for the rows that have one of these values in some columns."""
-    if len(columns) == 1:
-        return columns[0].in_([value[0] for value in values])  # type: ignore[no-any-return]
+    if len(columns) == 1:  # the column's type, whatever the values': "5" for 5
+        ones, kind = [value[0] for value in values], columns[0].type
+        among = columns[0].in_(sqlalchemy.bindparam(None, ones, kind, expanding=True))
+        return among  # type: ignore[no-any-return]
     return sqlalchemy.tuple_(*columns).in_(values)
 
 
