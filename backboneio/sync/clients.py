@@ -20,8 +20,8 @@ from .replay import Allowance
 class Room(Protocol):
     """What a socket needs of its :class:`~backboneio.sync.Sync`.
 
-    :ivar channels_lock: protects the ``channels`` of every socket; held for single steps, and
-        nothing is taken inside it.
+    :ivar channels_lock: protects the ``channels`` of every socket, and that who has a name leaves
+        once; held for single steps, and nothing is taken inside it.
     """
 
     channels_lock: threading.Lock
@@ -81,7 +81,7 @@ class SyncSocket(Socket):
 
     :ivar address: what the wire knows the client's connection by.
     :ivar client: the secret that the client's request ids are remembered under; None until it has
-        told one, or one was made for it.
+        told one, or one was made for it. Set under the lock, see :meth:`call`.
     :ivar seen: the rev that it has seen when it came.
     :ivar allowance: how much may still be replayed to it; None while nothing was.
     :ivar closed: whether its connection is gone. What it had sent still counts.
@@ -89,6 +89,7 @@ class SyncSocket(Socket):
     """
 
     __slots__ = (
+        "_parted",
         "address",
         "allowance",
         "auth",
@@ -124,6 +125,7 @@ class SyncSocket(Socket):
         self.allowance: Allowance | None = None
         self.closed = False
         self.expelled = False
+        self._parted = False
 
     def emit(self, event: str, *args: Any) -> None:
         """Send an event of your own."""
@@ -173,6 +175,18 @@ class SyncSocket(Socket):
             return self.wire.park(self.address)
         except KeyError:  # its connection has just ended, and what it has sent still counts
             return ParkedThread()
+
+    def call(self, name: str) -> bool:
+        """Give it its name; return whether it has parted already, so that it left without one."""
+        with self.sync.channels_lock:
+            self.client = name
+            return self._parted
+
+    def part(self) -> str | None:
+        """Its connection has gone: return its name, if it has one by now."""
+        with self.sync.channels_lock:
+            self.closed = self._parted = True
+            return self.client
 
     def ask_for(self, channel: Channel) -> Membership:
         """Return the place in a channel that the client asks to listen to, now the last one."""

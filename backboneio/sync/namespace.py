@@ -50,8 +50,8 @@ class Sync:
     who begins and ceases to listen. So every client sees one order, nothing falls between a replay
     and the first live change, and the audiences need no lock.
 
-    ``channels_lock`` protects the channels of every socket, for single steps; nothing is taken
-    inside it. The strand runs with no lock held.
+    ``channels_lock`` protects the channels and the name of every socket, for single steps; nothing
+    is taken inside it. The strand runs with no lock held.
 
     :param name: the backend's name: its namespace without the slash.
     :param event: the prefix of the events in the browser.
@@ -143,10 +143,10 @@ class Sync:
             if watcher is not None:
                 watcher.left(self.name, socket, why)
             # Its channels stay: what it has sent still counts, and no refusal is to be remembered.
-            socket.closed = True
+            name = socket.part()
             self.in_order(partial(self._forget, socket))
-            if socket.client is not None:
-                self.backend.answers.left(socket.client)
+            if name is not None:
+                self.backend.answers.left(name)
 
     def expel(self, socket: SyncSocket) -> None:
         """A client was thrown out: it hears nothing more, and nothing that it asks is done."""

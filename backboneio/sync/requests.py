@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from ..answers import Answered, Claim
+from ..answers import Answered, Answers, Claim
 from ..backend import Backend
 from ..errors import BadRequest, Forbidden, SyncError, Unauthorized, Unavailable
 from ..execution import Context, Execution
@@ -119,8 +119,7 @@ class Listening(Execution):
         if asked.unanswered is not None:
             unknown = answers.unknown(asked.client, asked.unanswered)
         if socket.client != asked.client:
-            socket.client = asked.client
-            answers.arrived(asked.client)
+            _name(answers, socket, asked.client)
         return unknown
 
     def answer(self, outcome: Outcome) -> None:
@@ -207,6 +206,13 @@ def _why(is_of_this_epoch: bool, joining: Joining | None) -> str:
     return "what it missed is not kept any more, or too much"
 
 
+def _name(answers: Answers, socket: SyncSocket, name: str) -> None:
+    """Give a client a name, which its answers are kept under from now on."""
+    answers.arrived(name)
+    if socket.call(name):  # thrown out meanwhile: nobody says that again
+        answers.left(name)
+
+
 def _left_meanwhile() -> Forbidden:
     return Forbidden("channel: it was left while the answer was on its way")
 
@@ -218,7 +224,7 @@ class Asked(Execution):
     :ivar socket: who asked.
     """
 
-    __slots__ = ("_ack", "_claimed", "_rev", "_sent", "socket", "sync")
+    __slots__ = ("_ack", "_claimed", "_epoch", "_rev", "_sent", "socket", "sync")
 
     def __init__(self, sync: Namespace, socket: SyncSocket, sent: SyncArguments, ack: Ack) -> None:
         channel = sent.channel
@@ -234,6 +240,7 @@ class Asked(Execution):
         self._ack = ack
         self._claimed: str | None = None  # the client's name, when the answer is remembered
         self._rev = 0
+        self._epoch = ""
 
     def begin(self, content: str) -> None:
         """Handle the request, unless it was seen before: then it gets the answer of that time.
@@ -249,8 +256,8 @@ class Asked(Execution):
             return
         name = self.socket.client
         if name is None:  # a secret, unlike its sid
-            name = self.socket.client = secrets.token_urlsafe(18)
-            answers.arrived(name)
+            name = secrets.token_urlsafe(18)
+            _name(answers, self.socket, name)
         try:
             known = answers.claim(name, sent.id, content)
         except SyncError as err:
@@ -294,6 +301,7 @@ class Asked(Execution):
         # what the client has seen, when that is more.
         try:
             self._rev = max(self.sync.delivered or self.sync.seen(), self.socket.seen)
+            self._epoch = self.sync.journal.epoch  # now, when the client can still be refused
             self._admit()
         except SyncError as err:
             self.settle(Outcome(error=err))
@@ -352,8 +360,8 @@ class Asked(Execution):
             self.sync.report(self.req, outcome.error)
             self._reply(self._refusal(outcome.error))
         elif outcome.draft is None and outcome.result is not None:
-            epoch = self.sync.journal.epoch
-            self._reply(self._kept(answer_text(outcome.result, self._rev, epoch, outcome.whole)))
+            text = answer_text(outcome.result, self._rev, self._epoch, outcome.whole)
+            self._reply(self._kept(text))
 
     def _kept(self, text: JSONText) -> JSONText:
         """Return the answer to a request that has made no change: it is handled nowhere else."""

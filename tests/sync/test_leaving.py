@@ -11,6 +11,7 @@ import flask
 import pytest
 
 import backboneio
+from backboneio.answers import MemoryAnswers
 from backboneio.testing import SyncClient
 
 from ..support import together, wait_until
@@ -241,3 +242,38 @@ def test_clients_are_found_by_what_they_hear_and_disconnected_by_who_they_are(
     messages.emit("created", {"id": 1})
     wait_until(lambda: client.received)
     assert [len(one.received) for one in (client, hall, nameless, silent)] == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("named_by", ["listen", "sync"])
+def test_who_is_thrown_out_as_it_gets_its_name_leaves_once(
+    app: flask.Flask, moment: str, named_by: str
+) -> None:
+    """Its answers are kept as long as it is there: for good, when nobody says that it left."""
+    here: list[str] = []
+
+    class Counting(MemoryAnswers):
+        def arrived(self, client: str) -> None:
+            if moment == "before":
+                together(page.socket.disconnect)
+            super().arrived(client)
+            here.append(client)
+            if moment == "after":
+                together(page.socket.disconnect)
+
+        def left(self, client: str) -> None:
+            super().left(client)
+            here.remove(client)
+
+    messages = backboneio.create_backend()
+    messages.use(backboneio.middleware.memory_store())
+    backboneio.listen(app, {"messages": messages})
+    page = SyncClient(app, "messages")
+    messages.answers = Counting()
+    with pytest.raises(ConnectionError):
+        if named_by == "listen":
+            page.listen(client="s" * 20)
+        else:
+            page.sync("create", {"id": 1}, id="r1")
+    assert here == []
+    assert messages.call("read") == [], "it was out before that was done"

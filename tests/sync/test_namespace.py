@@ -10,6 +10,7 @@ import flask
 import pytest
 
 import backboneio
+from backboneio.journal import MemoryJournal
 from backboneio.testing import SyncClient
 
 from ..support import together
@@ -75,3 +76,33 @@ def test_an_application_that_is_gone_is_forgotten(messages: backboneio.Backend) 
     gc.collect()
     assert gone() is None
     messages.emit("created", {"id": 1})
+
+
+def test_a_read_is_refused_when_the_journal_goes_away_before_it(
+    app: flask.Flask,
+) -> None:
+    """And not left without an answer, since the store has one."""
+
+    class Away(MemoryJournal):
+        is_away = False
+
+        @property
+        def epoch(self) -> str:
+            if self.is_away:
+                raise backboneio.Unavailable("the journal is away")
+            return self._epoch
+
+        @epoch.setter
+        def epoch(self, epoch: str) -> None:
+            self._epoch = epoch
+
+    journal = Away()
+    messages = backboneio.create_backend(journal=journal)
+    messages.use(backboneio.middleware.memory_store([{"id": 1}]))
+    backboneio.listen(app, {"messages": messages})
+    page = SyncClient(app, "messages")
+    journal.is_away = True
+    with pytest.raises(backboneio.Unavailable, match="the journal is away"):
+        page.read()
+    journal.is_away = False
+    assert page.read() == [{"id": 1}]
