@@ -55,7 +55,7 @@ class Hooks:
         sio.async_handlers = False  # guarantee G1: one client's events, one after the other
         guard(sio.manager)
         sio.packet_class = checked(sio.packet_class, sio.eio.max_http_buffer_size)
-        limits = sio.eio.limits if self._hub else transport.TransportLimits()
+        limits = getattr(sio.eio, "limits", None) or transport.TransportLimits()
         #: bytes of all clients' attachments that wait for others: what else is not handled, too
         self._max_held = limits.max_total_inbox
         #: whether packets are text

@@ -87,8 +87,20 @@ def make_server(transport_name: str = "auto", **options: Any) -> socketio.Server
         chosen = {name: options.pop(name) for name in LIMIT_OPTIONS & options.keys()}
         limits = options.get("limits") or transport.TransportLimits()
         options["limits"] = dataclasses.replace(limits, **chosen)
+        _warn_of_limits(options["limits"])
         return ThreadsServer(**options)
     return HubServer(**options)
+
+
+def _warn_of_limits(limits: transport.TransportLimits) -> None:
+    """Say which limits are not kept on threads though they are not the default."""
+    usual = transport.TransportLimits()
+    names = [field.name for field in dataclasses.fields(limits) if field.name not in threads.KEPT]
+    lost = [name for name in names if getattr(limits, name) != getattr(usual, name)]
+    if lost:
+        logger.warning(
+            "python-engineio's threads do not keep the limits of the hub alone: %s", ", ".join(lost)
+        )
 
 
 def known_options() -> set[str]:

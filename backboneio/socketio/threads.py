@@ -44,6 +44,24 @@ logger = logging.getLogger("backboneio.socketio")
 
 _LIMITS = TransportLimits()
 
+#: The limits that are kept here; the others are the hub's alone. (``max_message`` has its own name
+#: here, ``max_http_buffer_size``.)
+KEPT = frozenset(
+    {
+        "max_backlog",
+        "max_connections",
+        "max_environ",
+        "max_inbox_messages",
+        "max_inbox_packets",
+        "max_newcomers",
+        "max_newcomers_per_address",
+        "max_packets",
+        "max_total_inbox",  # of attachments
+        "handshake_timeout",
+        "upgrade_timeout",
+    }
+)
+
 #: Seconds after which a thread that waits for its client looks whether there is still one:
 #: simple-websocket 1.1 may not wake it when it has closed what sent too large a message.
 _LOOK = 2.0
@@ -87,7 +105,9 @@ class BoundedWebSocket(SimpleWebSocketWSGI):  # type: ignore[misc]
         self._brake = Brake(self._is_full)
         super().__init__(handler, server, event_class=lambda: self._brake, **options)
         self._session: BoundedSocket = handler.__self__
-        self._max_waiting = server.max_http_buffer_size * _LIMITS.max_inbox_messages
+        limits: TransportLimits = server.guard.limits
+        self._max_waiting = server.max_http_buffer_size * limits.max_inbox_messages
+        self._max_packets = limits.max_inbox_packets
 
     def _is_full(self) -> bool:
         ws = getattr(self, "ws", None)
@@ -95,7 +115,7 @@ class BoundedWebSocket(SimpleWebSocketWSGI):  # type: ignore[misc]
             return False
         waiting = list(ws.input_buffer)
         return len(waiting) > 1 and (
-            len(waiting) > _LIMITS.max_inbox_packets or sum(map(len, waiting)) > self._max_waiting
+            len(waiting) > self._max_packets or sum(map(len, waiting)) > self._max_waiting
         )
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Any:
@@ -173,7 +193,7 @@ class EngineGuard:
 
     def __init__(self, eio: engineio.Server, limits: TransportLimits) -> None:
         self._eio = eio
-        self._limits = limits
+        self.limits = limits
         self._newcomers = Newcomers(limits)
         self._environs = Environs((), limits.max_environ)
         self._request = threading.local()  # its `environ`, on the thread that handles it
@@ -203,11 +223,11 @@ class EngineGuard:
             session.sid,
             environ.get("REMOTE_ADDR", ""),
             comes_back="HTTP_UPGRADE" not in environ,
-            full=len(eio.sockets) >= self._limits.max_connections,
+            full=len(eio.sockets) >= self.limits.max_connections,
         )
         if gone is not None:
             end(eio, str(gone), eio.reason.TRANSPORT_ERROR, abort=True)
-        session.begin(self._limits, self._newcomers)
+        session.begin(self.limits, self._newcomers)
         if self._watching.acquire(blocking=False):
             deadlines.after(_GLANCE, self._glance)
 
@@ -225,7 +245,7 @@ class EngineGuard:
 
     def create_queue(self, original: Any, *args: Any, **kwargs: Any) -> BoundedQueue:
         """Make what a session's packets wait in."""
-        return BoundedQueue(self._limits.max_backlog, *args, **kwargs)
+        return BoundedQueue(self.limits.max_backlog, *args, **kwargs)
 
     def send_packet(self, original: Any, sid: str, packet: engineio_packet.Packet) -> None:
         """Queue a packet for a client, unless too much waits for it, and do nothing else.
@@ -300,8 +320,7 @@ class EngineGuard:
 
     def _post(self, original: Any, environ: Environ, start_response: StartResponse) -> Any:
         body = self._read(environ)
-        limit = engineio_payload.Payload.max_decode_packets
-        if body is None or not _are_packets(body, limit):
+        if body is None or not _are_packets(body, self.limits.max_packets):
             return self._refuse(environ, start_response)
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
@@ -351,6 +370,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
 
     def __init__(self, limits: TransportLimits = _LIMITS, **options: Any) -> None:
         super().__init__(**options)
+        self.limits = limits
         self.guard = EngineGuard(self, limits)
 
     def create_queue(self, *args: Any, **kwargs: Any) -> BoundedQueue:

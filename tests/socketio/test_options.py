@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
+import threading
 from typing import Any
 
 import flask
@@ -15,8 +17,11 @@ import websockets.exceptions
 
 import backboneio
 from backboneio.socketio import make_server
+from backboneio.socketio.threads import BoundedWebSocket
+from backboneio.transport import Server
 
-from ..support import Refused
+from ..support import PATIENCE, Refused, wait_until
+from ..transport.support import Http, Raw
 
 
 def test_options_pass_through(live: Any, wire: Any) -> None:
@@ -129,3 +134,50 @@ def test_always_connect(live: Any, connect: Any) -> None:
     client = connect(url)
     client.listen()
     assert client.sync("create", {}) == {"id": 1}
+
+
+def test_limits_of_ones_own(live: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """On each transport; what python-engineio's threads do not keep, they name."""
+    url, sio = live(max_packets=3, handshake_timeout=1.0, threads=7, max_total_backlog=5)
+    http = Http(url, "/socket.io/")
+    http.open()
+    assert http.post("3\x1e3\x1e3") == (200, "ok")
+    assert http.post("3\x1e3\x1e3\x1e3")[0] == 400
+    told = [one.getMessage() for one in caplog.records if "do not keep" in one.getMessage()]
+    if isinstance(sio.eio, Server):
+        assert told == []
+    else:
+        (message,) = told
+        assert message.endswith(": max_total_backlog, threads")
+
+
+def test_packets_that_wait_on_threads_are_as_many_as_they_may_be(
+    app: flask.Flask, messages: Any, serve: Any, closing: Any
+) -> None:
+    sio = backboneio.listen(
+        app, {"messages": messages}, transport="threads", max_inbox_packets=3, logger=False
+    )
+    go_on = threading.Event()
+    closing.callback(go_on.set)
+    handled: list[int] = []
+
+    @sio.on("note", namespace="/messages")
+    def note(sid: str, number: int) -> None:
+        go_on.wait(PATIENCE)
+        handled.append(number)
+
+    def waiting() -> int:
+        sockets = [one for one in gc.get_objects() if type(one) is BoundedWebSocket]
+        return sum(len(one.ws.input_buffer) for one in sockets if one._session.server is sio.eio)
+
+    with Raw(serve(app).url, path="/socket.io/") as raw:
+        raw.open()
+        raw.send("40/messages,")
+        raw.packet()
+        for number in range(50):
+            raw.send(f'42/messages,["note",{number}]')
+        wait_until(lambda: waiting() == 4)  # with the one that turned out to be too many
+        assert {waiting() for _ in range(10)} == {4}
+        go_on.set()
+        wait_until(lambda: len(handled) == 50)
+    assert handled == list(range(50))
