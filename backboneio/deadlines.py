@@ -55,6 +55,7 @@ class Deadlines:
         self._heap: list[tuple[float, int, Deadline]] = []
         self._cancelled = 0  # of those in the heap
         self._thread: threading.Thread | None = None
+        self._is_short = False  # whether the last thread that was wanted was not to be had
 
     def after_fork(self) -> None:
         """Begin anew: the thread, and all who wait for it, are the parent's."""
@@ -77,9 +78,12 @@ class Deadlines:
         try:
             thread.start()
         except RuntimeError as err:
-            logger.warning("cannot start another thread: %s", err)
+            if not self._is_short:
+                logger.warning("cannot start another thread: %s", err)
+            self._is_short = True
         else:
             self._thread = thread
+            self._is_short = False
 
     def cancel(self, deadline: Deadline) -> None:
         """Forget a deadline."""

@@ -48,12 +48,16 @@ class Refused(Exception):
 
 
 @contextlib.contextmanager
-def no_thread(name: str) -> Iterator[None]:
-    """Let no thread of this name start, as when the system has no more."""
+def no_thread(name: str, tried: Callable[[], object] = bool) -> Iterator[None]:
+    """Let no thread whose name begins so start, as when the system has no more.
+
+    :param tried: called when one was to start.
+    """
     start = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:
-        if thread.name == name:
+        if thread.name.startswith(name):
+            tried()
             raise RuntimeError("can't start new thread")
         start(thread)
 

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,9 @@ StartResponse = Callable[..., Any]
 
 #: Seconds for which a poll that comes amid an upgrade is held: its client's "5" may be on the way.
 _HOLD = 0.05
+
+#: Seconds until it is tried again to end a client for which there was no thread.
+_AGAIN = 1.0
 
 _NOOP = engineio_packet.NOOP
 
@@ -318,4 +322,7 @@ def end(eio: engineio.Server, sid: str, reason: str, *, abort: bool = False) -> 
         session.close(wait=False, abort=abort, reason=reason)
         eio.sockets.pop(sid, None)  # for one that is older than this
 
-    threading.Thread(target=close, name="backboneio-goodbye", daemon=True).start()
+    try:
+        threading.Thread(target=close, name="backboneio-goodbye", daemon=True).start()
+    except RuntimeError:  # who ends a client is telling others, too, and does not fail
+        deadlines.after(_AGAIN, partial(end, eio, sid, reason, abort=abort))

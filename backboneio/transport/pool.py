@@ -87,6 +87,7 @@ class Pool:
         self._count = 0
         self._stopped = False
         # The timer thread's:
+        self._is_short = False  # whether the last thread that was wanted was not to be had
         self._looked_after = False
         self._wanted = 1
         self._batches = 0
@@ -163,11 +164,17 @@ class Pool:
 
     # The pool's threads
 
-    def _spawn(self) -> None:
+    def _spawn(self) -> bool:
+        """Start another thread; False where none is to be had: the others go on."""
         try:
             self._add_worker()
-        except RuntimeError as err:  # no more to be had, or the process ends: the others go on
-            logger.warning("cannot start another thread: %s", err)
+        except RuntimeError as err:
+            if not self._is_short:  # it is tried again with every tick
+                logger.warning("cannot start another thread: %s", err)
+            self._is_short = True
+            return False
+        self._is_short = False
+        return True
 
     def _add_worker(self) -> None:
         with self._spawning:
@@ -364,4 +371,5 @@ class Pool:
         missing = self._wanted - active
         self._wake(min(missing, len(self._idle)))
         for _ in range(min(missing, self._limit - len(self.workers))):
-            self._spawn()
+            if not self._spawn():
+                break

@@ -177,7 +177,7 @@ class Server:
             self.hub.send(connections, server_frame(TEXT, b"4" + data.encode("utf-8")))
 
     def disconnect(self, sid: str | None = None) -> None:
-        """Disconnect a client (or all); its disconnect handler runs in its own thread, soon."""
+        """Disconnect a client (or all); its disconnect handler runs soon, in the pool."""
         for client in list(self.sockets.values()) if sid is None else [self.sockets.get(sid)]:
             if client is not None:
                 client.end(Reason.SERVER_DISCONNECT, CloseCode.NORMAL_CLOSURE, farewell=True)

@@ -17,9 +17,9 @@ import socketio
 from websockets.frames import Close
 
 import backboneio
-from backboneio.socketio import make_server
+from backboneio.socketio import make_server, sessions
 
-from ..support import wait_until
+from ..support import no_thread, wait_until
 from ..transport.support import Http, Raw, finish_get, gunicorn
 
 PATH = "/socket.io/"
@@ -284,6 +284,20 @@ def test_there_is_an_end_to_how_many_are_let_in(make_own: Any) -> None:
     Http(url, PATH).open()
     for raw in raws:
         raw.close()
+
+
+def test_an_end_for_which_no_thread_is_to_be_had_comes_later(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever ends a client may be telling others of a change."""
+    monkeypatch.setattr(sessions, "_AGAIN", 0.05)
+    url, sio = make()
+    http = Http(url, PATH)
+    http.open()
+    with no_thread("backboneio-goodbye"):
+        assert http.post("no packet")[0] == 400
+        assert len(sio.eio.sockets) == 1
+    wait_until(lambda: not sio.eio.sockets)
 
 
 def test_headers_that_are_too_large_are_refused(make: Any) -> None:

@@ -16,7 +16,7 @@ from backboneio.transport.pool import Pool
 from backboneio.transport.task import Task, Worker
 from backboneio.transport.timers import Timers
 
-from ..support import PATIENCE, together, wait_until
+from ..support import PATIENCE, no_thread, together, wait_until
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
 
@@ -119,6 +119,32 @@ def test_more_to_do_comes_after_the_others(make_pool: Callable[[int], Pool]) -> 
     go.set()
     assert done.wait(PATIENCE)
     assert order[:2] == ["greedy", "modest"]
+
+
+def test_a_thread_that_is_not_to_be_had_is_told_once_and_comes_when_it_is(
+    make_pool: Callable[[int], Pool], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is tried again every few milliseconds."""
+    pool = make_pool(2)
+    inside, go = threading.Semaphore(0), threading.Event()
+
+    def block(worker: Worker) -> None:
+        inside.release()
+        assert go.wait(PATIENCE)
+
+    tried = threading.Semaphore(0)
+    with no_thread("backboneio-pool-", tried.release):
+        for _ in range(2):
+            pool.schedule(Doing(block))
+        for _ in range(3):
+            assert tried.acquire(timeout=PATIENCE)
+    for _ in range(2):
+        assert inside.acquire(timeout=PATIENCE)
+    assert [record.getMessage() for record in caplog.records] == [
+        "cannot start another thread: can't start new thread"
+    ]
+    go.set()
+    wait_until(lambda: not pool.busy)
 
 
 def test_threads_come_while_slices_block(make_pool: Callable[[int], Pool]) -> None:
