@@ -120,7 +120,9 @@ class Deadlines:
                     deadline.function = None
             if due:
                 return due
-            if not heap:
+            if self._cancelled == len(heap):  # nobody waits any more
+                heap.clear()
+                self._cancelled = 0
                 self._thread = None
                 return None
             self._changed.wait(min(heap[0][0] - now, LINGER))

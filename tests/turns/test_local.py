@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from backboneio import Conflict, Limits
+from backboneio.deadlines import Deadlines
 from backboneio.testing.turns_suite import TurnsSuite
-from backboneio.turns import LocalTurns
+from backboneio.turns import LocalTurns, local
 
 from ..support import no_thread, together, wait_until
 
@@ -180,22 +181,28 @@ def test_everybody_who_waits_is_called_once_and_never_two_at_a_time() -> None:
     assert max(most) <= 2  # two models
 
 
-def test_the_thread_for_deadlines_ends_when_nobody_waits() -> None:
+def test_the_thread_for_deadlines_ends_when_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Deadlines()
+    monkeypatch.setattr(local, "deadlines", own)
     turns = LocalTurns(Limits(turn_timeout=0.05))
     release = held(turns)
+    called_off = own.after(3600.0, release)
     with pytest.raises(Conflict):
         turns.hold(1).__enter__()
     release()
-    names = lambda: [thread.name for thread in threading.enumerate()]  # noqa: E731
-    wait_until(lambda: "backboneio deadlines" not in names())
+    thread = own._thread
+    assert thread is not None
+    assert thread.name == "backboneio deadlines"
+    called_off.cancel()
+    wait_until(lambda: not thread.is_alive())
 
 
 def test_who_waits_while_no_thread_is_to_be_had_keeps_his_place_and_gives_it_on(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a model whose queue has somebody who is not there is locked for good."""
     turns = LocalTurns(Limits(turn_timeout=0.1))
-    wait_until(lambda: not any(one.name == "backboneio deadlines" for one in threading.enumerate()))
+    monkeypatch.setattr(local, "deadlines", Deadlines())  # which has no thread yet
     answers: list[Any] = []
     release = held(turns)
     with no_thread("backboneio deadlines"):
@@ -207,7 +214,7 @@ def test_who_waits_while_no_thread_is_to_be_had_keeps_his_place_and_gives_it_on(
     release()
     assert turns.stats() == {"turns": 0, "waiting": 0}
     release = held(turns)
-    wait_until(lambda: not any(one.name == "backboneio deadlines" for one in threading.enumerate()))
+    monkeypatch.setattr(local, "deadlines", Deadlines())  # which has no thread yet
     with no_thread("backboneio deadlines"):
         turns.wait(1, _give_back)
     release()  # in time: to who waits, and from there to nobody
