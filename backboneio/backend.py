@@ -244,7 +244,8 @@ class Backend:
         """Observe changes in server code: ``on("created", fn)``, or as a decorator.
 
         *function* is called with the model after every change by clients, ``call`` or ``emit``, on
-        the thread that made it, within its turn. An exception in it is logged.
+        the thread that made it: within its turn where a request did, and after the commit of a
+        session whose changes the journal records. An exception in it is logged.
 
         :param event: ``"created"``, ``"updated"``, ``"deleted"`` or ``"reset"``.
         :raises ValueError: for any other event.

@@ -428,12 +428,16 @@ class SQLLog:
                 if slot is not None and slot.is_expected():
                     if not self._is_resuming:
                         self._is_resuming = True
-                        deadlines.after(HOLD / 4, self._resume)
+                        deadlines.after(HOLD / 4, self._resume_elsewhere)
                     return
                 if slot is not None:
                     token = self._settle(text, slot, change)
             self._queue.popleft()
             self._deliver(change, token)
+
+    def _resume_elsewhere(self) -> None:
+        """Go on, but not on the thread of all deadlines: a job here may ask the database."""
+        self._sequencer.hand_over(self._resume)
 
     def _resume(self) -> None:
         self._strand.post(self._go_on)

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -81,6 +82,7 @@ class Sequencer:
         self._starting = threading.Lock()
         self._wanted = threading.Event()
         self._follower: Follower | None = None
+        self._jobs: deque[Callable[[], object]] = deque()  # of the follower's; single operations
         if self._database is not None:
             self._database.source.dispose(close=False)
 
@@ -163,6 +165,7 @@ class Sequencer:
             self._closed = True
         if follower is not None:
             follower.stop()
+            self._run_jobs()
 
     # Sequencing
 
@@ -246,11 +249,29 @@ class Sequencer:
         self._advance(name, [], rev)
 
     def hurry(self) -> None:
-        """Give revs to what others have left to do, for the follower; log what is refused."""
+        """Do what others have left to do, for the follower; log what the database refuses."""
+        self._run_jobs()
         try:
             self.go_on()
         except exc.SQLAlchemyError as err:
             self._log_away(err)
+
+    def hand_over(self, job: Callable[[], object]) -> None:
+        """Have the follower's thread do something that may ask the database; without one, this."""
+        self._jobs.append(job)  # first: who ends the follower looks here after that
+        follower = self._follower
+        if follower is None:
+            self._run_jobs()
+        else:
+            follower.wake()
+
+    def _run_jobs(self) -> None:
+        while self._jobs:
+            try:
+                job = self._jobs.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            job()
 
     def _tell(self, sequenced: Sequenced) -> None:
         if sequenced.more:

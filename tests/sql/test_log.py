@@ -299,6 +299,30 @@ def test_what_is_recorded_of_backends_that_nobody_listens_to_is_trimmed(
         lab.close()
 
 
+def test_what_waited_for_its_request_is_not_told_by_the_thread_of_deadlines(lab: Lab) -> None:
+    """Which would wait for the database, and with it every timeout of the process."""
+    told = threading.Event()
+    threads: list[str] = []
+
+    @lab.tasks.use("archive")
+    def archive(req: Any, res: Any) -> None:
+        with lab.sessions() as session:
+            session.add(Task(title="archived"))
+            session.commit()
+        assert told.wait(PATIENCE)  # as anybody's, when it has taken too long
+        res.end({"id": req.model["id"]}, notify=False)
+
+    def follow(change: Change, token: object) -> None:
+        threads.append(threading.current_thread().name)
+        told.set()
+
+    log = lab.journal("tasks")
+    log.follow(follow)
+    log.start()
+    SyncClient(lab.app, "tasks").sync("archive", {"id": 7})
+    assert threads[0] == "backboneio journal"
+
+
 def test_a_change_that_commits_late_does_not_hold_up_the_others(lab: Lab, heard: Heard) -> None:
     """Ids are given at the insertion, revs at the commit: the gap waits for nobody."""
     if lab.engine.dialect.name == "sqlite":
