@@ -21,7 +21,7 @@ from .frames import (
 from .outbox import NOWHERE
 from .parking import Parked
 from .payload import decode_packet
-from .poll import ParkedPoll, PollQueue
+from .poll import MovedPoll, PollQueue
 from .sending import Sending
 from .service import Service
 from .session import Event, Move, Packet, ProtocolError, Reason, Session, State
@@ -339,12 +339,12 @@ class Connection(Sending):
                 self._drop_probe(probe, code)
         queue = self.queue
         poll = None if queue is None else queue.poll
-        if isinstance(poll, ParkedPoll) and poll.readable:
+        if isinstance(poll, MovedPoll) and poll.readable:
             if self._service.hub.run(self._give_up, queue, poll, worker):
                 self.end(Reason.TRANSPORT_CLOSE)
         return more
 
-    def _give_up(self, queue: PollQueue, poll: ParkedPoll, worker: Worker) -> bool:
+    def _give_up(self, queue: PollQueue, poll: MovedPoll, worker: Worker) -> bool:
         """Close a poll whose client has gone; by the thread that sends."""
         if queue.poll is not poll or not poll.given_up(worker):
             return False

@@ -9,7 +9,7 @@ from . import handover, payload
 from .connection import Connection
 from .handover.handed import HandedSocket
 from .http import Refused, bad_request
-from .poll import NOOP, Overlap, ParkedPoll, WaitingPoll
+from .poll import NOOP, MovedPoll, Overlap, WaitingPoll
 from .replies import Replies
 from .service import Service
 from .session import Reason
@@ -72,7 +72,7 @@ class LongPolling:
             waiting = WaitingPoll()
             queue.wait(waiting)
             return waiting
-        poll, ended = self._park(connection, environ, sock)
+        poll, ended = self._move(connection, environ, sock)
         frames = queue.due()
         if frames:
             self._hub.watch(poll)
@@ -82,16 +82,16 @@ class LongPolling:
             self._hub.watch(poll)
         return ended
 
-    def _park(
+    def _move(
         self, connection: Connection, environ: Environ, sock: handover.ClientSocket
-    ) -> tuple[ParkedPoll, handover.Ended]:
+    ) -> tuple[MovedPoll, handover.Ended]:
         """Move a poll's connection to the hub, which answers it."""
         headers, encoding = self._replies.headers(environ), self._replies.encoding(environ)
         try:
             fd, _ahead, ended = handover.take(sock)
         except OSError as err:
             raise Refused("503 Service Unavailable", "Too many open files") from err
-        return ParkedPoll(self._hub, fd, connection, headers, encoding), ended
+        return MovedPoll(self._hub, fd, connection, headers, encoding), ended
 
     def _wait(self, connection: Connection, poll: WaitingPoll, environ: Environ) -> list[bytes]:
         """Wait in this thread, for a bounded time: threads are few."""

@@ -136,7 +136,7 @@ class PollQueue:
         return rest
 
 
-class ParkedPoll(Link):
+class MovedPoll(Link):
     """A poll whose connection left the WSGI server; the hub writes the answer.
 
     It is read, and closed, only by the thread that holds the outbox's lock.
@@ -202,7 +202,7 @@ class Packing(Task):
 
     __slots__ = ("_body", "_poll")
 
-    def __init__(self, poll: ParkedPoll, body: bytes) -> None:
+    def __init__(self, poll: MovedPoll, body: bytes) -> None:
         super().__init__()
         self._poll = poll
         self._body = body

@@ -215,7 +215,7 @@ class Pool:
                     if waiting:
                         me.started = batch = time.monotonic()
                         me.fresh = True
-                elif waiting and not self._park(me):
+                elif waiting and not self._wait(me):
                     break
                 round_left = len(ready)
             round_left -= 1
@@ -300,7 +300,7 @@ class Pool:
             except IndexError:
                 return
 
-    def _park(self, me: Worker) -> bool:
+    def _wait(self, me: Worker) -> bool:
         """Wait to be needed; False: not needed for long, so the thread ends."""
         self._idle.append(me)
         if self.ready or not self._polling.locked():

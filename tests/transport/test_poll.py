@@ -13,7 +13,7 @@ import pytest
 from backboneio.transport import TransportLimits, payload
 from backboneio.transport.frames import BINARY, TEXT, server_frame
 from backboneio.transport.hub import Hub
-from backboneio.transport.poll import NOOP, Overlap, ParkedPoll, PollQueue, WaitingPoll
+from backboneio.transport.poll import NOOP, MovedPoll, Overlap, PollQueue, WaitingPoll
 from backboneio.transport.task import Task, Worker
 
 from ..support import PATIENCE, wait_until
@@ -124,10 +124,10 @@ def test_what_waits_is_handed_on(hub: Hub, queue: PollQueue) -> None:
     assert poll.answers == [[NOOP]]
 
 
-def parked(hub: Hub, encoding: str | None) -> tuple[ParkedPoll, socket.socket]:
+def moved(hub: Hub, encoding: str | None) -> tuple[MovedPoll, socket.socket]:
     ours, theirs = socket.socketpair()
     theirs.settimeout(PATIENCE)
-    poll = ParkedPoll(hub, ours.detach(), Idle(), [("X-A", "b")], encoding)
+    poll = MovedPoll(hub, ours.detach(), Idle(), [("X-A", "b")], encoding)
     hub.run(hub.watch, poll)
     return poll, theirs
 
@@ -142,7 +142,7 @@ def answer(sock: socket.socket) -> tuple[http.client.HTTPResponse, bytes]:
 
 
 def test_the_hub_answers_a_parked_poll(hub: Hub) -> None:
-    poll, sock = parked(hub, None)
+    poll, sock = moved(hub, None)
     hub.run(poll.respond, [frame("4a"), server_frame(BINARY, b"\x00")])
     response, body = answer(sock)
     assert (response.status, response.headers["X-A"], body) == (200, "b", b"4a\x1ebAA==")
@@ -163,8 +163,8 @@ def test_others_are_sent_to_while_an_answer_is_compressed(
         return original(body, encoding)
 
     monkeypatch.setattr("backboneio.transport.poll.compress", compress)
-    poll, sock = parked(hub, "gzip")
-    other, other_sock = parked(hub, "gzip")
+    poll, sock = moved(hub, "gzip")
+    other, other_sock = moved(hub, "gzip")
     hub.run(poll.respond, [frame("4" + "x" * 5_000)])
     assert entered.wait(PATIENCE)
     hub.run(other.respond, [frame("4short")])  # nobody holds the outbox' lock
