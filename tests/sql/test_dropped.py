@@ -81,7 +81,6 @@ def test_a_dropped_journal_ends_its_thread_and_leaves_nothing(database: str) -> 
     parts.engine.dispose()
     del parts
 
-
     def has_ended() -> bool:
         gc.collect()  # again and again: the thread may have its owner in its hands just now
         return not thread.is_alive()
