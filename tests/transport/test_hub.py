@@ -143,12 +143,15 @@ def test_many_short_waits_share_many_threads(make_echo: Callable[..., Echo]) -> 
     raws = [Raw(echo.url) for _ in range(16)]
     for raw in raws:
         raw.open()
-    for _ in range(20):
+
+    def ask_all() -> bool:
         for raw in raws:
             raw.send("4x")
         for raw in raws:
             assert raw.packet() == "4x"
-    assert most >= 4
+        return most >= 4
+
+    wait_until(ask_all)  # many rounds where others need the processor
     for raw in raws:
         raw.close()
 
