@@ -71,6 +71,7 @@ class Backend:
         self._attachments = Attachments(self.strand)
         #: Whether this process serves it: it answers requests, or a client has connected.
         self.is_served = False
+        self._served_as: str | None = None  # the name under which it was served first
         self._has_warned = False
         self._limits: Limits | None = None  # those of the application that served it first
         forks.register(self)
@@ -113,6 +114,8 @@ class Backend:
                 self._id_attribute_is_known = True
             self._stack = Stack((*self._stack.layers, registered))
         self._bind(layer)
+        if self._served_as is not None:
+            self._warn_of(self._served_as, Stack((registered,)))
         return layer
 
     def _bind(self, layer: object) -> None:
@@ -356,7 +359,11 @@ class Backend:
         journal.observe(self._announcer.observe)
         for layer in self._stack.layers:
             self._bind(layer.function)
-        for doubt in self._stack.doubts():
+        self._warn_of(name, self._stack)
+        self._served_as = name
+
+    def _warn_of(self, name: str, stack: Stack) -> None:
+        for doubt in stack.doubts():
             logger.warning("backend %r: %s", name, doubt)
 
     def announce(self, draft: Draft, token: object = None) -> None:

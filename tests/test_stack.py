@@ -363,6 +363,22 @@ def test_a_layer_that_is_not_what_it_seems_is_warned_of_when_it_is_served(
     assert len(caplog.records) == (warning is not None)
 
 
+def test_a_layer_that_is_added_later_is_warned_of_at_once(
+    app: flask.Flask, messages: backboneio.Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a decorator below the application is."""
+    messages.use("crate", lambda req, res: res.end())
+    backboneio.listen(app, {"messages": messages})
+    caplog.clear()
+
+    @messages.use("update")
+    def guard(req: Any, res: Any, next: Any) -> None:
+        next()
+
+    (record,) = caplog.records
+    assert "backend 'messages': the layer guard is for 'update'" in record.getMessage()
+
+
 def test_a_store_for_update_alone_is_as_meant(
     app: flask.Flask, messages: backboneio.Backend, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -140,6 +140,29 @@ def test_what_a_layer_has_answered_is_known_after_a_restart(
         again.sync(method, {**task, "id": 8}, id="r1")
 
 
+def test_the_answer_of_a_method_of_ones_own_is_committed_with_its_change(lab: Lab) -> None:
+    """So a process that dies right after the commit leaves both, or neither."""
+    changes, _, answers = lab.journal("tasks").tables
+    page = archive(lab, "told", [])
+    found: list[tuple[int, int]] = []
+
+    @sa.event.listens_for(lab.engine, "commit")
+    def look(connection: sa.Connection) -> None:
+        counts = (
+            connection.scalar(sa.select(sa.func.count()).select_from(table).where(criterion))
+            for table, criterion in (
+                (changes, changes.c.method == "archive"),
+                (answers, answers.c.request == "r1"),
+            )
+        )
+        found.append(tuple(counts))  # type: ignore[arg-type]
+
+    page.sync("archive", {"id": 7}, id="r1")
+    sa.event.remove(lab.engine, "commit", look)
+    assert (1, 1) in found
+    assert set(found) <= {(0, 0), (1, 1)}
+
+
 def test_backends_that_share_a_store_have_their_answers_each(lab: Lab) -> None:
     """In the transaction of the change, whichever of them the store was given to last."""
     store = sqlalchemy_store(Task, lab.sessions)
