@@ -213,6 +213,16 @@ class Rows:
             raise invalid(wrong)
         return values
 
+    def is_same(self, name: str, one: Any, other: Any) -> bool:
+        """Whether two values of a field are the same to a client.
+
+        They are the same in JSON: the zone of a time is not there as SQLite and MySQL give it back.
+        """
+        if one is None or other is None or one == other:
+            return bool(one == other)
+        dump = self.fields[name].codec.dump
+        return bool(dump(one) == dump(other))
+
     def refusal(self, name: str) -> str:
         """Return why a client cannot write a field that is not writable."""
         if name not in self._attributes:

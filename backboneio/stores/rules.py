@@ -44,7 +44,7 @@ def check_version(rows: Rows, row: Values, values: Values) -> None:
     :raises Conflict: when they are one of another version.
     """
     name = rows.version_name
-    if name is not None and name in values and values[name] != row[name]:
+    if name is not None and name in values and not rows.is_same(name, values[name], row[name]):
         raise stale(rows, row)
 
 
@@ -55,7 +55,7 @@ def check_changes(rows: Rows, row: Values, values: Values) -> None:
     """
     wrong = {}
     for name, value in values.items():
-        unchanged = name in row and row[name] == value
+        unchanged = name in row and rows.is_same(name, row[name], value)
         if name in rows.key_names and not unchanged:
             wrong[name] = "is part of the key, which does not change"
         elif name in rows.fields and not rows.fields[name].writable and not unchanged:

@@ -125,6 +125,18 @@ class Tagged(Base):
     tags: orm.Mapped[Any] = orm.mapped_column(Tags)
 
 
+class Visit(Base):
+    """With times in zones, which SQLite does not keep."""
+
+    __tablename__ = "visit"
+
+    at: orm.Mapped[datetime.datetime] = orm.mapped_column(
+        sa.DateTime(timezone=True), primary_key=True
+    )
+    made: orm.Mapped[datetime.datetime] = orm.mapped_column(sa.DateTime(timezone=True))
+    guest: orm.Mapped[str]
+
+
 class Point(orm.MappedAsDataclass, Base):
     """With a constructor that takes some of the columns, and needs one."""
 
@@ -379,6 +391,27 @@ def test_a_key_of_what_is_no_string_in_json(backend: backboneio.Backend, session
             backend.call("read", {"id": wrong})
     assert backend.call("delete", {"id": other["id"]}) == other
     assert [one["id"] for one in backend.call("read")] == [price["id"]]
+
+
+@every_database
+def test_times_in_zones_that_a_client_may_not_change_come_as_they_are(
+    backend: backboneio.Backend, sessions: Any
+) -> None:
+    backend.use(sqlalchemy_store(Visit, sessions, read_only=["made"]))
+    utc = datetime.timezone.utc
+    with sessions.begin() as session:
+        at = datetime.datetime(2026, 3, 1, 9, 30, tzinfo=utc)
+        session.add(Visit(at=at, made=datetime.datetime(2026, 1, 1, tzinfo=utc), guest="Ann"))
+    (visit,) = backend.call("read")
+    visit["guest"] = "Bob"
+    assert backend.call("update", visit) == visit
+    again = {**visit, "at": "2026-03-01T11:30:00+02:00", "made": "2026-01-01T00:00:00Z"}
+    assert backend.call("update", again) == visit
+    with pytest.raises(backboneio.Invalid, match="made: is read-only"):
+        backend.call("update", {**visit, "made": "2026-01-01T00:00:00+02:00"})
+    with pytest.raises(backboneio.NotFound):
+        backend.call("update", {**visit, "at": "2026-03-01T09:30:00+02:00"})
+    assert backend.call("delete", {"at": visit["at"]}) == visit
 
 
 @every_database
