@@ -12,6 +12,10 @@ from .request import Socket
 #: Where middleware keeps the application that it wraps.
 _INNER = ("wsgi_app", "app", "application")
 
+#: Keys of a handshake's environ that a framework would take for those of each request made of it:
+#: what is said of a body, and the sockets that WSGI servers put there.
+HANDSHAKE_ONLY = ("CONTENT_LENGTH", "CONTENT_TYPE", "werkzeug.socket", "gunicorn.socket")
+
 _NOTHING = nullcontext()
 
 

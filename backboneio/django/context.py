@@ -22,13 +22,10 @@ from django.urls import set_script_prefix
 from django.utils.module_loading import import_string
 
 from .. import errors
-from ..application import Application
+from ..application import HANDSHAKE_ONLY, Application
 from .errors import client_error
 
 log = logging.getLogger("backboneio.django")
-
-#: What Django would take for the request's own, and is the handshake's.
-_GONE = ("CONTENT_LENGTH", "CONTENT_TYPE", "werkzeug.socket", "gunicorn.socket")
 
 #: Where a handshake keeps whose page it is: noted once, when a layer first asks for the request.
 _USER_ID = "backboneio.django.user_id"
@@ -96,7 +93,7 @@ class DjangoApplication(Application):
 
     def make_request(self, handshake: dict[str, Any]) -> HttpRequest:
         """Return Django's request for a handshake."""
-        environ = {key: value for key, value in handshake.items() if key not in _GONE}
+        environ = {key: value for key, value in handshake.items() if key not in HANDSHAKE_ONLY}
         environ["wsgi.input"] = io.BytesIO()
         environ["REQUEST_METHOD"] = "GET"
         made = self.handler.request_class(environ)

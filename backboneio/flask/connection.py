@@ -9,10 +9,12 @@ import flask
 from flask.sessions import SessionMixin
 from werkzeug.exceptions import HTTPException
 
+from ..application import HANDSHAKE_ONLY
+
 #: What there is to read of a handshake after it.
 _NO_BODY = io.BytesIO()
 #: What Flask would take for the request's own, and is the handshake's.
-_GONE = ("CONTENT_LENGTH", "CONTENT_TYPE", "werkzeug.request", "werkzeug.socket", "gunicorn.socket")
+_GONE = (*HANDSHAKE_ONLY, "werkzeug.request")
 _UNMADE = object()
 
 
