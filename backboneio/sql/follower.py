@@ -140,8 +140,8 @@ class Follower:
                 logger.exception("the follower failed")
             self._pause(RETRY_INTERVAL)
 
-    def _pause(self, seconds: float) -> bool:
-        """Wait, and hurry when woken; return whether the time is over."""
+    def _pause(self, seconds: float) -> None:
+        """Wait, and hurry when woken."""
         ready = [descriptor for descriptor, _ in self._poll.poll(seconds * 1000)]
         if self._reader in ready:
             try:
@@ -151,7 +151,6 @@ class Follower:
             owner = self._owner()
             if owner is not None and not self._stopped.is_set():
                 owner.hurry()
-        return not ready
 
     def _look(self) -> None:
         while not self._is_over and self._check():

@@ -57,7 +57,8 @@ class Live:
         self.insert_and_read: sa.Select[Any] | None = None
 
 
-# The tuples are replaced as a whole, under the lock. A class that is dropped is not kept.
+# Each tuple is replaced as a whole, under the lock: who reads one needs none. A class that is
+# dropped is not kept.
 _live: weakref.WeakKeyDictionary[orm.Mapper[Any], tuple[weakref.ref[Live], ...]] = (
     weakref.WeakKeyDictionary()
 )

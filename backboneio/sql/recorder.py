@@ -1,22 +1,12 @@
-"""What SQLAlchemy's sessions change of live classes, recorded in the transactions that change it.
+"""What a flush has made of the rows of a live class, recorded in its transaction.
 
-A class is *live* for a backend once a store of its has been given a journal, which calls
-``sessions.register``. From then on the events of every session of this process are heard:
+The rows are read anew, on the transaction's connection, and their changes are inserted: a session's
+attributes may be older than what others have committed of other columns. On PostgreSQL one
+statement does both for a single row, as the session has it; what it then reads differs seldom, and
+corrects the change.
 
-* Before a row is updated or deleted, what has to be known of it as it was is read, and it is
-  locked: its channel, where rows have one.
-* After the flush the rows are read anew, on the transaction's connection, and their changes are
-  inserted: a session's attributes may be older than what others have committed of other columns.
-  On PostgreSQL one statement does both for a single row, as the session has it; what it then reads
-  differs seldom, and corrects the change.
-  What the transaction recorded of the same row before is replaced: a row that was changed twice is
-  told once, one that was created and deleted not at all. A rolled back SAVEPOINT takes its changes
-  along.
-* Bulk statements record a ``reset``.
-* After the commit, whoever keeps the journal here is woken.
-
-Nothing here is shared between threads but the registry (``live``), whose tuples are replaced as a
-whole; a session belongs to one thread.
+What the transaction recorded of the same row before is replaced: a row that was changed twice is
+told once, one that was created and deleted not at all.
 """
 
 from __future__ import annotations

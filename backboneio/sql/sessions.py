@@ -1,4 +1,18 @@
-"""The events of SQLAlchemy's sessions and mappers, which are what makes any commit live."""
+"""The events of SQLAlchemy's sessions and mappers, which are what makes any commit live.
+
+A class is *live* for a backend once a store of its has been given a journal, which calls
+:func:`register`. From then on the events of every session of this process are heard:
+
+* Before a row is updated or deleted, what has to be known of it as it was is read, and it is
+  locked: its channel, where rows have one.
+* After the flush the changes are recorded (``recorder``), and those of rows that refer to what was
+  changed (``links``). A rolled back SAVEPOINT takes its changes along.
+* Bulk statements record a ``reset`` (``bulk``).
+* After the commit, whoever keeps the journal here is woken.
+
+Threads share nothing of this but who is live for whom (``live``), and whose rows make up its
+relationships (``links``); a session belongs to one thread.
+"""
 
 from __future__ import annotations
 
