@@ -1,4 +1,4 @@
-"""Limits: every bound that the sync layer keeps, with its default, in one place."""
+"""Limits: every bound of the sync layer that can be set, with its default, in one place."""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ class Strand:
     When more jobs come than one thread can run, those who post them wait and take over from it:
     nobody is kept for ever with the jobs of others, and the queue stays short.
 
-    A job must not block. One that raises is logged; the others are not disturbed.
+    A job waits for nobody, and in a backend's strand it does no I/O: all its clients would wait
+    along. One that raises is logged; the others are not disturbed.
     """
 
     def __init__(self) -> None:
