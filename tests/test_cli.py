@@ -50,8 +50,9 @@ memo = backboneio.create_backend(journal=MemoryJournal())
 memo.use(memory_store())
 bare = backboneio.create_backend(journal=MemoryJournal())
 bare.use(sqlalchemy_store(Task, db.session))
+journal = {journal}
 app.wsgi_app = backboneio.WSGIApp(
-    app, {{"tasks": tasks, "news": news, "memo": memo, "bare": bare}}, journal={journal}
+    app, {{"tasks": tasks, "news": news, "memo": memo, "bare": bare}}, journal=journal
 )
 """
 WHY = "is in the memory of the process that serves it, and this is another one: "
@@ -72,8 +73,16 @@ class Shop:
 
     def run(self, *arguments: str, input: str | None = None) -> Result:
         """Run a command on an application that was made anew, as in a process of its own."""
-        app: flask.Flask = runpy.run_path(str(self._file))["app"]
-        return app.test_cli_runner().invoke(group, arguments, input=input)
+        names = runpy.run_path(str(self._file))
+        app: flask.Flask = names["app"]
+        try:
+            return app.test_cli_runner().invoke(group, arguments, input=input)
+        finally:
+            if isinstance(journal := names.get("journal"), backboneio.SQLJournal):
+                journal.close()
+            if "db" in names:
+                with app.app_context():
+                    names["db"].engine.dispose()
 
     def output(self, *arguments: str, input: str | None = None) -> str:
         result = self.run(*arguments, input=input)
