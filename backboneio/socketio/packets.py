@@ -10,6 +10,7 @@ from socketio import packet as socketio_packet
 
 from .. import json
 from ..limits import Limits
+from ..sync.protocol import EVENTS
 from ..transport import BadMessage
 
 #: The characters of a namespace: what Engine.IO sends back must not grow with what it got.
@@ -130,7 +131,7 @@ class Checked(socketio_packet.Packet):  # type: ignore[misc]
         except (LookupError, TypeError, RecursionError) as err:  # a placeholder for none of them
             if self.packet_type == socketio_packet.BINARY_EVENT:
                 event = str(self.data[0])
-                if self.id is None or event not in _OUR_EVENTS:
+                if self.id is None or event not in EVENTS:
                     raise BadMessage("malformed packet") from err
                 self.data = [event, Malformed(event, err)]
             return True
@@ -174,7 +175,6 @@ def size_of(packet: Any) -> int:
     return len(packet) if isinstance(packet, (bytes, bytearray)) else 0
 
 
-_OUR_EVENTS = ("sync", "listen", "leave")
 _CONNECT_HEAD = re.compile(r"0(/[^,]*,)?")
 _NAME = re.compile(r'\[\s*"([a-z]+)"')
 #: An event of a namespace in the form in which nearly all arrive, up to the list of its name and

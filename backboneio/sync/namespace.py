@@ -30,6 +30,7 @@ from ..model import Change, Channel
 from ..request import Request, Socket
 from .clients import Audiences, Membership, SyncSocket
 from .protocol import (
+    EVENTS,
     parse_channel,
     parse_listen,
     parse_sync,
@@ -91,7 +92,7 @@ class Sync:
         self._has_warned = self._has_doubted = False
         self._has_begun = False  # whether the journal delivers here; for label()
         forks.register(self)
-        self.handlers = {"sync": self.sync, "listen": self.listen, "leave": self.leave}
+        self.handlers = {event: getattr(self, event) for event in EVENTS}
         backend.attach(self, limits, make_journal)
         assert backend.journal is not None
         self.journal: Journal = backend.journal

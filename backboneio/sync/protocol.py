@@ -13,6 +13,9 @@ from ..limits import Limits
 from ..model import Change, Channel
 from ..plain import NotJSON, check, json_type
 
+#: The events that a client sends; each is a method of ``Sync``.
+EVENTS = ("sync", "listen", "leave")
+
 #: Characters of the secret that a client's request ids are remembered under.
 MIN_CLIENT, MAX_CLIENT = 16, 128
 
