@@ -111,7 +111,7 @@ class SQLAnswers:
             raise Conflict(
                 f"id {request_id:.100}: was used for another request; every request needs its own"
             )
-        if kept.change_id is None:  # a refusal
+        if kept.change_id is None:  # a refusal, or nothing was changed
             return JSONText(kept.arguments)
         if kept.rev is not None and not self._reach(kept.rev, deadline):
             raise _not_ready()

@@ -70,8 +70,8 @@ class Head(NamedTuple):
 class KeptAnswer(NamedTuple):
     """What is kept of a request.
 
-    :ivar arguments: of its answer.
-    :ivar change_id: the id of its change; None when it was refused.
+    :ivar arguments: of its answer; all of the ack where it has made no change.
+    :ivar change_id: the id of its change; None when it was refused, or has made none.
     :ivar is_there: whether that has not been dropped.
     :ivar rev: its rev, if it has one already.
     :ivar whole: whether what it answers is a whole row.

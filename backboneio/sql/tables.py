@@ -133,7 +133,7 @@ def _answers(metadata: sa.MetaData) -> sa.Table:
         sa.Column("client", _text(128), primary_key=True),
         sa.Column("request", _text(255), primary_key=True),
         sa.Column("content", _text(64), nullable=False),  # a digest of the request
-        sa.Column("arguments", _LONG_TEXT),  # of a refusal, all of the ack
+        sa.Column("arguments", _LONG_TEXT),  # without a change, all of the ack
         sa.Column("change_id", sa.BigInteger),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         schema=sa.BLANK_SCHEMA,
