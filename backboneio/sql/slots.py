@@ -1,4 +1,21 @@
-"""Slots: the changes that requests of this process have made, until they are delivered."""
+"""Slots: the changes that requests of this process have made, until they are delivered.
+
+What becomes of a slot, in ``SQLLog``; it is taken out where that is said:
+
+================================  =================================================================
+when                              then
+================================  =================================================================
+a session records the change      it is made, not bound (``expect``)
+a request appends its change      it is made, bound (``append``); taken out when that fails
+the request is answered with it   it is bound (``_bind``); if it was delivered, answered, taken out
+the request is answered with      taken out: told as anybody's (``_is_recorded``)
+another change of its
+the change is next, not bound     it waits, up to ``HOLD`` seconds, while it is expected (``_pump``)
+the change is delivered           bound: answered, taken out; else its rev is noted (``_settle``)
+its request came to nothing, or   taken out by a later request, once there are many (``is_over``)
+it is a minute old, not bound
+================================  =================================================================
+"""
 
 from __future__ import annotations
 
