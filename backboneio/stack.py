@@ -159,6 +159,8 @@ class _Descent:
 
     def go(self, index: int, err: object) -> None:
         """Run the layers from *index* on; with an error only those that take one."""
+        if isinstance(err, Answered):  # it has been done: no error, whoever hands it on
+            raise err
         layers = self.layers
         while index < len(layers):
             layer = layers[index]
@@ -173,7 +175,7 @@ class _Descent:
                 else:
                     layer.function(self.req, self.res)
                 return
-            except Answered:  # it has been done: no error, and none for an error layer to replace
+            except Answered:
                 raise
             except Exception as exc:
                 if exc is self.unhandled:

@@ -21,7 +21,9 @@ MAX_VALUES = 100_000
 
 #: How many bytes Python may need for what one message of a client holds, which is there while the
 #: message is handled, or waits for its turn: small objects and strings take 14 times their text.
+#: Where the application lets longer messages in, so many times their text.
 MAX_PARSED = 4_500_000
+_MAX_PARSED_A_CHARACTER = 4.5
 
 # What Python takes, in bytes, on the version that takes most: for a value, and its place in a list
 # or an object; for a list or an object besides, empty or not; for a string, all in ASCII or not,
@@ -52,8 +54,12 @@ def check_volume(text: str) -> None:
     values = lists + objects + text.count(",")
     most = _VALUE * values + _LIST * lists + _OBJECT * objects
     most += (string + _KEY) * text.count('"') // 2 + width * len(text)
-    if lists + objects > MAX_CONTAINERS or values > MAX_VALUES or most > MAX_PARSED:
+    if lists + objects > MAX_CONTAINERS or values > MAX_VALUES or most > _most_parsed(text):
         _weigh(text, width, string)
+
+
+def _most_parsed(text: str) -> int:
+    return max(MAX_PARSED, int(_MAX_PARSED_A_CHARACTER * len(text)))
 
 
 def _width(text: str) -> tuple[int, int]:
@@ -66,7 +72,7 @@ def _width(text: str) -> tuple[int, int]:
 
 
 def _weigh(text: str, width: int, string: int) -> None:
-    weight = 0
+    weight, most = 0, _most_parsed(text)
     if "\\" in text:  # an escaped quote does not end a string; what else is escaped does not matter
         size = len(text)
         text = text.replace("\\\\", "").replace('\\"', "")
@@ -88,8 +94,8 @@ def _weigh(text: str, width: int, string: int) -> None:
         if values > MAX_VALUES:
             raise NotJSON(f"more than {MAX_VALUES} values in one message")
         within = (within + len(pieces) - 1) % 2
-    if _VALUE * values + weight > MAX_PARSED:
-        raise NotJSON(f"more than {MAX_PARSED} bytes when it is parsed, in one message")
+    if _VALUE * values + weight > most:
+        raise NotJSON(f"more than {most} bytes when it is parsed, in one message")
 
 
 def _weigh_strings(

@@ -114,11 +114,19 @@ def test_what_people_send_passes() -> None:
             assert parse(text) == value, text[:50]
 
 
+def test_who_lets_longer_messages_in_can_parse_them() -> None:
+    """As ``max_http_buffer_size`` does."""
+    for value in ("x" * 6_000_000, EMOJI * 2_000_000, ["a word" * 100] * 8_000):
+        assert parse(json.dumps(value)) == value
+
+
 @pytest.mark.parametrize("chunk", [7, 1_000])
 def test_pieces_of_text_do_not_hide_strings(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(volume, "_CHUNK", chunk)
-    with pytest.raises(NotJSON, match="bytes when it is parsed"):
-        volume.check_volume('["' + "x" * 5_000_000 + '"]')
+    with monkeypatch.context() as patch, pytest.raises(NotJSON, match="bytes when it is parsed"):
+        patch.setattr(volume, "MAX_PARSED", 100_000)
+        patch.setattr(volume, "_MAX_PARSED_A_CHARACTER", 0)
+        volume.check_volume('["' + "x" * 150_000 + '"]')
     volume.check_volume('["' + "x" * 4_000 + '",' * 5 + '"]')
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from ..limits import Limits
-from . import engines, live
+from . import live
 from .statements import fetch, run, run_script
 from .tables import Row, Sequenced, Tables, missing_table, once, read
 
@@ -230,10 +230,6 @@ class Database:
             sa.event.listen(self.engine, "begin", _begin_read_committed)
         elif not self.is_sqlite:
             self.engine = engine.execution_options(isolation_level="READ COMMITTED")
-
-    def is_of(self, engine: sa.Engine) -> bool:
-        """Whether *engine* leads to this database, too: with other options, or made of its URL."""
-        return engine is self.source or engines.is_same_database(engine, self.source)
 
     def check(self) -> None:
         """See that the tables are there, and are ours.

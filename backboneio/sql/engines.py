@@ -8,10 +8,16 @@ from typing import Any
 import sqlalchemy as sa
 
 
-def is_same_database(one: sa.Engine, other: sa.Engine) -> bool:
-    """Whether two engines share their connections, or connect to the same database by its URL."""
-    if one.pool is other.pool:  # as engines do that differ in execution options
-        return True
+def have_same_connections(one: sa.Engine, other: sa.Engine) -> bool:
+    """Whether two engines are one, or differ in execution options only."""
+    return one is other or one.pool is other.pool
+
+
+def have_same_place(one: sa.Engine, other: sa.Engine) -> bool:
+    """Whether the URLs of two engines name the same database, whatever else they differ in.
+
+    That says little of two that an application has made: one may connect to a schema of its own.
+    """
     place = _place(one.url)
     return place is not None and place == _place(other.url)
 

@@ -43,7 +43,7 @@ class SQLJournal:
         self._source, found = _source(db)
         self._is_own = isinstance(db, (str, sa.URL))
         self._tables = Tables.of(metadata or found or sa.MetaData())
-        self._sequencer = Sequencer(self._source, self._tables, limits)
+        self._sequencer = Sequencer(self._source, self._tables, limits, is_of_url=self._is_own)
         self._logs: dict[str, SQLLog] = {}
 
     def __call__(self, name: str) -> SQLLog:

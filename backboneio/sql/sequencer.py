@@ -16,7 +16,7 @@ from sqlalchemy import exc
 from .. import forks
 from ..errors import Unavailable
 from ..limits import Limits
-from . import live
+from . import engines, live
 from .database import BATCH, Database
 from .follower import Follower, is_in_memory, is_shared
 from .tables import Row, Sequenced, Tables
@@ -54,15 +54,22 @@ class Sequencer:
     again (``_wanted``). ``_starting`` protects the start of the follower's thread.
 
     :param source: returns the engine; called when it is needed first.
+    :param is_of_url: whether nobody else has that engine, as it was made of a URL.
     """
 
     def __init__(
-        self, source: Callable[[], sa.Engine], tables: Tables, limits: Limits | None = None
+        self,
+        source: Callable[[], sa.Engine],
+        tables: Tables,
+        limits: Limits | None = None,
+        *,
+        is_of_url: bool = False,
     ) -> None:
         self.tables = tables
         self.limits = limits or Limits()
         self._has_limits = limits is not None
         self._source = source
+        self._is_of_url = is_of_url
         self._database: Database | None = None
         self._logs: dict[str, weakref.ref[Log]] = {}  # single dictionary operations
         self._is_away = False  # for the log alone
@@ -122,7 +129,12 @@ class Sequencer:
 
     def uses(self, engine: sa.Engine) -> bool:
         """Whether this is the database of *engine*."""
-        return self._database is not None and self._database.is_of(engine)
+        if self._database is None:
+            return False
+        source = self._database.source
+        return engines.have_same_connections(engine, source) or (
+            self._is_of_url and engines.have_same_place(engine, source)
+        )
 
     def follow(self) -> None:
         """Follow the database from now on, where that can be done.

@@ -43,9 +43,13 @@ def register(rows: Rows, keeper: Keeper) -> Live:
     links.register(rows)
     live = registry.register(rows, keeper)
     with _installing:
-        if not event.contains(orm.Session, "after_flush", _after_flush):
+        # Once a row, however many of its classes are live. Not for all mappers at once: what the
+        # application does before an update comes after that, and is to be seen.
+        root = rows.mapper.base_mapper.class_
+        if not event.contains(root, "after_insert", _after_insert):
             for name, function in _ROW_EVENTS.items():
-                event.listen(orm.Mapper, name, function)  # once a row, however many classes it has
+                event.listen(root, name, function, propagate=True)
+        if not event.contains(orm.Session, "after_flush", _after_flush):
             for name, function in _SESSION_EVENTS.items():
                 event.listen(orm.Session, name, function)
     return live

@@ -104,7 +104,7 @@ class _Compiled:
         compiled: Any = statement.compile(dialect=dialect, column_keys=names)
         # With a list in it, as of the kinds of a class in a table with others: left to SQLAlchemy.
         is_expanding = any(bind.expanding for bind in compiled.binds.values())
-        self._expanding = statement if is_expanding else None
+        self._expanding = ref(statement) if is_expanding else None
         self._dialect = dialect
         self._text = str(compiled)
         # The order of the parameters, for drivers that take them by position.
@@ -128,7 +128,9 @@ class _Compiled:
 
     def fetch(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> Sequence[Any]:
         if self._expanding is not None:
-            return connection.execute(self._expanding, dict(parameters)).all()
+            statement = self._expanding()
+            assert statement is not None, "its caller has it"
+            return connection.execute(statement, dict(parameters)).all()
         if self._binds or self._own:
             parameters = {**self._own, **parameters}
             for name, processor in self._binds:

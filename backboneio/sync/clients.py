@@ -82,6 +82,7 @@ class SyncSocket(Socket):
     :ivar address: what the wire knows the client's connection by.
     :ivar client: the secret that the client's request ids are remembered under; None until it has
         told one, or one was made for it. Set under the lock, see :meth:`call`.
+    :ivar told: whether it has told that itself.
     :ivar seen: the rev that it has seen when it came.
     :ivar allowance: how much may still be replayed to it; None while nothing was.
     :ivar closed: whether its connection is gone. What it had sent still counts.
@@ -101,6 +102,7 @@ class SyncSocket(Socket):
         "seen",
         "sid",
         "sync",
+        "told",
         "wire",
     )
 
@@ -121,6 +123,7 @@ class SyncSocket(Socket):
         self.auth = auth
         self.channels: dict[Channel, Membership] = {}
         self.client: str | None = None
+        self.told = False
         self.seen = 0
         self.allowance: Allowance | None = None
         self.closed = False
@@ -176,11 +179,15 @@ class SyncSocket(Socket):
         except KeyError:  # its connection has just ended, and what it has sent still counts
             return ParkedThread()
 
-    def call(self, name: str) -> bool:
-        """Give it its name; return whether it has parted already, so that it left without one."""
+    def call(self, name: str, told: bool) -> str | None:
+        """Give it its name.
+
+        :returns: the name that nobody says of that it left: one that was made for it before, or
+            this one, when it has parted meanwhile.
+        """
         with self.sync.channels_lock:
-            self.client = name
-            return self._parted
+            before, self.client, self.told = self.client, name, told
+            return name if self._parted else before
 
     def part(self) -> str | None:
         """Its connection has gone: return its name, if it has one by now."""

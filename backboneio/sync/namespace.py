@@ -184,7 +184,7 @@ class Sync:
                 asked.channel not in socket.channels
             ):
                 raise Forbidden(f"channel: at most {self.limits.max_channels} at a time")
-            if asked.client is not None and socket.client not in (None, asked.client):
+            if socket.told and asked.client not in (None, socket.client):
                 raise BadRequest("client: it stays the same for as long as a client is connected")
             self.seen()  # a journal begins when it is asked first, which takes time
         except SyncError as err:

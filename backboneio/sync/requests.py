@@ -119,7 +119,7 @@ class Listening(Execution):
         if asked.unanswered is not None:
             unknown = answers.unknown(asked.client, asked.unanswered)
         if socket.client != asked.client:
-            _name(answers, socket, asked.client)
+            _name(answers, socket, asked.client, told=True)
         return unknown
 
     def answer(self, outcome: Outcome) -> None:
@@ -206,11 +206,12 @@ def _why(is_of_this_epoch: bool, joining: Joining | None) -> str:
     return "what it missed is not kept any more, or too much"
 
 
-def _name(answers: Answers, socket: SyncSocket, name: str) -> None:
+def _name(answers: Answers, socket: SyncSocket, name: str, told: bool) -> None:
     """Give a client a name, which its answers are kept under from now on."""
     answers.arrived(name)
-    if socket.call(name):  # thrown out meanwhile: nobody says that again
-        answers.left(name)
+    left = socket.call(name, told)
+    if left is not None:
+        answers.left(left)
 
 
 def _left_meanwhile() -> Forbidden:
@@ -257,7 +258,7 @@ class Asked(Execution):
         name = self.socket.client
         if name is None:  # a secret, unlike its sid
             name = secrets.token_urlsafe(18)
-            _name(answers, self.socket, name)
+            _name(answers, self.socket, name, told=False)
         try:
             known = answers.claim(name, sent.id, content)
         except SyncError as err:

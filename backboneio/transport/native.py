@@ -106,6 +106,7 @@ class _Event(ctypes.Structure):
 
     if platform.machine() in ("x86_64", "AMD64"):
         _pack_ = 1  # there alone: so that it is the same for programs of 32 bits
+        _layout_ = "ms"  # which Python 3.14 wants to be told beside it
     _fields_ = (("mask", ctypes.c_uint32), ("data", ctypes.c_uint64))
 
 

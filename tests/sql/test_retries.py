@@ -291,6 +291,14 @@ def test_no_layer_takes_the_answer_of_what_was_carried_out_for_a_failure(
     caplog.set_level("INFO", "backboneio.requests")
     other.tasks = backboneio.create_backend()
     other.tasks.use(backboneio.middleware.logger())
+
+    @other.tasks.use
+    def hand_on(req: Any, res: Any, next: Any) -> None:
+        try:
+            next()
+        except Exception as err:
+            next(err)
+
     other.tasks.use(sqlalchemy_store(Task, other.sessions))
     seen: list[Any] = []
 

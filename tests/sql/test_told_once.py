@@ -69,7 +69,30 @@ class Manager(Person):
     level: orm.Mapped[int] = orm.mapped_column(default=1)
 
 
+class Album(Base):
+    """Which counts how often it was changed, in any way."""
+
+    __tablename__ = "album"
+
+    id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+    changes: orm.Mapped[int] = orm.mapped_column(default=0)
+    tracks: orm.Mapped[list[Track]] = orm.relationship()
+
+
+class Track(Base):
+    __tablename__ = "track"
+
+    id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+    album_id: orm.Mapped[int | None] = orm.mapped_column(sa.ForeignKey("album.id"))
+
+
+@sa.event.listens_for(Album, "before_update")
+def _count(mapper: Any, connection: Any, album: Album) -> None:
+    album.changes += 1
+
+
 CLASSES = {
+    "albums": Album,
     "tasks": Task,
     "readings": Reading,
     "bosses": Boss,
@@ -193,6 +216,17 @@ def test_one_row_that_changes_twice_in_a_transaction(lab: Lab, kind: str) -> Non
         session.add(type(row)(**_key(row), title="c"))
         session.commit()
         assert [[one for one, _ in told] for told in lab.heard().values()] == [["update"]]
+
+
+def test_what_the_application_changes_before_an_update(lab: Lab) -> None:
+    """Though the session itself has changed a relationship of the row alone."""
+    with lab.sessions() as session:
+        session.add(album := Album(id=1))
+        session.commit()
+        album.tracks.append(Track())
+        session.commit()
+    assert lab.heard() == {"albums": [["create", 1], ["update", 1]]}
+    assert SyncClient(lab.app, "albums").read() == [{"id": 1, "changes": 1}]
 
 
 def _key(row: Any) -> dict[str, Any]:

@@ -60,6 +60,18 @@ def test_a_client_cannot_be_many(open_forgetful: Any) -> None:
     page.listen("third")
 
 
+def test_a_client_that_was_given_a_name_may_still_tell_its_own(open_forgetful: Any) -> None:
+    page = open_forgetful()
+    page.sync("create", {"text": "a"}, id="request-1")  # under a name that was made for it
+    page.listen("room", client=SECRET)
+    made = page.sync("create", {"text": "b"}, id="request-2")
+    with pytest.raises(backboneio.BadRequest, match="client: it stays the same"):
+        page.listen("third", client="another secret of it")
+    page.disconnect()
+    back = open_forgetful(client=SECRET)
+    assert back.sync("create", {"text": "b"}, id="request-2") == made
+
+
 def test_what_a_client_has_pushed_out_itself_it_is_told_not_to_send_again(
     open_forgetful: Any,
 ) -> None:
