@@ -56,6 +56,7 @@ class SQLAnswers:
         self._reach = reach
         self._away = away
         self._is_live = is_live
+        self._limits = limits
         self._memory = MemoryAnswers(limits)
         # Requests that run here, by client and id: the digest of their content. Single operations.
         self._running: dict[tuple[str, str], bytes] = {}
@@ -63,8 +64,10 @@ class SQLAnswers:
         self._written: set[tuple[str, str]] = set()
 
     def take_limits(self, limits: Limits) -> None:
-        """Keep to these from now on; before any request."""
-        self._memory = MemoryAnswers(limits)
+        """Keep to these from now on; before any request, or again."""
+        if limits is not self._limits:
+            self._limits = limits
+            self._memory = MemoryAnswers(limits)
 
     def claim(self, client: str, request_id: str, content: str) -> JSONText | Claim:
         """Return the answer of a request, or what to do where there is none."""

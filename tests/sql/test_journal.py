@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 import backboneio
+from backboneio.answers import Claim
 from backboneio.middleware import sqlalchemy_store
 from backboneio.sql import sequencer
 from backboneio.testing import SyncClient
@@ -101,6 +102,21 @@ def test_metadata_with_a_schema(database: str) -> None:
             session.execute(sa.delete(Note))
         wait_until(lambda: len(listener.received) == 3)
         assert [one.method for one in listener.received] == ["create", "update", "reset"]
+    finally:
+        journal.close()
+        engine.dispose()
+
+
+def test_an_application_that_is_made_again_forgets_no_request_that_runs(database: str) -> None:
+    engine = sa.create_engine(database)
+    journal = backboneio.SQLJournal(engine)
+    journal.create_tables()
+    try:
+        for _ in range(2):
+            app, marks = flask.Flask("marks"), backboneio.create_backend()
+            backboneio.listen(app, {"marks": marks}, journal=journal, limits=backboneio.Limits())
+            claimed = marks.answers.claim("c" * 20, "r1", "what it asks")
+        assert claimed is Claim.RUNNING
     finally:
         journal.close()
         engine.dispose()
