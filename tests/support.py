@@ -206,11 +206,17 @@ class OrderedEngine(engineio.Client):
 
 
 class ClosedWebSocket(websocket.WebSocket):
-    """Closes its socket when reading fails in whatever way.
+    """Closes its socket when reading fails in whatever way, and when the server has said its end.
 
-    Where a server was killed that had not read everything, others leave that to the garbage
-    collector.
+    Where a server was killed that had not read everything, or has ended before its first word,
+    others leave that to the garbage collector.
     """
+
+    def recv(self) -> str | bytes:
+        said: str | bytes = super().recv()
+        if not said:
+            self.shutdown()
+        return said
 
     def _recv(self, bufsize: int) -> bytes:
         try:

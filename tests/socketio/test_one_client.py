@@ -63,12 +63,13 @@ class Hostile:
             found += [packet for packet in text.split("\x1e") if packet not in ("2", "6")]
         return found
 
-    def fill(self, inbox: int, backlog: int) -> None:
-        """Have answers kept; then read no more, wait for a turn, and post on."""
+    def fill(self, inbox: int, backlog: int, wait: Callable[[], None]) -> None:
+        """Have answers kept; then read no more, *wait* for a turn, and post on."""
         self.ask(_say(2_000, f"r{number}") for number in range(1_000))
         for number in range(backlog):
             self.post("42/messages,1" + _say(100_000, f"b{number}"))
         self.post(HEAVY)
+        wait()
         for _ in range(inbox):
             self.post("4" + "x" * (MEGABYTE - 1))
 
@@ -102,9 +103,12 @@ def _pinned(serve_process: Callable[..., ServerProcess], inbox: int = 2, backlog
         wait_until(lambda: about()["held"] == 1)
         requests.get(server.url + "/begin", timeout=PATIENCE)
         clients = [Hostile(server.url, number) for number in range(CLIENTS)]
-        for client in clients:
-            client.fill(inbox, backlog)
-        wait_until(lambda: about()["backends"]["messages"]["waiting"] == CLIENTS)
+        for number, client in enumerate(clients, 1):
+
+            def waits(number: int = number) -> bool:
+                return bool(about()["backends"]["messages"]["waiting"] == number)
+
+            client.fill(inbox, backlog, lambda: wait_until(waits))
         found = about()
         assert found["connections"] == CLIENTS + 1, "nobody was sent away"
         assert found["longest_inbox"] >= inbox * (MEGABYTE - 1)

@@ -99,7 +99,12 @@ class Ended:
     def respond(self, start_response: Callable[..., Any], status: str) -> Ended:
         """Begin the response and return its body; `status` is what an access log shows."""
         self._connection.hang_up_after(start_response)
-        write = start_response(status, [] if status.startswith("1") else [("Content-Length", "0")])
+        headers = [] if status.startswith("1") else [("Content-Length", "0")]
+        try:
+            write = start_response(status, headers)
+        except BaseException:  # so the server does not close it
+            self.close()
+            raise
         # To have the headers sent now, and not when the other end of the pair is closed. A server
         # may object that the client is gone, which is what it is to believe.
         with contextlib.suppress(Exception):
