@@ -55,12 +55,13 @@ def quiet() -> Iterator[None]:
 
 
 @pytest.fixture
-def window(browser: Browser) -> Iterator[Window]:
+def window(browser: Browser, closing: ExitStack) -> Iterator[Window]:
     """Open a window with cookies of its own: ``window(url, **options of the context)``.
 
     Errors on its console, uncaught exceptions, and requests to anywhere but this machine fail the
     test; *tolerate* is a pattern of the errors that belong to it. ``beside=page`` opens another
-    tab with that page's cookies instead.
+    tab with that page's cookies instead. Windows close before the servers (on *closing*) do: what
+    a page still fetches then is no complaint.
     """
     problems: list[str] = []
     with ExitStack() as stack:
