@@ -1,4 +1,4 @@
-"""Which engines lead to the same database: an application may have several."""
+"""What engines lead to: the same database or another, one connection or many."""
 
 from __future__ import annotations
 
@@ -8,9 +8,24 @@ from typing import Any
 import sqlalchemy as sa
 
 
+def is_in_memory(engine: sa.Engine) -> bool:
+    """Whether a database is the memory of this process alone."""
+    return engine.dialect.name == "sqlite" and engine.url.database in (None, "", ":memory:")
+
+
+def has_one_connection(engine: sa.Engine) -> bool:
+    """Whether all who use a database here have one connection, or each thread a database.
+
+    Whoever looks at it there ends the transaction that somebody else has begun: a pool rolls back
+    what comes back to it.
+    """
+    is_alone = isinstance(engine.pool, sa.SingletonThreadPool) and is_in_memory(engine)
+    return isinstance(engine.pool, sa.StaticPool) or is_alone
+
+
 def have_same_connections(one: sa.Engine, other: sa.Engine) -> bool:
-    """Whether two engines are one, or differ in execution options only."""
-    return one is other or one.pool is other.pool
+    """Whether two engines are one, or differ in execution options only: then they share a pool."""
+    return one.pool is other.pool
 
 
 def have_same_place(one: sa.Engine, other: sa.Engine) -> bool:

@@ -25,21 +25,6 @@ POLL_INTERVAL = 0.1
 RETRY_INTERVAL = 0.5
 
 
-def is_in_memory(engine: sa.Engine) -> bool:
-    """Whether a database is the memory of this process alone."""
-    return engine.dialect.name == "sqlite" and engine.url.database in (None, "", ":memory:")
-
-
-def is_shared(engine: sa.Engine) -> bool:
-    """Whether all who use a database here have one connection, or each thread a database.
-
-    Whoever looks at it there ends the transaction that somebody else has begun: a pool rolls back
-    what comes back to it.
-    """
-    is_alone = isinstance(engine.pool, sa.SingletonThreadPool) and is_in_memory(engine)
-    return isinstance(engine.pool, sa.StaticPool) or is_alone
-
-
 class Notice(NamedTuple):
     """A notification: *process* has brought *backend* to *rev*; None where it does not say."""
 

@@ -18,7 +18,7 @@ from ..errors import Unavailable
 from ..limits import Limits
 from . import engines, live
 from .database import BATCH, Database
-from .follower import Follower, is_in_memory, is_shared
+from .follower import Follower
 from .tables import Row, Sequenced, Tables
 
 logger = logging.getLogger("backboneio.journal")
@@ -79,7 +79,7 @@ class Sequencer:
         self._is_over = False
         self._next = 0.0  # when the next batch is due, at the earliest
         self._closed = False
-        self._is_alone = False  # whether that was said
+        self._is_alone = False  # nobody is followed, as there is one connection; that was said
         self.after_fork()
         forks.register(self)
 
@@ -145,11 +145,11 @@ class Sequencer:
             if self._follower is not None or self._closed:
                 return
             engine = self.database.source
-            if is_shared(engine):
+            if engines.has_one_connection(engine):
                 if not self._is_alone:
                     self._is_alone = True
                     logger.log(
-                        logging.INFO if is_in_memory(engine) else logging.WARNING,
+                        logging.INFO if engines.is_in_memory(engine) else logging.WARNING,
                         "the database of the journal has one connection for everybody: what comes "
                         "over another one, as from another process, is not noticed",
                     )
