@@ -30,9 +30,11 @@ def fetch(
     :param parameters: by name; always the same names for a statement.
     :raises sqlalchemy.exc.DBAPIError: what the database refuses.
     """
-    if connection.dialect.driver not in _DRIVERS:
-        return connection.execute(statement, dict(parameters)).all()
-    return _compiled(statement, connection.dialect, tuple(parameters)).fetch(connection, parameters)
+    if connection.dialect.driver in _DRIVERS:
+        compiled = _compiled(statement, connection.dialect, tuple(parameters))
+        if not compiled.is_expanding:
+            return compiled.fetch(connection, parameters)
+    return connection.execute(statement, dict(parameters)).all()
 
 
 def run(
@@ -102,9 +104,9 @@ class _Compiled:
 
     def __init__(self, statement: Statement, dialect: sa.Dialect, names: _Names) -> None:
         compiled: Any = statement.compile(dialect=dialect, column_keys=names)
-        # With a list in it, as of the kinds of a class in a table with others: left to SQLAlchemy.
-        is_expanding = any(bind.expanding for bind in compiled.binds.values())
-        self._expanding = ref(statement) if is_expanding else None
+        #: Whether there is a list in it, as of the kinds of a class that shares its table: only
+        #: SQLAlchemy can run it.
+        self.is_expanding = any(bind.expanding for bind in compiled.binds.values())
         self._dialect = dialect
         self._text = str(compiled)
         # The order of the parameters, for drivers that take them by position.
@@ -127,10 +129,6 @@ class _Compiled:
         self._results: list[tuple[int, Callable[[Any], Any]]] | None = None
 
     def fetch(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        if self._expanding is not None:
-            statement = self._expanding()
-            assert statement is not None, "its caller has it"
-            return connection.execute(statement, dict(parameters)).all()
         if self._binds or self._own:
             parameters = {**self._own, **parameters}
             for name, processor in self._binds:
