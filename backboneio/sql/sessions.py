@@ -24,6 +24,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event, orm
 
+from ..stores.keys import key_names
 from ..stores.rows import Rows, Values
 from . import bulk, links
 from . import live as registry
@@ -68,22 +69,23 @@ def _own(state: SessionState) -> Live | None:
     return None if state.work is None else state.work.live
 
 
+def _session_of(mapper: orm.Mapper[Any], instance: Any) -> orm.Session | None:
+    """Return the session that flushes a row, or None where its class is not live."""
+    return orm.object_session(instance) if registry.is_live(mapper) else None
+
+
 def _after_insert(mapper: orm.Mapper[Any], connection: sa.Connection, instance: Any) -> None:
-    if not registry.is_live(mapper):
+    session = _session_of(mapper, instance)
+    if session is None:
         return
-    session = orm.object_session(instance)
-    assert session is not None
     state = state_of(session)
     for live in lives(mapper, _own(state)):
         state.touched.append(Touched(live, instance, None, False))
 
 
 def _before_update(mapper: orm.Mapper[Any], connection: sa.Connection, instance: Any) -> None:
-    if not registry.is_live(mapper):
-        return
-    session = orm.object_session(instance)
-    assert session is not None
-    if not session.is_modified(instance, include_collections=False):
+    session = _session_of(mapper, instance)
+    if session is None or not session.is_modified(instance, include_collections=False):
         return
     key = _key_before(mapper, instance)
     state = state_of(session)
@@ -98,10 +100,9 @@ def _before_update(mapper: orm.Mapper[Any], connection: sa.Connection, instance:
 
 
 def _before_delete(mapper: orm.Mapper[Any], connection: sa.Connection, instance: Any) -> None:
-    if not registry.is_live(mapper):
+    session = _session_of(mapper, instance)
+    if session is None:
         return
-    session = orm.object_session(instance)
-    assert session is not None
     key = tuple(sa.inspect(instance).identity)
     state = state_of(session)
     for live in lives(mapper, _own(state)):
@@ -120,8 +121,7 @@ def _key_before(mapper: orm.Mapper[Any], instance: Any) -> tuple[Any, ...]:
     that the database does not keep. What the instance has may have been read anew.
     """
     inspected = sa.inspect(instance)
-    names = (mapper.get_property_by_column(column).key for column in mapper.primary_key)
-    if any(name in inspected.committed_state for name in names):  # as it was, it is changed
+    if not inspected.committed_state.keys().isdisjoint(key_names(mapper)):  # it changes
         return tuple(inspected.identity)
     return tuple(mapper.primary_key_from_instance(instance))
 
