@@ -66,6 +66,12 @@ function bring(subscription, object, state, change) {
   });
 }
 
+// What makes of a row of a change what a collection expects, where it is anything but that row.
+function conversion(collection) {
+  var state = known(collection);
+  return state && state.transform ? function(row) { return converted(state, row); } : null;
+}
+
 // A row as a collection or model with a `transform` expects it.
 function converted(state, row) {
   if (!state || !state.transform || !row) return row;
@@ -117,7 +123,7 @@ function apply(subscription, object, change) {
   model = many ? find(object, id, true) : key === keyOf(object.id) ? object : null;
   if (model ? isOld(subscription, model, change.rev) : !create || !many) return;
   if (!model) {
-    add(subscription, object, change, options);
+    add(subscription, object, {key: key, row: change.model, rev: change.rev}, options);
   } else if (method === 'delete') {
     if (many) object.remove(model, options);
     else object.trigger('destroy', object, object.collection, options);
@@ -146,11 +152,21 @@ export function settleCreate(subscription, model, change) {
   shadowOf(model).stamp(subscription.history.epoch, change.rev, change.whole);
 }
 
-function add(subscription, collection, change, options) {
-  var entries = [{key: rowKey(collection, change.model), row: change.model, rev: change.rev}];
-  feed(subscription, collection, null, parsed(collection, function() { return entries; }, function() {
-    collection.add([change.model], options);
+function add(subscription, collection, entry, options) {
+  feed(subscription, collection, null, parsed(collection, function() { return [entry]; }, function() {
+    collection.add([entry.row], options);
   }));
+}
+
+// Adds a row that was left out of an answer because the page was deleting its model, unless it has
+// gone since, or was fetched anew since.
+export function admit(subscription, collection, left) {
+  var history = subscription.history;
+  if (left.rev < history.from || contents(collection).has(left.key)) return;
+  var entries = history.present([left.row], left.rev, left.whole, function() {
+    return left.key;
+  }, function() { return false; }, conversion(collection));
+  if (entries.length) add(subscription, collection, entries[0], {parse: true, synced: true});
 }
 
 // The content changed as a whole: to the models given, or to what a fetch finds.
@@ -182,7 +198,7 @@ function refetchLater(subscription, object, state, patience) {
 
 // Repeats the fetches that made an object what it is, unless one waits to be sent. The
 // first of them removes what is gone; a bound model that is gone is destroyed.
-function refetch(subscription, object, state) {
+export function refetch(subscription, object, state) {
   var waits = subscription.backend.queue.some(function(request) {
     return request.method === 'read' && request.object === object;
   });
@@ -230,13 +246,12 @@ export function refillParsed(subscription, collection, arrival, rows, options, a
 
 // The rows of a collection as of an answer, brought to the present. What the page itself
 // has under way counts as well: a model being created stays, one being destroyed does not
-// come back.
+// come back before its delete is over (see `admit`).
 function present(subscription, collection, rows, arrival, had) {
-  var history = subscription.history, state = known(collection);
-  var convert = state && state.transform ? function(row) { return converted(state, row); } : null;
+  var history = subscription.history;
   var entries = history.present(rows, arrival.rev, arrival.whole, function(row) {
     return rowKey(collection, row);
-  }, function(key) { return had.has(key); }, convert);
+  }, function(key) { return had.has(key); }, conversion(collection));
   entries.forEach(function(entry) {
     var model = entry.key && had.get(entry.key), last = model ? revOf(model, history.epoch) : null;
     entry.model = model || null;
@@ -251,7 +266,12 @@ function present(subscription, collection, rows, arrival, had) {
     }
     if (request.method === 'delete' && !request.options.wait) {
       key = keyOf(modelId(collection, model.attributes, model.idAttribute));
-      entries = entries.filter(function(entry) { return !key || entry.key !== key; });
+      entries = entries.filter(function(entry) {
+        // A model of that id that is there was made anew.
+        if (!key || entry.key !== key || entry.model) return true;
+        request.left = entry;
+        return false;
+      });
     }
   });
   return entries;

@@ -10,7 +10,7 @@ import {isCollection} from './identity.js';
 import {known} from './states.js';
 import {now} from './shadow.js';
 import {begin, end, react} from './attributes.js';
-import {isFeeding, mend, refill, refillParsed, unhold} from './apply.js';
+import {isFeeding, mend, refetch, refill, refillParsed, unhold} from './apply.js';
 import {Request} from './request.js';
 
 var HEADER = 'Backbone-Rev';
@@ -131,6 +131,9 @@ extend(RemoteRequest.prototype, {
     if (this.saves()) end(this.object, this, refused);
     this.release();
     if (this.creates && this.collection) unhold(this.subscription, this.collection, this.object);
+    // Of when a delete was is not known here, nor whether the model was made anew since.
+    var state = this.left && known(this.collection);
+    if (state) refetch(this.subscription, this.collection, state);
     if (this.method === 'read' && !refused) this.labelled();
   },
 

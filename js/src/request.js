@@ -7,7 +7,7 @@ import {find, idOf, isCollection} from './identity.js';
 import {known} from './states.js';
 import {now} from './shadow.js';
 import {begin, end, inherit, react} from './attributes.js';
-import {receive, refill, renew, settleCreate} from './apply.js';
+import {admit, receive, refill, renew, settleCreate} from './apply.js';
 import {note} from './trail.js';
 
 // The beginning of the page's request ids, which may well appear in logs.
@@ -182,6 +182,7 @@ extend(Request.prototype, {
     // was sent again and they have heard of it already.
     var request = this, change = this.change(result, rev, meta.whole);
     if (change && (rev == null || rev > subscription.history.rev)) receive(subscription, change, this);
+    this.admit(rev);
     guard(function() { request.deferred.resolve(result); });
     this.release();
   },
@@ -245,11 +246,22 @@ extend(Request.prototype, {
     collection.add(this.object, {synced: true});
   },
 
+  // A delete is over, done as of `rev` or refused. A row of its model that was left out of an
+  // answer comes in when the answer is of later: somebody has made the model anew.
+  admit: function(rev) {
+    var request = this, left = this.left;
+    if (!left || rev >= left.rev) return;
+    react(function() {
+      guard(function() { admit(request.subscription, request.collection, left); });
+    });
+  },
+
   fail: function(error) {
     if (!this.settle()) return;
     var request = this, options = this.options, name = error && error.error && error.error.name;
     note(this.subscription, 'refusal', this.method, this.object, this.message.model, null, name);
     if (this.saves()) guard(function() { end(request.object, request, true); });
+    this.admit();
     guard(function() {
       if (options.error) options.error.call(options.context, error);
     });

@@ -89,6 +89,27 @@ for (const backbone of ['1.1.2', '1.6']) for (const kind of Object.keys(kinds)) 
     assert.deepEqual(asked.map(([type]) => type), ['GET', 'PUT', 'POST', 'DELETE']);
   });
 
+  test('a model that others made anew before the answer to its delete came is shown', async () => {
+    backend.emit('create', {id: 1, text: 'old'});
+    const a = await live(make());
+    await a.fetch();
+    await until(() => a.length === 1);
+    const reset = event(a, 'backend:reset'), deletes = held = [];
+    a.get(1).destroy();
+    await until(() => deletes.length);
+    held = null;
+    mock.cut();
+    backend.emit('create', {id: 1, text: 'anew'});
+    backend.journal.length = 0;
+    await reset;
+    await until(() => a.backend.requests.size === 1);
+    assert.equal(a.length, 0);
+    deletes[0]();
+    await until(() => a.length === 1);
+    await settled(a);
+    assert.deepEqual(content(a), store());
+  });
+
   test('the echo of one\'s own create never shows twice', async () => {
     const a = await live(make()), b = make(), lengths = [], heard = [];
     a.on('add remove', () => lengths.push(a.length));

@@ -321,6 +321,55 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(content(a), store());
   });
 
+  // A page fetches and destroys the model 1, and loses the connection before either is answered.
+  // What others do then is more than the server remembers; `answer` makes the delete's, as of the
+  // time before they did it. Returns the collection when all is answered, the fetch first.
+  async function destroyed(answer, others) {
+    backend.emit('create', {id: 1, text: 'old'});
+    const a = await bound(), held = gate();
+    await a.fetch();
+    backend.before = () => held.pass();
+    a.fetch();
+    a.get(1).destroy();
+    await until(() => backend.requests.length === 3);
+    const online = offline();
+    await event(a, 'backend:disconnect');
+    const key = `${backend.listens[0].client}/${backend.requests[2].id}`;
+    backend.answers.set(key, answer());
+    others();
+    backend.journal.length = 0;
+    backend.before = async () => {};
+    held.open();
+    online();
+    await event(a, 'backend:connect');
+    await until(() => a.backend.requests.size === 0);
+    return a;
+  }
+  const deleted = () => [null, {id: 1}, {rev: backend.emit('delete', {id: 1}), epoch: 'e1'}];
+  const refused = () => [{error: {name: 'Forbidden', message: 'no'}}];
+
+  test('a model that others made anew before the answer to its delete came is shown', async () => {
+    const a = await destroyed(deleted, () => backend.emit('create', {id: 1, text: 'anew'}));
+    assert.deepEqual(content(a), [{id: 1, text: 'anew'}]);
+  });
+
+  test('a model whose delete was refused is shown again when it was fetched meanwhile', async () => {
+    const a = await destroyed(refused, () => backend.emit('update', {id: 1, text: 'newer'}));
+    assert.deepEqual(content(a), [{id: 1, text: 'newer'}]);
+  });
+
+  test('a model that others made anew and deleted again is not', async () => {
+    const a = await destroyed(deleted, () => {
+      backend.emit('create', {id: 1, text: 'anew'});
+      backend.after = async request => {
+        backend.after = async () => {};
+        assert.equal(request.method, 'read');
+        backend.emit('delete', {id: 1});
+      };
+    });
+    assert.deepEqual(content(a), []);
+  });
+
   test('what was missed of a model that a late answer has deleted stays deleted', async () => {
     const a = await bound(), held = gate();
     backend.emit('create', {id: 4, text: 'first'});
