@@ -74,14 +74,14 @@ class Page:
                 answer = self._client.listen(
                     client=self.secret, unanswered=list(unanswered), **more
                 )
+                if self.seen is None or answer.get("reset"):
+                    self.fetch(self._client)
+                    self.resets += self.seen is not None
             except Exception:  # a worker that was just killed
                 self.close()
                 time.sleep(0.1)
                 continue
             self.unknown += answer.get("unknown", ())
-            if self.seen is None or answer.get("reset"):
-                self.resets += self.seen is not None
-                self.fetch(self._client)
             for change in answer.get("missed", ()):
                 self.apply(*change)
             rev = max(answer["rev"], 0 if self.seen is None else self.seen["rev"])
@@ -89,9 +89,11 @@ class Page:
         return self._client
 
     def fetch(self, client: Client) -> None:
-        models = client.sync("read")
+        """:raises ValueError: when the client has gone before the answer came."""
+        ((error, models, meta),) = self._ask(client, {"method": "read", "model": {}, "options": {}})
+        assert error is None, error
         self.models = {model["id"]: model for model in models}
-        self.revs = dict.fromkeys(self.models, client.meta["rev"])
+        self.revs = dict.fromkeys(self.models, meta["rev"])
 
     def apply(self, method: str, model: Any, meta: dict[str, Any], own: bool = False) -> None:
         rev = meta["rev"]
