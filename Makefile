@@ -32,9 +32,9 @@ demo: $(VENV)/.demo js/dist/.complete
 	@echo
 	@(cd js && exec $(ROLLUP) --watch) & exec $(BIN)/flask --app example_flask run --port $(PORT)
 
-# The last one is pytest: its closing line ends the output.
+# The last one is pytest: a closing line of its ends the output.
 test: system $(VENV)/.dev js/dist/.complete lint test-js test-pythons
-	tools/test-halves $(BIN)/python
+	tools/test-parts $(BIN)/python
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

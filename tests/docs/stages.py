@@ -152,7 +152,10 @@ def played(page: str, folder: pathlib.Path) -> Iterator[dict[str, Any]]:
     else:
         names.update(_database(app))
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.dict(sys.modules, _modules()))
+        # What is imported for the first time meanwhile stays.
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, module in _modules().items():
+            patch.setitem(sys.modules, name, module)
         stack.enter_context(app.app_context())
         stack.callback(lambda: _close(names))
         for block in blocks(page, "python"):
