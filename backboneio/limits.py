@@ -31,12 +31,13 @@ class Limits(KnownLimits):
     max_answers: int = 10_000
     #: Seconds that an answer is kept after its client has gone; not below ``MIN_ANSWER_AGE``.
     max_answer_age: float = 300.0
-    #: Bytes of JSON (as UTF-8) that the kept answers hold.
+    #: Bytes of JSON (as UTF-8) that the kept answers hold, with their ids where those are long.
     max_answer_bytes: int = 16 * 1024 * 1024
     #: Answers kept for one client.
     max_client_answers: int = 1_000
-    #: Bytes of JSON (as UTF-8) that the answers kept for one client hold.
-    max_client_answer_bytes: int = 2 * 1024 * 1024
+    #: Bytes of JSON (as UTF-8) that the answers kept for one client hold, with their ids where
+    #: those are long; beside it each takes some 300.
+    max_client_answer_bytes: int = 1024 * 1024
     #: Seconds that a request waits for its turn on a model before it fails with ``Conflict``.
     turn_timeout: float = 10.0
     #: Requests that wait for their turn on one model; one more fails with ``Conflict``.

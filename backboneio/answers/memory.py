@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import OrderedDict, deque
@@ -11,7 +12,7 @@ from functools import partial
 from .. import forks
 from ..deadlines import Deadline, deadlines
 from ..errors import Conflict, SyncError, Timeout, Unavailable
-from ..json import JSONText, kept_length
+from ..json import JSONText
 from ..limits import Limits
 from .base import Claim, Ready
 from .forgotten import Forgotten
@@ -19,13 +20,17 @@ from .forgotten import Forgotten
 #: Bytes that an answer costs beside its text.
 _OVERHEAD = 512
 
+#: Bytes of an id that are among those; what a longer one takes counts as the text does.
+_SHORT_ID = 128
+
 _NEW = Claim.NEW  # an enum's members take four times as long to look up
 
 #: Who has more answers than it may loses such a part of them.
 _PART = 50
 
-#: An answer: the digest of what was asked, its text, when it was given, and the bytes of the text.
-_Given = tuple[int, JSONText, float, int]
+#: An answer: the digest of what was asked, its text (as UTF-8 where it is not in ASCII: one emoji
+#: makes all characters of a string four bytes long), and when it was given.
+_Given = tuple[int, JSONText | bytes, float]
 
 
 class MemoryAnswers:
@@ -86,7 +91,8 @@ class MemoryAnswers:
                 one.running[request_id] = digest
                 return _NEW
             if given is not None and given[0] == digest:
-                return given[1]
+                text = given[1]
+                return JSONText(text.decode()) if isinstance(text, bytes) else text
             if running == digest:
                 return Claim.RUNNING
         raise Conflict(
@@ -133,14 +139,15 @@ class MemoryAnswers:
     def give(self, client: str, request_id: str, answer: JSONText) -> None:
         """Keep the answer of a request that was claimed, and tell those who wait for it."""
         now = time.monotonic()
-        size = kept_length(answer)
+        kept = answer if answer.isascii() else answer.encode()
+        size = _size(request_id, kept)
         with self._lock:
             one = self._clients.get(client)
             digest = None if one is None else one.running.pop(request_id, None)
             if one is None or digest is None:
                 return
             waiting = one.end_waiting(request_id) if one.waiting else None
-            one.given[request_id] = digest, answer, now, size
+            one.given[request_id] = digest, kept, now
             one.order.append(request_id)
             one.bytes += size
             one.weight += size + _OVERHEAD
@@ -297,7 +304,7 @@ class MemoryAnswers:
         for _ in range(count):
             request_id = one.order.popleft()
             answer = one.given.pop(request_id)
-            size += answer[3]
+            size += _size(request_id, answer[1])
             if not one.must_have(answer[2], before):
                 lost.append(request_id)
         one.bytes -= size
@@ -375,6 +382,11 @@ class _Waiting:
     def __init__(self, ready: Ready) -> None:
         self.ready = ready
         self.deadline: Deadline | None = None
+
+
+def _size(request_id: str, kept: str | bytes) -> int:
+    """Return the bytes that count of an answer."""
+    return len(kept) + max(0, sys.getsizeof(request_id) - _SHORT_ID)
 
 
 def _tell(all_waiting: list[_Waiting], answer: JSONText | Claim | Exception) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -121,13 +124,37 @@ def test_a_client_has_a_share_of_the_bytes() -> None:
     assert answers.stats()["answer_bytes"] == 310
 
 
-def test_what_python_needs_for_an_answer_counts() -> None:
-    """One character of four bytes makes all the others as long."""
-    answers = MemoryAnswers(Limits(max_client_answer_bytes=10_000))
+def test_an_answer_is_kept_as_utf_8() -> None:
+    """One character of four bytes would make all the others as long."""
+    answers = MemoryAnswers(Limits(max_client_answer_bytes=2_500))
     answers.arrived("client")
-    give(answers, "client", "0", "1", "2", text="x" * 999 + "\U0001f642")
+    text = "x" * 999 + "\U0001f642"
+    tracemalloc.start()
+    try:
+        give(answers, "client", "0", "1", "2", text=text)
+        assert tracemalloc.get_traced_memory()[0] < 4_000
+    finally:
+        tracemalloc.stop()
     assert known(answers, "client", "0", "1", "2") == ["1", "2"]
-    assert 2 * 4_000 <= answers.stats()["answer_bytes"] < 10_000
+    assert answers.stats()["answer_bytes"] == 2 * 1_003
+    assert answers.claim("client", "2", "") == text
+
+
+@pytest.mark.parametrize("count", [1_000, 6_000], ids=["kept", "forgotten"])
+def test_ids_take_little(count: int) -> None:
+    """However long they are, and however many are asked for."""
+    answers = MemoryAnswers()
+    answers.arrived("client")
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            text = os.urandom(500).hex()
+            give(answers, "client", "\U0001f642" * 250 + f"{number:05}", text=text)
+        gc.collect()
+        most = Limits().max_client_answer_bytes + 300 * Limits().max_client_answers
+        assert tracemalloc.get_traced_memory()[0] < most
+    finally:
+        tracemalloc.stop()
 
 
 def test_only_so_many_answers_are_kept() -> None:
