@@ -86,7 +86,7 @@ function mayBeEcho(subscription, object, state, change) {
   var key = rowKey(object, change.model), held = state.held || [];
   var behind = held.some(function(other) { return rowKey(object, other.model) === key; });
   var creates = change.method === 'create' && Array.from(subscription.requests).some(function(request) {
-    return request.remote && request.creates && request.collection === object;
+    return request.rest && request.creates && request.collection === object;
   });
   if (behind || creates && !find(object, idOf(object, change.model), true)) {
     state.held = held.concat([change]);

@@ -6,7 +6,7 @@ import {known, stateOf, weakly} from './states.js';
 import {isCollection} from './identity.js';
 import {Subscription} from './subscription.js';
 import {Request} from './request.js';
-import {RemoteRequest, adopt} from './remote.js';
+import {RestRequest, adopt} from './rest.js';
 import {backend} from './connection.js';
 import {warn} from './warn.js';
 
@@ -113,7 +113,7 @@ export function installSync() {
     if (!subscription) return original.apply(this, arguments);
     options = options || {};
     if (!stateOf(holder).follow) return new Request(subscription, method, object, options).start();
-    return new RemoteRequest(subscription, method, object, options).send(function() {
+    return new RestRequest(subscription, method, object, options).send(function() {
       return original.call(Backbone, method, object, options);
     });
   };

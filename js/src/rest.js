@@ -22,7 +22,7 @@ var ONCE = ['success', 'error', 'xhr', 'textStatus', 'errorThrown', 'refetch'];
 var LATE = 10000;
 
 // One request; `subscription` keeps its history for it while it is under way.
-export function RemoteRequest(subscription, method, object, options) {
+export function RestRequest(subscription, method, object, options) {
   this.subscription = subscription;
   this.method = method;
   this.object = object;
@@ -31,16 +31,16 @@ export function RemoteRequest(subscription, method, object, options) {
   this.options = options;
   this.message = {options: extend({}, options)};
   ONCE.forEach(function(name) { delete this.message.options[name]; }, this);
-  this.remote = this.sent = this.flying = true;
+  this.rest = this.sent = this.flying = true;
   this.since = subscription.history.rev;
   this.epoch = subscription.history.epoch;
   this.at = now();
   this.label = null;
 }
 
-RemoteRequest.prototype = Object.create(Request.prototype);
+RestRequest.prototype = Object.create(Request.prototype);
 
-extend(RemoteRequest.prototype, {
+extend(RestRequest.prototype, {
   // Sends it by calling a function that is to call `options.success` or `options.error`.
   send: function(ask) {
     var request = this, options = this.options, success = options.success, error = options.error, asked;
@@ -158,7 +158,7 @@ export function adopt(object, subscription) {
     object.sync = function(method, model, options) {
       var context = this;
       options = options || {};
-      return new RemoteRequest(subscription, method, model, options).send(function() {
+      return new RestRequest(subscription, method, model, options).send(function() {
         return sync.call(context, method, model, options);
       });
     };
@@ -172,7 +172,7 @@ function adoptFetch(collection, subscription) {
   var fetch = collection.fetch, reading = [];
 
   collection.fetch = function() {
-    var args = arguments, request = new RemoteRequest(subscription, 'read', collection, extend({}, args[0]));
+    var args = arguments, request = new RestRequest(subscription, 'read', collection, extend({}, args[0]));
     reading.push(request);
     subscription.requests.add(request);
     var asked = request.watch(function() { return fetch.apply(collection, args); });
