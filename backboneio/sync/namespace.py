@@ -28,7 +28,9 @@ from ..json import JSONText
 from ..limits import Limits
 from ..model import Change, Channel
 from ..request import Request, Socket
+from .base import Ack
 from .clients import Audiences, Membership, SyncSocket
+from .listening import Listening
 from .protocol import (
     EVENTS,
     parse_channel,
@@ -36,7 +38,7 @@ from .protocol import (
     parse_sync,
 )
 from .replay import Joining
-from .requests import Ack, Asked, Listening
+from .requests import Asked
 from .watching import Watcher
 
 logger = logging.getLogger("backboneio.sync")

@@ -17,7 +17,7 @@ import websockets.exceptions
 
 import backboneio
 from backboneio.socketio import make_server
-from backboneio.socketio.threads import BoundedWebSocket
+from backboneio.socketio.websockets import BoundedWebSocket
 from backboneio.transport import Server
 
 from ..support import PATIENCE, Refused, wait_until
