@@ -158,15 +158,21 @@ function add(subscription, collection, entry, options) {
   }));
 }
 
-// Adds a row that was left out of an answer because the page was deleting its model, unless it has
-// gone since, or was fetched anew since.
-export function admit(subscription, collection, left) {
-  var history = subscription.history;
-  if (left.rev < history.from || contents(collection).has(left.key)) return;
-  var entries = history.present([left.row], left.rev, left.whole, function() {
-    return left.key;
-  }, function() { return false; }, conversion(collection));
-  if (entries.length) add(subscription, collection, entries[0], {parse: true, synced: true});
+// A request to delete is over: done as of `rev`, or refused, which has none. Where somebody has made
+// the model anew since, as a fetch or an event told, there is a new one. What a fetch had is
+// there also when it was refused.
+export function admit(request, rev) {
+  var subscription = request.subscription, history = subscription.history, collection = request.collection;
+  var model = request.object, left = request.left;
+  if (left && (left.rev < history.from || rev >= left.rev)) left = null;
+  if (!collection || !left && (rev == null || !known(collection) || !known(collection).bound)) return;
+  var key = keyOf(modelId(collection, model.attributes, model.idAttribute));
+  history.present(left ? [left.row] : [], left ? left.rev : rev, !!left && left.whole, function(row) {
+    return rowKey(collection, row);
+  }, function(name) { return name === key; }, conversion(collection)).forEach(function(entry) {
+    if (!key || entry.key !== key || contents(collection).has(key)) return;
+    add(subscription, collection, entry, {parse: true, synced: true});
+  });
 }
 
 // The content changed as a whole: to the models given, or to what a fetch finds.
@@ -264,13 +270,13 @@ function present(subscription, collection, rows, arrival, had) {
       there = entries.some(function(entry) { return entry.model === model; });
       if (!there) entries.push({model: model, old: true});
     }
-    if (request.method === 'delete' && !request.options.wait) {
+    if (request.method === 'delete') {
       key = keyOf(modelId(collection, model.attributes, model.idAttribute));
       entries = entries.filter(function(entry) {
-        // A model of that id that is there was made anew.
-        if (!key || entry.key !== key || entry.model) return true;
+        if (!key || entry.key !== key) return true;
         request.left = entry;
-        return false;
+        // Without `wait`, a model of that id that is there was made anew.
+        return !!request.options.wait || !!entry.model;
       });
     }
   });

@@ -246,13 +246,12 @@ extend(Request.prototype, {
     collection.add(this.object, {synced: true});
   },
 
-  // A delete is over, done as of `rev` or refused. A row of its model that was left out of an
-  // answer comes in when the answer is of later: somebody has made the model anew.
+  // The model of a delete that is over may have been made anew.
   admit: function(rev) {
-    var request = this, left = this.left;
-    if (!left || rev >= left.rev) return;
+    var request = this;
+    if (this.method !== 'delete') return;
     react(function() {
-      guard(function() { admit(request.subscription, request.collection, left); });
+      guard(function() { admit(request, rev); });
     });
   },
 

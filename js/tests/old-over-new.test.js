@@ -324,13 +324,13 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
   // A page fetches and destroys the model 1, and loses the connection before either is answered.
   // What others do then is more than the server remembers; `answer` makes the delete's, as of the
   // time before they did it. Returns the collection when all is answered, the fetch first.
-  async function destroyed(answer, others) {
+  async function destroyed(answer, others, options) {
     backend.emit('create', {id: 1, text: 'old'});
     const a = await bound(), held = gate();
     await a.fetch();
     backend.before = () => held.pass();
     a.fetch();
-    a.get(1).destroy();
+    a.get(1).destroy(options);
     await until(() => backend.requests.length === 3);
     const online = offline();
     await event(a, 'backend:disconnect');
@@ -348,9 +348,26 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
   const deleted = () => [null, {id: 1}, {rev: backend.emit('delete', {id: 1}), epoch: 'e1'}];
   const refused = () => [{error: {name: 'Forbidden', message: 'no'}}];
 
-  test('a model that others made anew before the answer to its delete came is shown', async () => {
-    const a = await destroyed(deleted, () => backend.emit('create', {id: 1, text: 'anew'}));
+  for (const wait of [false, true]) test(`a model that others made anew before the answer to its delete (wait: ${wait}) came is shown`, async () => {
+    const a = await destroyed(deleted, () => backend.emit('create', {id: 1, text: 'anew'}), {wait});
     assert.deepEqual(content(a), [{id: 1, text: 'anew'}]);
+  });
+
+  for (const wait of [false, true]) test(`the same where an event told of it (wait: ${wait})`, async () => {
+    backend.emit('create', {id: 1, text: 'old'});
+    const a = await bound(), held = gate();
+    await a.fetch();
+    backend.after = request => (request.method === 'delete' ? held.pass() : undefined);
+    const old = a.get(1), gone = event(old, 'destroy');
+    old.destroy({wait});
+    await until(() => backend.models.size === 0);
+    backend.emit('create', {id: 1, text: 'anew'});
+    await until(() => a.get(1) && a.get(1).get('text') === 'anew');
+    held.open();
+    await gone;
+    await until(() => a.backend.requests.size === 0);
+    assert.deepEqual(content(a), [{id: 1, text: 'anew'}]);
+    assert.notEqual(a.get(1), old);
   });
 
   test('a model whose delete was refused is shown again when it was fetched meanwhile', async () => {
