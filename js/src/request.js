@@ -7,7 +7,7 @@ import {find, idOf, isCollection} from './identity.js';
 import {known} from './states.js';
 import {now} from './shadow.js';
 import {begin, end, inherit, react} from './attributes.js';
-import {admit, receive, refill, renew, settleCreate} from './apply.js';
+import {admit, receive, refetch, refill, renew, settleCreate} from './apply.js';
 import {note} from './trail.js';
 
 // The beginning of the page's request ids, which may well appear in logs.
@@ -185,6 +185,7 @@ extend(Request.prototype, {
     this.admit(rev);
     guard(function() { request.deferred.resolve(result); });
     this.release();
+    if (this.method === 'create' && rev < subscription.history.from) this.look();
   },
 
   // Lets `act`, which is Backbone's, set an answer, brought up to date.
@@ -244,6 +245,18 @@ extend(Request.prototype, {
     var collection = this.collection, state = collection && known(collection);
     if (!state || !state.bound || collection.get(this.object)) return;
     collection.add(this.object, {synced: true});
+  },
+
+  // A model was created before the last reset, and may be deleted by now, which nobody tells: its
+  // collection is fetched anew, when no other create is like that.
+  look: function() {
+    var subscription = this.subscription, collection = this.collection;
+    var state = collection && known(collection);
+    var more = Array.from(subscription.requests).some(function(other) {
+      var creates = other.method === 'create' && other.collection === collection;
+      return creates && other.sent && other.since < subscription.history.from;
+    });
+    if (state && !more) refetch(subscription, collection, state);
   },
 
   // The model of a delete that is over may have been made anew.

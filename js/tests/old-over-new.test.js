@@ -321,16 +321,17 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(content(a), store());
   });
 
-  // A page fetches and destroys the model 1, and loses the connection before either is answered.
-  // What others do then is more than the server remembers; `answer` makes the delete's, as of the
-  // time before they did it. Returns the collection when all is answered, the fetch first.
-  async function destroyed(answer, others, options) {
+  // A page that has the model 1 fetches and writes, and loses the connection before either is
+  // answered. What others do then is more than the server remembers; `answer` makes that of what was
+  // written, as of the time before they did it. Returns the collection when all is answered, the
+  // fetch first.
+  async function unanswered(write, answer, others) {
     backend.emit('create', {id: 1, text: 'old'});
     const a = await bound(), held = gate();
     await a.fetch();
     backend.before = () => held.pass();
     a.fetch();
-    a.get(1).destroy(options);
+    write(a);
     await until(() => backend.requests.length === 3);
     const online = offline();
     await event(a, 'backend:disconnect');
@@ -345,11 +346,12 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     await until(() => a.backend.requests.size === 0);
     return a;
   }
+  const destroy = options => a => a.get(1).destroy(options);
   const deleted = () => [null, {id: 1}, {rev: backend.emit('delete', {id: 1}), epoch: 'e1'}];
   const refused = () => [{error: {name: 'Forbidden', message: 'no'}}];
 
   for (const wait of [false, true]) test(`a model that others made anew before the answer to its delete (wait: ${wait}) came is shown`, async () => {
-    const a = await destroyed(deleted, () => backend.emit('create', {id: 1, text: 'anew'}), {wait});
+    const a = await unanswered(destroy({wait}), deleted, () => backend.emit('create', {id: 1, text: 'anew'}));
     assert.deepEqual(content(a), [{id: 1, text: 'anew'}]);
   });
 
@@ -370,13 +372,19 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.notEqual(a.get(1), old);
   });
 
+  for (const wait of [false, true]) test(`a model that others deleted before the answer to its create (wait: ${wait}) came is gone`, async () => {
+    const created = () => [null, {id: 2, text: 'two'}, {rev: backend.emit('create', {id: 2, text: 'two'}), epoch: 'e1'}];
+    const a = await unanswered(c => c.create({text: 'two'}, {wait}), created, () => backend.emit('delete', {id: 2}));
+    assert.deepEqual(content(a), [{id: 1, text: 'old'}]);
+  });
+
   test('a model whose delete was refused is shown again when it was fetched meanwhile', async () => {
-    const a = await destroyed(refused, () => backend.emit('update', {id: 1, text: 'newer'}));
+    const a = await unanswered(destroy(), refused, () => backend.emit('update', {id: 1, text: 'newer'}));
     assert.deepEqual(content(a), [{id: 1, text: 'newer'}]);
   });
 
   test('a model that others made anew and deleted again is not', async () => {
-    const a = await destroyed(deleted, () => {
+    const a = await unanswered(destroy(), deleted, () => {
       backend.emit('create', {id: 1, text: 'anew'});
       backend.after = async request => {
         backend.after = async () => {};
