@@ -26,6 +26,8 @@ def execute(execution: orm.ORMExecuteState) -> Any:
 
     :returns: its result; or None for any other statement, which is not run.
     """
+    if execution.is_select:
+        return None
     mapper = execution.bind_mapper
     if not (execution.is_update or execution.is_delete or execution.is_insert) or mapper is None:
         return None

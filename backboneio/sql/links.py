@@ -240,8 +240,10 @@ def touched(session: orm.Session, state: SessionState, known: Iterable[Touched])
         keys.update(_keys_with(session, live.rows, names, values))
     found = []
     for live, keys in by_live.values():
+        connection = session.connection(bind_arguments={"mapper": live.rows.mapper})
         wanted = [key for key in keys if (id(live), key) not in done]
-        found += [Touched(live, None, key, True, same=True) for key in _lock(session, live, wanted)]
+        for key in _lock(connection, live, wanted):
+            found.append(Touched(live, connection, None, key, True, same=True))
     return found
 
 
@@ -256,13 +258,12 @@ def _keys_with(session: orm.Session, rows: Rows, names: tuple[str, ...], values:
 
 
 def _lock(
-    session: orm.Session, live: Live, keys: Sequence[tuple[Any, ...]]
+    connection: sa.Connection, live: Live, keys: Sequence[tuple[Any, ...]]
 ) -> Sequence[tuple[Any, ...]]:
     """Lock rows in the order of their keys, so that two who do it wait and do not deadlock.
 
     On PostgreSQL it is a lock that lets others insert rows that refer to them.
     """
-    connection = session.connection(bind_arguments={"mapper": live.rows.mapper})
     if connection.dialect.name == "sqlite" or not keys:  # where the whole database is locked
         return keys
     rows = live.rows

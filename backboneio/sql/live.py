@@ -6,7 +6,7 @@ import itertools
 import secrets
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -87,28 +87,30 @@ def register(rows: Rows, keeper: Keeper) -> Live:
     return live
 
 
-def is_live(mapper: orm.Mapper[Any]) -> bool:
-    """Whether the rows of a class may be live for somebody."""
-    return any(known in _live for known in mapper.iterate_to_root())
-
-
-def lives(mapper: orm.Mapper[Any], own: Live | None = None) -> Iterable[Live]:
+def lives(mapper: orm.Mapper[Any], own: Live | None = None) -> list[Live]:
     """Return what the rows of a class are live for.
 
     :param own: stands for what is live for the same backend: a store's own.
     """
+    found = []
     for known in mapper.iterate_to_root():
         for reference in _live.get(known, ()):
             live = reference()
             if live is None:
                 continue
-            yield own if own is not None and own.keeper.name == live.keeper.name else live
+            is_own = own is not None and own.keeper.name == live.keeper.name
+            found.append(own if is_own and own is not None else live)
+    return found
 
 
 def keepers_of(name: str, engine: sa.Engine) -> list[Keeper]:
     """Return those who keep the journal of a backend in the database of an engine."""
-    alive = (reference() for reference in _keepers)
-    return [one for one in alive if one is not None and one.name == name and one.uses(engine)]
+    found = []
+    for reference in _keepers:
+        one = reference()
+        if one is not None and one.name == name and one.uses(engine):
+            found.append(one)
+    return found
 
 
 class _Process:

@@ -30,9 +30,9 @@ from .tables import Tables, missing_table, once, values
 logger = logging.getLogger("backboneio.journal")
 
 
-def record(session: orm.Session, state: SessionState, live: Live, group: list[Touched]) -> None:
+def record(state: SessionState, group: list[Touched]) -> None:
     """Record what a flush has made of the rows of one class."""
-    connection = session.connection(bind_arguments={"mapper": live.rows.mapper})
+    live, connection = group[0].live, group[0].connection
     recording = _FlushChanges(state, live, connection)
     keys = [one.key_after() for one in group]
     sent = _send(recording, group[0], keys[0]) if len(group) == 1 else None
@@ -184,7 +184,8 @@ class _FlushChanges:
         if not one.existed:  # what it was not given is null, or a default that was read back
             loaded = {**dict.fromkeys(rows.names), **loaded}
         try:
-            if (self.live.keeper.name, id_key(rows.id_of(key))) in self.state.recorded:
+            recorded = self.state.recorded
+            if recorded and (self.live.keeper.name, id_key(rows.id_of(key))) in recorded:
                 return None
             row = {name: loaded[name] for name in rows.names}
             self.become(one, key, row)

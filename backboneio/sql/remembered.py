@@ -18,12 +18,14 @@ _STATE = "backboneio.recorder"
 class Touched(NamedTuple):
     """A row that a flush changes, as it was before: with the key *key*, on *channel*.
 
+    :ivar connection: that of the flush.
     :ivar existed: whether there was one.
     :ivar model: what it looked like, where it is deleted.
     :ivar same: whether the row itself stays as it is: what has changed is a relationship of it.
     """
 
     live: Live
+    connection: sa.Connection
     instance: Any
     key: tuple[Any, ...] | None
     existed: bool
@@ -37,7 +39,7 @@ class Touched(NamedTuple):
             return self.key
         if self.instance is None:
             return None
-        return tuple(self.live.rows.mapper.primary_key_from_instance(self.instance))
+        return self.live.rows.key_of_instance(self.instance)
 
 
 class Work:

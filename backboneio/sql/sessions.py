@@ -23,8 +23,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event, orm
+from sqlalchemy.orm.attributes import get_history, instance_state
 
-from ..stores.keys import key_names
 from ..stores.rows import Rows, Values
 from . import bulk, links
 from . import live as registry
@@ -65,65 +65,75 @@ def work_on(session: orm.Session, live: Live) -> Work:
 # Rows, within a flush: SQL on the connection is all that may be done here
 
 
-def _own(state: SessionState) -> Live | None:
-    return None if state.work is None else state.work.live
-
-
-def _session_of(mapper: orm.Mapper[Any], instance: Any) -> orm.Session | None:
-    """Return the session that flushes a row, or None where its class is not live."""
-    return orm.object_session(instance) if registry.is_live(mapper) else None
+def _lives(mapper: orm.Mapper[Any], instance: Any) -> tuple[orm.Session, list[Live]]:
+    """Return the session that flushes a row, and what its class is live for."""
+    session = orm.object_session(instance)
+    assert session is not None
+    state = known_state(session)
+    return session, lives(mapper, None if state is None or state.work is None else state.work.live)
 
 
 def _after_insert(mapper: orm.Mapper[Any], connection: sa.Connection, instance: Any) -> None:
-    session = _session_of(mapper, instance)
-    if session is None:
-        return
-    state = state_of(session)
-    for live in lives(mapper, _own(state)):
-        state.touched.append(Touched(live, instance, None, False))
+    session, found = _lives(mapper, instance)
+    for live in found:
+        state_of(session).touched.append(Touched(live, connection, instance, None, False))
 
 
 def _before_update(mapper: orm.Mapper[Any], connection: sa.Connection, instance: Any) -> None:
-    session = _session_of(mapper, instance)
-    if session is None or not session.is_modified(instance, include_collections=False):
+    session, found = _lives(mapper, instance)
+    if not found or not _is_modified(mapper, instance):
         return
-    key = _key_before(mapper, instance)
     state = state_of(session)
-    for live in lives(mapper, _own(state)):
+    for live in found:
+        key = _key_before(live.rows, instance)
         channel = None
         if live.rows.has_channels:
             before = _before(state, live, instance, connection, key)
             if before is None:  # the flush is about to find out
                 continue
             channel = live.rows.channel(before)
-        state.touched.append(Touched(live, instance, key, True, channel))
+        state.touched.append(Touched(live, connection, instance, key, True, channel))
 
 
 def _before_delete(mapper: orm.Mapper[Any], connection: sa.Connection, instance: Any) -> None:
-    session = _session_of(mapper, instance)
-    if session is None:
-        return
-    key = tuple(sa.inspect(instance).identity)
-    state = state_of(session)
-    for live in lives(mapper, _own(state)):
+    session, found = _lives(mapper, instance)
+    for live in found:
+        state = state_of(session)
+        key = tuple(sa.inspect(instance).identity)
         before = _before(state, live, instance, connection, key)
         if before is None:
             continue
         (complete,) = live.rows.complete(connection, [before])
         channel, model = live.rows.channel(before), live.rows.dump(complete)
-        state.touched.append(Touched(live, None, live.rows.key(before), True, channel, model))
+        key = live.rows.key(before)
+        state.touched.append(Touched(live, connection, None, key, True, channel, model))
 
 
-def _key_before(mapper: orm.Mapper[Any], instance: Any) -> tuple[Any, ...]:
+def _is_modified(mapper: orm.Mapper[Any], instance: Any) -> bool:
+    """Whether more of a row has changed than collections, as ``Session.is_modified`` has it.
+
+    Only what was set can have: that one looks at every attribute there is.
+    """
+    relationships = mapper.relationships
+    for name in instance_state(instance).committed_state:
+        if name in relationships and relationships[name].uselist:
+            continue
+        history = get_history(instance, name, orm.PassiveFlag.NO_CHANGE)
+        if history.added or history.deleted:
+            return True
+    return False
+
+
+def _key_before(rows: Rows, instance: Any) -> tuple[Any, ...]:
     """Return the key that a row has before the flush.
 
     A session's identity is the key as the application gave it: "5", say, or a time with the zone
     that the database does not keep. What the instance has may have been read anew.
     """
-    inspected = sa.inspect(instance)
-    if not inspected.committed_state.keys().isdisjoint(key_names(mapper)):  # it changes
-        return tuple(inspected.identity)
-    return tuple(mapper.primary_key_from_instance(instance))
+    state = instance_state(instance)
+    if not state.committed_state.keys().isdisjoint(rows.key_names):  # it changes
+        return tuple(state.identity or ())
+    return rows.key_of_instance(instance)
 
 
 _ROW_EVENTS: dict[str, Callable[..., None]] = {
@@ -165,7 +175,7 @@ def _after_flush(session: orm.Session, context: Any) -> None:
     for one in touched:
         by_live.setdefault(id(one.live), []).append(one)
     for group in by_live.values():
-        record(session, state, group[0].live, group)
+        record(state, group)
 
 
 # The end of the transaction

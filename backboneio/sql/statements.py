@@ -20,6 +20,9 @@ Statement = Union["sa.Select[Any]", sa.Insert, sa.Update]
 #: Drivers that run what SQLAlchemy compiles for them as it is.
 _DRIVERS = ("pysqlite", "psycopg")
 
+#: Where a connection keeps its cursor, in its ``info``.
+CURSOR = "backboneio.cursor"
+
 
 def fetch(
     connection: sa.Connection, statement: Statement, parameters: Mapping[str, Any]
@@ -136,17 +139,16 @@ class _Compiled:
         order = self._order
         values: Any = parameters if order is None else [parameters[name] for name in order]
         try:
-            cursor = connection.connection.cursor()
-            try:
-                cursor.execute(self._text, values)
-                if not self._types:
-                    return ()
-                rows = cursor.fetchall()
-                results = self._results
-                if results is None:
-                    results = self._results = self._processors(cursor.description)
-            finally:
-                cursor.close()
+            # One that is left here by who was before: psycopg takes long to make another. Whoever
+            # uses it takes it away, as threads may share a connection (``StaticPool``).
+            kept = connection.info
+            cursor = kept.pop(CURSOR, None) or connection.connection.cursor()
+            cursor.execute(self._text, values)
+            rows = cursor.fetchall() if self._types else ()
+            results = self._results
+            if results is None:
+                results = self._results = self._processors(cursor.description)
+            kept[CURSOR] = cursor
         except self._dialect.loaded_dbapi.Error as err:
             raise _refused(connection, err, self._text, values) from err
         return [_processed(row, results) for row in rows] if results else rows
@@ -155,7 +157,7 @@ class _Compiled:
         """Return what the values of some columns pass through, given the cursor's description."""
         processors = (
             (index, kind.result_processor(self._dialect, column[1]))
-            for index, (kind, column) in enumerate(zip(self._types, description, strict=True))
+            for index, (kind, column) in enumerate(zip(self._types, description or (), strict=True))
         )
         return [(index, processor) for index, processor in processors if processor]
 

@@ -40,11 +40,7 @@ class Key:
 
     def id_of(self, key: Sequence[Any]) -> ModelId:
         """Return the id of the model with a primary key, as it is stored or as others give it."""
-        both = list(zip(self._codecs, key, strict=True))
-        try:
-            parts = [code.dump(part) for code, part in both]
-        except TypeError:  # an instance may have "5" for 5, until it is refreshed
-            parts = [code.dump(code.load(part)) for code, part in both]
+        parts = list(map(_dump, self._codecs, key))
         if len(parts) == 1:
             only: ModelId = parts[0]
             return only
@@ -64,6 +60,14 @@ class Key:
             )
         except (ValueError, RecursionError):  # the latter of a text like "[[[["
             return None
+
+
+def _dump(code: Codec, part: Any) -> Any:
+    """Return a part of a key as JSON."""
+    try:
+        return code.dump(part)
+    except TypeError:  # an instance may have "5" for 5, until it is refreshed
+        return code.dump(code.load(part))
 
 
 def _load_text(code: Codec, text: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy
 from sqlalchemy import exc, orm
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.attributes import instance_dict, set_committed_value
 
 from ..errors import Invalid
 from ..model import Channel, ModelId
@@ -167,7 +167,14 @@ class Rows:
 
     def key(self, values: Values) -> tuple[Any, ...]:
         """Return the primary key of a row."""
-        return tuple(values[name] for name in self.key_names)
+        return tuple([values[name] for name in self.key_names])
+
+    def key_of_instance(self, instance: Any) -> tuple[Any, ...]:
+        """Return the primary key that an instance has now."""
+        try:
+            return self.key(instance_dict(instance))
+        except KeyError:  # it is expired
+            return tuple(self.mapper.primary_key_from_instance(instance))
 
     def id_of(self, key: tuple[Any, ...]) -> ModelId:
         """Return the id of the model with a primary key."""

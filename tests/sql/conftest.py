@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from backboneio.model import Draft
 from backboneio.sql import live as registry
+from backboneio.sql.statements import CURSOR
 from backboneio.testing import SyncClient
 
 from ..support import ROOT, wait_until
@@ -64,9 +65,11 @@ def watch(engine: sa.Engine) -> list[str]:
             statements.append(statement)
 
     @sa.event.listens_for(engine, "checkout")
-    def watch(connection: Any, *args: Any) -> None:
+    def watch(connection: Any, record: Any, *args: Any) -> None:
         if isinstance(connection, psycopg.Connection):
             connection.cursor_factory = Watched
+            if not isinstance(record.info.get(CURSOR), Watched):
+                record.info.pop(CURSOR, None)  # it was made before
         elif isinstance(connection, sqlite3.Connection):
             connection.set_trace_callback(trace)
 

@@ -1,0 +1,55 @@
+"""What every commit runs, on the driver's own cursor."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from backboneio.sql.statements import CURSOR, fetch
+
+from .app import Lab
+
+ECHO = sa.select(sa.bindparam("number", type_=sa.Integer))
+UNKNOWN = sa.select(sa.column("gone")).select_from(sa.table("nowhere"))
+
+
+def test_a_connection_keeps_its_cursor_until_a_statement_fails(lab: Lab) -> None:
+    """Which it does for as long as the pool has the connection."""
+    with lab.engine.begin() as connection:
+        assert fetch(connection, ECHO, {"number": 1}) == [(1,)]
+        kept = connection.info[CURSOR]
+    with lab.engine.begin() as connection:
+        assert fetch(connection, ECHO, {"number": 2}) == [(2,)]
+        assert connection.info[CURSOR] is kept
+    with pytest.raises(exc.DBAPIError), lab.engine.begin() as connection:
+        fetch(connection, UNKNOWN, {})
+    with lab.engine.begin() as connection:
+        assert fetch(connection, ECHO, {"number": 3}) == [(3,)]
+        assert connection.info[CURSOR] is not kept
+
+
+def test_threads_that_share_a_connection_get_rows_of_their_own() -> None:
+    engine = sa.create_engine(
+        "sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False}
+    )
+    wrong: list[object] = []
+
+    def ask(number: int) -> None:
+        with engine.connect() as connection:
+            for _ in range(2_000):
+                found = fetch(connection, ECHO, {"number": number})
+                if found != [(number,)]:
+                    wrong.append(found)
+
+    threads = [
+        threading.Thread(target=ask, args=(number,), name=f"ask {number}") for number in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    engine.dispose()
+    assert not wrong
