@@ -50,7 +50,8 @@ class Limits(KnownLimits):
     max_name_length: int = 255
     #: Characters of a model's id.
     max_id_length: int = 1024
-    #: Bytes of the ``auth`` that a client sends when it connects to a namespace; it is kept.
+    #: Bytes of the ``auth`` that a client sends when it connects to a namespace; it is kept. Parsed
+    #: it may take five times as many.
     max_auth_bytes: int = 8_192
 
     def __post_init__(self) -> None:

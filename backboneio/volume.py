@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from itertools import compress
 
 from .plain import NotJSON
@@ -19,24 +20,55 @@ MAX_CONTAINERS = 50_000
 #: many.
 MAX_VALUES = 100_000
 
-#: How many bytes Python may need for what one message of a client holds, which is there while the
-#: message is handled, or waits for its turn: small objects and strings take 14 times their text.
-#: Where the application lets longer messages in, so many times their text.
-MAX_PARSED = 4_500_000
-_MAX_PARSED_A_CHARACTER = 4.5
+#: How many bytes more than its text has characters what one message of a client holds may take,
+#: which is there while the message is handled, or waits for its turn: small objects and strings
+#: take 14 times their text. (What may wait meanwhile is the less the longer the text is.) Where the
+#: application lets in messages of more than a million characters, so many a character.
+MAX_PARSED = 3_400_000
+_MAX_PARSED_A_CHARACTER = 3.4
 
-# What Python takes, in bytes, on the version that takes most: for a value, and its place in a list
-# or an object; for a list or an object besides, empty or not; for a string, all in ASCII or not,
-# besides its characters, and for a key, which is there once, however often it comes.
-_VALUE = 40
-_LIST, _EMPTY_LIST, _OBJECT, _EMPTY_OBJECT = 48, -16, 196, 0
-_STRING, _WIDE_STRING, _KEY = 50, 76, 14
+# What this Python takes, in bytes: for a number of more than one digit (others are there anyhow),
+# and, as it may be an integer, four for nine digits of it; for a string, all in ASCII or not,
+# besides its characters. A key is there once, however often it comes; orjson makes longer ones each
+# time, and takes seven bytes more for what is not in ASCII.
+_NUMBER, _LONG_KEY = 28, 64
+_STRING, _WIDE_STRING = sys.getsizeof(""), sys.getsizeof("\U0001f642") - 4 + 7
+
 
 #: So many characters hold little enough, whatever they are.
-_LIGHT = MAX_PARSED // (_VALUE + _OBJECT)
+_LIGHT = 16_384
 
 #: Characters that are looked at in one go: other threads may run in between.
 _CHUNK = 65_536
+
+#: How many lists and objects within each other are weighed as what they are.
+_LEVELS = 4
+
+
+def _list(places: int) -> int:
+    """Return what a list takes that is appended to, with its places."""
+    slots = places + 3 & ~3 if places <= 8 else places + places // 8 + 6
+    return sys.getsizeof([]) + 8 * slots
+
+
+def _object(pairs: int) -> int:
+    """Return what an object of up to 20 pairs takes, with its table."""
+    if not pairs:
+        return sys.getsizeof({})
+    slots = 8 if pairs <= 5 else 16 if pairs <= 10 else 32
+    # From the ninth pair on orjson makes a table for keys of all types.
+    head, entry = (40, 24) if sys.version_info < (3, 11) or pairs > 8 else (32, 16)
+    return sys.getsizeof({}) + head + slots + 2 * slots // 3 * entry
+
+
+# Lists and objects as :func:`_weigh_shape` has them, up to a size; and what may be larger: each of
+# them, a comma, and a pair besides its comma.
+_SIZES = {b"[%b]" % (b"," * n): _list(n + 1) for n in range(16)}
+_SIZES |= {b"{%b}" % b",".join([b":"] * n): _object(n) for n in range(21)}
+_LARGE_LIST, _PLACE, _COMMAS = 113, 9, b"," * 32
+_LARGE_OBJECT, _PAIR = _object(1) - 48, 48
+
+_OUTSIDE = bytes(set(range(256)) - set(b"[]{},:"))
 
 
 def check_volume(text: str) -> None:
@@ -45,73 +77,106 @@ def check_volume(text: str) -> None:
     Text that is not JSON passes when the parser stops before it has made so much of it.
 
     :raises NotJSON: when it holds more than :data:`MAX_CONTAINERS` lists and objects, or more than
-        :data:`MAX_VALUES` values, or takes more than :data:`MAX_PARSED` bytes.
+        :data:`MAX_VALUES` values, or takes more than :data:`MAX_PARSED` bytes besides its text's.
     """
     if len(text) <= _LIGHT:
         return
-    width, string = _width(text)
-    lists, objects = text.count("["), text.count("{")  # those in strings, too
-    values = lists + objects + text.count(",")
-    most = _VALUE * values + _LIST * lists + _OBJECT * objects
-    most += (string + _KEY) * text.count('"') // 2 + width * len(text)
-    if lists + objects > MAX_CONTAINERS or values > MAX_VALUES or most > _most_parsed(text):
-        _weigh(text, width, string)
-
-
-def _most_parsed(text: str) -> int:
-    return max(MAX_PARSED, int(_MAX_PARSED_A_CHARACTER * len(text)))
-
-
-def _width(text: str) -> tuple[int, int]:
-    """Return the most bytes that a character of a string in *text* takes, and the string itself."""
-    if "\\u" in text:
-        return 4, _WIDE_STRING
-    if text.isascii():
-        return 1, _STRING
-    return min(4, sys.getsizeof(text) // len(text)), _WIDE_STRING
-
-
-def _weigh(text: str, width: int, string: int) -> None:
-    weight, most = 0, _most_parsed(text)
-    if "\\" in text:  # an escaped quote does not end a string; what else is escaped does not matter
-        size = len(text)
-        text = text.replace("\\\\", "").replace('\\"', "")
-        weight = width * (size - len(text)) // 2
-    within = opened = values = 0  # within: 1 in a string, else 0
-    keys: set[str] = set()
-    for start in range(0, len(text), _CHUNK):
-        pieces = text[start : start + _CHUNK].split('"')  # in turn outside and inside of strings
-        outside = "".join(pieces[within::2])
-        lists, objects = outside.count("["), outside.count("{")
-        opened += lists + objects
-        values += lists + objects + outside.count(",")
-        weight += _LIST * lists + (_EMPTY_LIST - _LIST) * outside.count("[]")
-        weight += _OBJECT * objects + (_EMPTY_OBJECT - _OBJECT) * outside.count("{}")
-        strings, after = pieces[1 - within :: 2], pieces[2 - within :: 2]
-        weight += _weigh_strings(strings, after, keys, string, width)
-        if opened > MAX_CONTAINERS:
-            raise NotJSON(f"more than {MAX_CONTAINERS} lists and objects in one message")
-        if values > MAX_VALUES:
-            raise NotJSON(f"more than {MAX_VALUES} values in one message")
-        within = (within + len(pieces) - 1) % 2
-    if _VALUE * values + weight > most:
+    most = len(text) + max(MAX_PARSED, int(_MAX_PARSED_A_CHARACTER * len(text)))
+    if weigh(text) > most:
         raise NotJSON(f"more than {most} bytes when it is parsed, in one message")
 
 
-def _weigh_strings(
-    strings: list[str], after: list[str], keys: set[str], string: int, width: int
-) -> int:
-    """Return what strings take, or what of them is in a piece of text.
+def weigh(text: str) -> int:
+    """Return the bytes that JSON takes at most when it is parsed.
 
-    :param after: what comes after each, but the last one where it goes on in the next piece.
-    :param keys: those that were there before; the others are added.
+    :raises NotJSON: as :func:`check_volume` does for lists and objects, and values.
     """
-    is_key = [piece[:1] == ":" for piece in after]
-    new = set(compress(strings, is_key)) - keys
-    keys |= new
-    is_value = [not one for one in is_key] + [True] * (len(strings) - len(is_key))
-    counted = [*new, *compress(strings, is_value)]
-    said = "".join(counted)
+    if not text:
+        return 0
+    width = 4 if "\\u" in text else min(4, sys.getsizeof(text) // len(text))
+    bare = text
+    if "\\" in text:  # an escaped quote does not end a string; what else is escaped does not matter
+        bare = text.replace("\\\\", "").replace('\\"', "")
+    return _weigh_bare(bare, width) + width * (len(text) - len(bare)) // 2
+
+
+def _weigh_bare(text: str, width: int) -> int:
+    """Return what JSON without escaped quotes takes when it is parsed.
+
+    :param width: the most bytes that a character of a string takes.
+    """
+    weight = containers = values = numbers = digits = 0
+    keys: set[str] = set()
+    shapes = []
+    for pieces in _pieces(text):
+        outside, strings = '"'.join(pieces[::2]), pieces[1::2]
+        opened, commas = outside.count("[") + outside.count("{"), outside.count(",")
+        containers += opened
+        values += opened + commas
+        if containers > MAX_CONTAINERS:
+            raise NotJSON(f"more than {MAX_CONTAINERS} lists and objects in one message")
+        if values > MAX_VALUES:
+            raise NotJSON(f"more than {MAX_VALUES} values in one message")
+        is_key = [piece[:1] == ":" for piece in pieces[2::2]]
+        found = list(compress(strings, is_key))
+        said = list(compress(strings, [not one for one in is_key]))
+        empty = outside.count("[]")
+        numbers += commas - empty - outside.count("{}") - len(said)
+        weight -= (_list(1) - _list(0)) * empty
+        new = set(found) - keys
+        keys |= new
+        said += [*new, *(key for key in found if len(key) > _LONG_KEY)]
+        weight += _weigh_strings(said, width)
+        shapes.append(outside.encode(errors="replace").translate(None, _OUTSIDE))
+        digits += len(outside) - len(shapes[-1]) - len(strings)
+    weight += _NUMBER * max(0, min(numbers + 1, digits - numbers)) + 4 * digits // 9
+    return weight + _weigh_shape(b"".join(shapes))
+
+
+def _pieces(text: str) -> Iterator[list[str]]:
+    """Return what is in turn outside and inside of strings, part by part; each ends outside."""
+    start = 0
+    while start < len(text):
+        end = start + _CHUNK
+        pieces = text[start:end].split('"')
+        if len(pieces) % 2 == 0:  # in a string: all of it, and whether it is a key
+            close = text.find('"', end)
+            close = len(text) if close < 0 else close
+            pieces[-1] += text[end:close]
+            end = close + 2
+            pieces.append(text[close + 1 : end])
+        start = end
+        yield pieces
+
+
+def _weigh_shape(shape: bytes) -> int:
+    """Return what lists and objects take, with their places: of ``[[,],{:,:}]``, say."""
+    many = shape.count(_COMMAS)  # in lists; what is left of those weighs what it should
+    weight = many * len(_COMMAS) * _PLACE
+    shape = shape.replace(_COMMAS, b"")
+    for _ in range(_LEVELS):  # from inside out
+        before = len(shape)
+        for one, size in _SIZES.items():
+            count = shape.count(one)
+            if count:
+                weight += count * size
+                shape = shape.replace(one, b"")
+        if len(shape) == before:
+            break
+    weight += _LARGE_LIST * shape.count(b"[") + _PLACE * shape.count(b",")
+    return weight + _LARGE_OBJECT * shape.count(b"{") + _PAIR * shape.count(b":")
+
+
+def _weigh_strings(strings: list[str], width: int) -> int:
+    """Return what strings take; those that are not in ASCII have *width* bytes a character."""
+    text = "".join(strings)
+    if text.isascii() and "\\u" not in text:
+        return _STRING * len(strings) + len(text)
+    wide = [one for one in strings if "\\u" in one or not one.isascii()]
+    narrow = len(text)
+    text = "".join(wide)
+    narrow -= len(text)
     # "\u20ac" is six characters for one; where that is no JSON it is still one in six.
-    characters = max(len(said) - 5 * said.count("\\u"), len(said) // 6)
-    return string * len(counted) + _KEY * len(new) + width * characters
+    characters = max(len(text) - 5 * text.count("\\u"), len(text) // 6)
+    few = len(strings) - len(wide)
+    return _STRING * few + narrow + _WIDE_STRING * len(wide) + width * characters

@@ -15,7 +15,7 @@ from ..answers import digest_of
 from ..errors import BadRequest
 from ..execution import Parked
 from ..sync import Sync, SyncSocket
-from .packets import CONNECT, EVENT, Malformed, Packet, malformed, size_of
+from .packets import CONNECT, EVENT, Malformed, Packet, malformed
 from .wire import SocketIOWire
 
 #: Characters of an event of which, while it is handled, only a digest is kept beside what it says:
@@ -128,7 +128,7 @@ class Direct:
             return False
         given = None
         if auth is not None:
-            if size_of(message) > self._sio.packet_class.max_connect():
+            if self._sio.packet_class.is_oversized(message):
                 return False
             try:
                 given = json.parse(auth)

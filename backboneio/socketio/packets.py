@@ -12,9 +12,14 @@ from .. import json
 from ..limits import Limits
 from ..sync.protocol import EVENTS
 from ..transport import BadMessage
+from ..volume import weigh
 
 #: The characters of a namespace: what Engine.IO sends back must not grow with what it got.
 MAX_NAMESPACE = 256
+
+#: How many times its bytes an ``auth`` may take when parsed, as it is kept. With one emoji any
+#: text takes four.
+_PARSED = 5
 
 _CLIENT_TYPES = (
     socketio_packet.CONNECT,
@@ -104,6 +109,17 @@ class Checked(socketio_packet.Packet):  # type: ignore[misc]
         """Bytes of a CONNECT packet, which is its namespace and ``auth``."""
         return cls.max_auth + MAX_NAMESPACE
 
+    @classmethod
+    def is_oversized(cls, packet: str) -> bool:
+        """Whether the ``auth`` of a CONNECT packet is larger than it may be, as text or parsed."""
+        size, most = size_of(packet), cls.max_connect()
+        if size > most or 10 * size <= most:  # so little holds little, whatever it is
+            return size > most
+        try:
+            return weigh(packet) > _PARSED * most
+        except ValueError:
+            return True
+
     def _check(self) -> None:
         kind, namespace, data = self.packet_type, self.namespace, self.data
         if type(kind) is not int or kind not in _CLIENT_TYPES:
@@ -146,7 +162,7 @@ class Packet(Checked):
         """Parse a packet and return how many attachments are to follow."""
         if not isinstance(encoded_packet, str):
             raise BadMessage("an attachment without a packet")
-        if encoded_packet[:1] == "0" and size_of(encoded_packet) > self.max_connect():
+        if encoded_packet[:1] == "0" and self.is_oversized(encoded_packet):
             head = _CONNECT_HEAD.match(encoded_packet)
             super().decode("0" if head is None else head[0])
             self.data = OversizedAuth(self.max_auth)

@@ -18,6 +18,7 @@ from .frames import (
     parse_close,
     server_frame,
 )
+from .inbox import UNCOUNTED
 from .outbox import NOWHERE
 from .parking import Parked
 from .payload import decode_packet
@@ -40,8 +41,6 @@ _CLOSED = State.CLOSED
 
 #: Bytes of a message on a WebSocket that a polling client may go on with: "2probe" and "5".
 _MAX_STEP = 125
-#: Shorter parts of messages are not counted among what waits: each connection may have so much.
-_UNCOUNTED = 65_536
 
 
 class Connection(Sending):
@@ -204,6 +203,8 @@ class Connection(Sending):
             parked.function()
         except BaseException as err:
             self._failed(err)
+        if self.parked is None and self.inbox is not None:
+            self.inbox.done()
         return self.parked is None
 
     def _failed(self, error: BaseException) -> None:
@@ -262,8 +263,8 @@ class Connection(Sending):
 
     def _count_partial(self, size: int) -> None:
         """Count what has come of a message whose end has not, if it is long."""
-        if size > _UNCOUNTED or self._partial:
-            more = (size if size > _UNCOUNTED else 0) - self._partial
+        if size > UNCOUNTED or self._partial:
+            more = (size if size > UNCOUNTED else 0) - self._partial
             self._partial += more
             self._service.hub.call(self._count, more)
 
@@ -322,6 +323,7 @@ class Connection(Sending):
                 self._on_packet(decode_packet(inbox.take()), worker)
                 if self._ending is not None or self.parked is not None:
                     return False
+                inbox.done()
                 left -= 1
         finally:
             self._service.hub.call(self._handled, inbox.handled - before)

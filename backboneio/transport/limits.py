@@ -41,7 +41,7 @@ class TransportLimits(KnownLimits):
     max_packets: int = 1_000
 
     #: Packets, and bytes (times max_message), that a client may have posted without their having
-    #: been handled yet.
+    #: been handled yet. Bytes of a long message that is being handled are among them.
     max_inbox_packets: int = 2_000
     max_inbox_messages: int = 2
 

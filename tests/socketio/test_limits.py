@@ -108,6 +108,19 @@ def test_bytes_of_auth_are_counted_not_characters(served: Any, wire: Any) -> Non
     assert page.recv() == '4/nowhere,{"message":"auth: at most 8192 bytes"}'
 
 
+@pytest.mark.parametrize("most", [8_192, 800_000])
+def test_auth_takes_little_when_it_is_parsed(served: Any, wire: Any, most: int) -> None:
+    url, _ = served(limits=backboneio.Limits(max_auth_bytes=most))
+    page = wire(url)
+    page.raw("1/messages,")
+    for item in ("[]", '{"a":777}', '"ab"', '"\U0001f642"'):
+        items = ",".join([item] * (most // len(item.encode() + b",")))
+        page.raw(f'0/messages,{{"items":[{items}]}}')
+        assert page.recv() == f'4{{"message":"auth: at most {most} bytes"}}'
+    page.raw('0/messages,{"text":"%s"}' % ("x" * (most - 100) + "\U0001f642"))
+    assert page.recv().startswith('0{"sid":')
+
+
 def test_nothing_that_a_client_says_is_interned(served: Any, messages: Any, wire: Any) -> None:
     """In Python 3.12 and later, what is interned stays for as long as the process."""
     said: list[str] = []

@@ -29,6 +29,28 @@ def test_bytes_are_bounded() -> None:
     assert put(inbox, 100)
 
 
+def test_a_long_message_counts_until_it_is_handled() -> None:
+    limits = TransportLimits(max_message=100_000, max_inbox_messages=2)
+
+    def put(size: int) -> bool:
+        return inbox.put([bytes(size)], size, limits)
+
+    inbox = Inbox()
+    assert put(100_000)
+    inbox.take()
+    assert put(100_000), "nothing waits"
+    assert (inbox.size, inbox.handled) == (100_000, 100_000)
+    assert not put(1)
+    inbox.done()
+    assert put(60_000)
+    assert put(40_000)
+    inbox.take()
+    assert not put(1)
+    inbox.done()
+    inbox.take()  # a short one
+    assert put(100_000)
+
+
 def test_packets_are_bounded() -> None:
     inbox = Inbox()
     assert put(inbox, 1, 1, 1)
