@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import exc, orm
+from sqlalchemy.dialects import postgresql
 
 from .. import json
 from ..execution import Execution, running
@@ -132,11 +133,11 @@ def stored_rows(
         rows_found = fetch(connection, one, rows.bind(keys[0]))
         read = rows.complete(connection, [rows.values(row) for row in rows_found], snapshots)
         return {keys[0]: read[0]} if read else {}
-    for start in range(0, len(keys), 500):
-        statement = rows.select().where(rows.keyed(keys[start : start + 500]))
-        if snapshots:  # what others have committed since it began is not in there
-            statement = statement.with_for_update()
-        read = [rows.values(row) for row in connection.execute(statement)]
+    # What others have committed since a snapshot began is not in there.
+    several = rows.several.with_for_update() if snapshots and keys else rows.several
+    for start in range(0, len(keys), rows.at_once):
+        some = rows.bind_several(keys[start : start + rows.at_once])
+        read = [rows.values(row) for row in fetch(connection, several, some)]
         for values_ in rows.complete(connection, read, snapshots):
             found[rows.key(values_)] = values_
     for key in keys:
@@ -174,8 +175,8 @@ class _FlushChanges:
     def guess(self, one: Touched, key: tuple[Any, ...]) -> _Guess | None:
         """Return what is to be told of a row, if it is stored as its session has it, or None.
 
-        None where there is more to it: a key that changed, what was recorded before, relationships,
-        attributes that are not loaded.
+        None where there is more to it: a key or a channel that changed, what was recorded before,
+        relationships, attributes that are not loaded.
         """
         rows, instance = self.live.rows, one.instance
         if instance is None or one.key not in (None, key) or rows.related:
@@ -184,15 +185,17 @@ class _FlushChanges:
         if not one.existed:  # what it was not given is null, or a default that was read back
             loaded = {**dict.fromkeys(rows.names), **loaded}
         try:
-            recorded = self.state.recorded
-            if recorded and (self.live.keeper.name, id_key(rows.id_of(key))) in recorded:
-                return None
+            text = id_key(rows.id_of(key))
             row = {name: loaded[name] for name in rows.names}
-            self.become(one, key, row)
+            channel = rows.channel(row)
+            if (self.live.keeper.name, text) in self.state.recorded or (
+                one.existed and channel != one.channel
+            ):
+                return None
+            method = "update" if one.existed else "create"
+            return _Guess(text, self._draft(method, rows.dump(row), channel), row)
         except Exception:  # no such row can be stored, or it is not loaded
-            self.drafts.clear()
-        drafts, self.drafts = self.drafts, []
-        return _Guess(*drafts[0], row) if len(drafts) == 1 else None
+            return None
 
     def _change(
         self,
@@ -212,16 +215,14 @@ class _FlushChanges:
         now = None if after is None else rows.channel(after)
         if existed and (after is None or now != channel):
             gone = before if after is None and before else {rows.id_attribute: model_id}
-            self._add(key, "delete", gone, channel)
+            self.drafts.append((key, self._draft("delete", gone, channel)))
         if after is not None:
             method = "update" if existed and now == channel else "create"
-            self._add(key, method, rows.dump(after), now)
+            self.drafts.append((key, self._draft(method, rows.dump(after), now)))
 
-    def _add(self, key: str, method: str, model: dict[str, Any], channel: Channel) -> None:
-        draft = Draft(
-            method, json.dumps(model), (channel,), self._origin, self._channel, whole=True
-        )
-        self.drafts.append((key, draft))
+    def _draft(self, method: str, model: dict[str, Any], channel: Channel) -> Draft:
+        text = json.dumps(model)
+        return Draft(method, text, (channel,), self._origin, self._channel, whole=True)
 
     def _take_back(self, ids: list[int]) -> tuple[bool, Channel] | None:
         """Remove what this transaction recorded of a row, and return how it was before all that."""
@@ -312,11 +313,19 @@ def _insert_rows(
     connection: sa.Connection, tables: Tables, rows: list[dict[str, Any]]
 ) -> list[int]:
     """Insert changes in this order, and return their ids."""
-    table = tables.changes
-    if len(rows) > 1 and connection.dialect.insert_executemany_returning_sort_by_parameter_order:
+    table, dialect = tables.changes, connection.dialect
+    if len(rows) > 1 and dialect.name == "postgresql":
+        text = json.dumps([{**row, "position": index} for index, row in enumerate(rows)])
+        found = fetch(connection, _insert_several(tables), {"rows": text})
+        return sorted(change_id for (change_id,) in found)
+    if (
+        len(rows) > 1
+        and dialect.name != "sqlite"  # where a statement is no message
+        and dialect.insert_executemany_returning_sort_by_parameter_order
+    ):
         statement = sa.insert(table).returning(table.c.id, sort_by_parameter_order=True)
         return list(connection.scalars(statement, rows))
-    if connection.dialect.insert_returning:
+    if dialect.insert_returning:
         statement = _insert_change(tables)
         return [fetch(connection, statement, row)[0][0] for row in rows]
     ids = []
@@ -340,6 +349,25 @@ def _update_change(tables: Tables) -> sa.Update:
 @once
 def _insert_change(tables: Tables) -> Any:
     return sa.insert(tables.changes).returning(tables.changes.c.id)
+
+
+@once
+def _insert_several(tables: Tables) -> Any:
+    """Return what inserts changes that are one parameter, as JSON, in the order of *position*.
+
+    As a statement of many parameters it takes the driver many times as long to send.
+    """
+    changes = tables.changes
+    names = [name for name in changes.c.keys() if name not in ("id", "rev", "at")]
+    rows = sa.cast(sa.bindparam("rows", type_=sa.Text), postgresql.JSON)
+    columns = (sa.column(name, changes.c[name].type) for name in names)
+    one = (
+        sa.func.json_to_recordset(rows)
+        .table_valued(*columns, sa.column("position", sa.Integer))
+        .render_derived(name="one", with_types=True)
+    )
+    select = sa.select(*(one.c[name] for name in names)).order_by(one.c.position)
+    return sa.insert(changes).from_select(names, select).returning(changes.c.id)
 
 
 def missing(err: exc.DBAPIError, connection: sa.Connection) -> Exception:

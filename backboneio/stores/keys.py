@@ -38,6 +38,29 @@ class Key:
         """Return the criterion for the rows that have one of these keys."""
         return among(self.columns(entity), keys)
 
+    def among_bound(self, entity: Any, count: int) -> sqlalchemy.ColumnElement[bool]:
+        """Return the criterion for the rows with one of so many keys, which are parameters.
+
+        The parts of the first are called ``key_0_0``, ``key_0_1`` and so on.
+        """
+        columns = self.columns(entity)
+        keys = [
+            [
+                sqlalchemy.bindparam(f"key_{number}_{index}", type_=column.type)
+                for index, column in enumerate(columns)
+            ]
+            for number in range(count)
+        ]
+        if len(columns) == 1:
+            among: sqlalchemy.ColumnElement[bool] = columns[0].in_([key[0] for key in keys])
+            return among
+        return sqlalchemy.or_(
+            *(
+                sqlalchemy.and_(*(one == part for one, part in zip(columns, key, strict=True)))
+                for key in keys
+            )
+        )
+
     def id_of(self, key: Sequence[Any]) -> ModelId:
         """Return the id of the model with a primary key, as it is stored or as others give it."""
         parts = list(map(_dump, self._codecs, key))

@@ -22,6 +22,10 @@ from .related import Related
 Values = Mapping[str, Any]
 
 
+#: Parameters of a statement: of one with more than 50, psycopg reads the text each time anew.
+_PARAMETERS = 48
+
+
 class Field(NamedTuple):
     """An attribute of the class that is a field of the model, under the same name."""
 
@@ -109,6 +113,15 @@ class Rows:
     def bind(self, key: tuple[Any, ...]) -> dict[str, Any]:
         """Return a key as the parameters of :attr:`one`."""
         return {f"key_{index}": part for index, part in enumerate(key)}
+
+    def bind_several(self, keys: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+        """Return keys, at least one and at most :attr:`at_once`, as those of :attr:`several`."""
+        all_of_them = (*keys, *[keys[-1]] * (self.at_once - len(keys)))
+        return {
+            f"key_{number}_{index}": part
+            for number, key in enumerate(all_of_them)
+            for index, part in enumerate(key)
+        }
 
     def on_channel(self, channel: Channel) -> sqlalchemy.ColumnElement[bool] | None:
         """Return a criterion that all rows of a channel pass, or None when SQL cannot say."""
@@ -295,6 +308,9 @@ class Rows:
         #: The statement that reads the row of a key, and the one that locks it, too.
         self.one = self.select().where(*self.identified())
         self.one_locked = self.one.with_for_update(of=self.model)
+        #: How many keys there are in :attr:`several`, which reads their rows.
+        self.at_once = max(1, _PARAMETERS // len(self.key_names))
+        self.several = self.select().where(self._key.among_bound(self.model, self.at_once))
         table: Any = self.mapper.local_table
         #: Changes nothing, and locks SQLite, where rows cannot be locked, until the commit.
         self.begin_writing = (
