@@ -2,7 +2,7 @@
 //
 // `epoch` names the server's journal, `rev` is the newest change seen in any way, `heard`
 // the newest one that came as an event or lies before our listening: each is heard once.
-// `from` is the rev from which on nothing was missed, `upto` the newest one up to which
+// `from` is the rev from which on nothing was missed and no reset told, `upto` the newest one up to which
 // nothing was: from there on a listen resumes. An answer to a request of ours may come when
 // we do not listen, and is newer than what we miss; `own` has the rev of the last such change
 // of each model: nothing that was missed and is not newer is news.
@@ -63,6 +63,7 @@ extend(History.prototype, {
   record: function(change, key, keep, listening) {
     if (change.rev == null) return;
     if (change.rev > this.rev) this.rev = change.rev;
+    if (change.method === 'reset') this.from = change.rev;
     if (listening) this.upto = this.rev;
     else if (key) this.own.set(key, change.rev);
     if (!keep) return;

@@ -115,8 +115,11 @@ extend(Shadow.prototype, {
     save.at = now();
     save.covers = new Map();
     // An attribute that was taken away is sent by being left out.
-    if (!patch) own.edits.forEach(add);
-    if (!patch) own.saves.forEach(function(other) { other.covers.forEach(add); });
+    if (!patch) {
+      own.edits.forEach(add);
+      own.saves.forEach(function(other) { other.covers.forEach(add); });
+      Object.keys(this.sent || {}).forEach(function(name) { names.add(name); });
+    }
     names.forEach(function(name) {
       var claim = shadow.claimed(name);
       if (wait) {

@@ -108,6 +108,7 @@ extend(Subscription.prototype, {
     this.buffer = [];
     if (answer.epoch !== history.epoch || answer.reset) history.forget();
     history.epoch = answer.epoch === undefined ? null : answer.epoch;
+    if (!again || answer.reset) history.from = answer.rev || 0;
     this.doubt(answer.unknown);
 
     if (again && answer.reset) {
@@ -120,7 +121,6 @@ extend(Subscription.prototype, {
       });
       history.resume(Math.max(history.rev, answer.rev || 0));
     }
-    if (!again || answer.reset) history.from = answer.rev || 0;
     buffer.forEach(function(change) { subscription.arrived.apply(subscription, change); });
 
     this.connected = true;

@@ -129,6 +129,20 @@ for (const backbone of ['1.1.2', '1.6']) for (const kind of Object.keys(kinds)) 
     assert.deepEqual(content(a), store());
   });
 
+  test('a fetch that was asked before a reset is asked again', async () => {
+    const a = await live(make()), fetches = held = [];
+    a.fetch();
+    await until(() => fetches.length);
+    held = null;
+    const reset = event(a, 'backend:reset');
+    backend.emit('create', {id: 1, text: 'one'});
+    backend.changed('reset', null);
+    await reset;
+    fetches[0]();
+    await until(() => asked.length === 2 && a.backend.requests.size === 0);
+    assert.deepEqual(content(a), store());
+  });
+
   test('a create that fails: what was held back comes', async () => {
     const a = await live(make());
     let fail;

@@ -378,6 +378,25 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(content(a), [{id: 1, text: 'old'}]);
   });
 
+  test('a model that others deleted before the answer to its create came is gone also where rows came with a reset', async () => {
+    backend.emit('create', {id: 1, text: 'old'});
+    const a = await bound();
+    await a.fetch();
+    let online;
+    backend.after = async ({method}) => {
+      if (method !== 'create' || online) return;
+      online = offline();
+      backend.emit('delete', {id: 2});
+      backend.emit('reset', [...backend.models.values()]);
+    };
+    a.create({text: 'two'});
+    await event(a, 'backend:disconnect');
+    online();
+    await event(a, 'backend:connect');
+    await until(() => a.backend.requests.size === 0);
+    assert.deepEqual(content(a), store());
+  });
+
   test('a model whose delete was refused is shown again when it was fetched meanwhile', async () => {
     const a = await unanswered(destroy(), refused, () => backend.emit('update', {id: 1, text: 'newer'}));
     assert.deepEqual(content(a), [{id: 1, text: 'newer'}]);

@@ -88,6 +88,10 @@ const cases = {
     ['event', 1, {a: 1, b: 1}], ['set', {a: undefined}], ['event', 2, {a: 2, b: 2}], {b: 2},
     ['save', 'p'], ['event', 3, {a: 3, b: 3}], {b: 3}, ['answer', 'p', 4, {b: 3}], {b: 3}, ['event', 5, {a: 5, b: 5}], {a: 5, b: 5}
   ],
+  'an edit that takes away, was refused and is saved again': [
+    ['event', 1, {a: 1, b: 1}], ['set', {a: undefined}], ['save', 'p'], ['refused', 'p'], {b: 1},
+    ['save', 'q'], ['event', 2, {a: 2, b: 2}], {b: 2}, ['answer', 'q', 3, {b: 2}], {b: 2}
+  ],
   'a fetch ends edits from before it': [
     ['event', 1, {a: 1, b: 1}], ['set', {a: 2}], ['asks', 'f'], ['set', {b: 2}], ['fetched', 'f', 1, {a: 1, b: 1}], {a: 1, b: 2}
   ],
