@@ -256,10 +256,11 @@ def parse(text: str) -> Any:
     :raises RecursionError: when it is nested some thousand levels deep; ``plain.check`` finds what
         is less and still too deep.
     """
-    check_volume(text)
+    has_many_keys = check_volume(text)
     if len(text) > MAX_DIGITS and _LONG.search(text[:: MAX_DIGITS // 4]):
         return _decode_short(text)
-    return _decode(text)
+    # orjson remembers one key for each of 2,048 hashes; which have the same, anybody can find.
+    return standard_loads(text) if has_many_keys else _decode(text)
 
 
 #: Finds whatever may be an integer of more digits, or a string of them, in every 250th

@@ -29,9 +29,8 @@ _MAX_PARSED_A_CHARACTER = 3.4
 
 # What this Python takes, in bytes: for a number of more than one digit (others are there anyhow),
 # and, as it may be an integer, four for nine digits of it; for a string, all in ASCII or not,
-# besides its characters. A key is there once, however often it comes; orjson makes longer ones each
-# time, and takes seven bytes more for what is not in ASCII.
-_NUMBER, _LONG_KEY = 28, 64
+# besides its characters (orjson takes seven more for what is not in ASCII).
+_NUMBER = 28
 _STRING, _WIDE_STRING = sys.getsizeof(""), sys.getsizeof("\U0001f642") - 4 + 7
 
 
@@ -71,41 +70,47 @@ _LARGE_OBJECT, _PAIR = _object(1) - 48, 48
 _OUTSIDE = bytes(set(range(256)) - set(b"[]{},:"))
 
 
-def check_volume(text: str) -> None:
+def check_volume(text: str) -> bool:
     """Refuse JSON that holds too much, in time linear in its length.
 
     Text that is not JSON passes when the parser stops before it has made so much of it.
 
+    :returns: whether it holds too much for a parser that makes a key anew each time that it comes.
     :raises NotJSON: when it holds more than :data:`MAX_CONTAINERS` lists and objects, or more than
         :data:`MAX_VALUES` values, or takes more than :data:`MAX_PARSED` bytes besides its text's.
     """
     if len(text) <= _LIGHT:
-        return
+        return False
     most = len(text) + max(MAX_PARSED, int(_MAX_PARSED_A_CHARACTER * len(text)))
-    if weigh(text) > most:
+    weight, again = weigh(text)
+    if weight > most:
         raise NotJSON(f"more than {most} bytes when it is parsed, in one message")
+    return weight + again > most
 
 
-def weigh(text: str) -> int:
-    """Return the bytes that JSON takes at most when it is parsed.
+def weigh(text: str) -> tuple[int, int]:
+    """Return the bytes that JSON takes at most when it is parsed, in time linear in its length.
+
+    And how many more it takes where a key is made anew each time that it comes.
 
     :raises NotJSON: as :func:`check_volume` does for lists and objects, and values.
     """
     if not text:
-        return 0
+        return 0, 0
     width = 4 if "\\u" in text else min(4, sys.getsizeof(text) // len(text))
     bare = text
     if "\\" in text:  # an escaped quote does not end a string; what else is escaped does not matter
         bare = text.replace("\\\\", "").replace('\\"', "")
-    return _weigh_bare(bare, width) + width * (len(text) - len(bare)) // 2
+    weight, again = _weigh_bare(bare, width)
+    return weight + width * (len(text) - len(bare)) // 2, again
 
 
-def _weigh_bare(text: str, width: int) -> int:
-    """Return what JSON without escaped quotes takes when it is parsed.
+def _weigh_bare(text: str, width: int) -> tuple[int, int]:
+    """Return what JSON without escaped quotes takes when it is parsed, and what keys take again.
 
     :param width: the most bytes that a character of a string takes.
     """
-    weight = containers = values = numbers = digits = 0
+    weight = again = containers = values = numbers = digits = 0
     keys: set[str] = set()
     shapes = []
     for pieces in _pieces(text):
@@ -125,12 +130,12 @@ def _weigh_bare(text: str, width: int) -> int:
         weight -= (_list(1) - _list(0)) * empty
         new = set(found) - keys
         keys |= new
-        said += [*new, *(key for key in found if len(key) > _LONG_KEY)]
-        weight += _weigh_strings(said, width)
+        weight += _weigh_strings([*said, *new], width)
+        again += _weigh_strings(found, width)
         shapes.append(outside.encode(errors="replace").translate(None, _OUTSIDE))
         digits += len(outside) - len(shapes[-1]) - len(strings)
     weight += _NUMBER * max(0, min(numbers + 1, digits - numbers)) + 4 * digits // 9
-    return weight + _weigh_shape(b"".join(shapes))
+    return weight + _weigh_shape(b"".join(shapes)), again
 
 
 def _pieces(text: str) -> Iterator[list[str]]:

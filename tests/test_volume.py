@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
+import string
 import tracemalloc
 from collections.abc import Callable, Iterable
 
 import pytest
 
 from backboneio import volume
-from backboneio.json import parse
+from backboneio.json import loads, parse
 from backboneio.plain import NotJSON
 
 EMOJI = "\U0001f642"
@@ -22,11 +24,26 @@ def _pairs(keys: Iterable[str]) -> str:
     return "{" + ",".join(f'"{key}":300' for key in keys) + "}"
 
 
+def _push_out(key: str) -> str:
+    """Return a key that makes orjson forget another, if there is one."""
+    for letters in itertools.product(string.ascii_letters, repeat=3):
+        other = "".join(letters)
+        rows = loads(f'[{{"{key}":1}},{{"{other}":1}},{{"{key}":1}}]')
+        if next(iter(rows[0])) is not next(iter(rows[2])):
+            return other
+    return "0"
+
+
+#: Keys that orjson, which remembers so many, makes anew each time.
+FORGOTTEN = ("key", _push_out("key"))
+
 #: What there may be much of.
 MANY: dict[str, Callable[[int], str]] = {
     "empty objects": lambda n: "{}",
     "objects": lambda n: '{"k":1}',
     "objects whose keys differ": lambda n: f'{{"k{n}":{n + 300}}}',
+    "objects whose keys are forgotten": lambda n: f'{{"{FORGOTTEN[n % 2]}":null}}',
+    "objects whose keys are long": lambda n: '{"' + "k" * 65 + '":1}',
     "objects of more": lambda n: '{"a":300,"b":300,"c":300,"d":300,"e":300,"f":300}',
     "objects of many": lambda n: _pairs("abcdefghijkl"),
     "objects of very many": lambda n: _pairs(map(str, range(43))),

@@ -116,7 +116,7 @@ class Checked(socketio_packet.Packet):  # type: ignore[misc]
         if size > most or 10 * size <= most:  # so little holds little, whatever it is
             return size > most
         try:
-            return weigh(packet) > _PARSED * most
+            return sum(weigh(packet)) > _PARSED * most
         except ValueError:
             return True
 

@@ -128,7 +128,8 @@ def _pinned(serve_process: Callable[..., ServerProcess], inbox: int = 2, backlog
                 return bool(about()["backends"]["messages"]["waiting"] == number)
 
             client.fill(inbox, backlog, lambda: wait_until(waits))
-        found = about()
+        # A body that was just read is there for a moment more.
+        found = min((about() for _ in range(5)), key=lambda found: int(found["pinned"]))
         assert found["connections"] == CLIENTS + 1, "nobody was sent away"
         assert found["longest_inbox"] >= inbox * (MEGABYTE - 1) - len(HEAVY)
         assert found["longest_backlog"] >= backlog * 100_000
