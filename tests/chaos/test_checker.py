@@ -494,5 +494,25 @@ def test_what_was_under_way_when_another_thread_threw_its_client_out_may_begin()
     assert "kicked" not in {violation.check for violation in Checker(story.lines).check()}
 
 
+@pytest.mark.parametrize("provoked", [True, False])
+def test_what_failed_while_the_database_was_away_may_be_told_later(provoked: bool) -> None:
+    story = Story()
+    if provoked:
+        story.invoke("a-1")
+    story.add("database", "database", state="stopped")
+    story.add("database", "database", state="there")
+    story.late = 60_000_000_000
+    if not provoked:
+        story.invoke("a-1")
+    story.add("a", "connect", conn=2)
+    story.add("a", "sent", token="a-1", conn=2)
+    error = {"name": "Unavailable", "message": "the database is not available"}
+    story.add("a", "fail", token="a-1", conn=2, error=error)
+    story.add("a", "done", token="a-1", error="Unavailable")
+    story.end()
+    found = {violation.check for violation in Checker(story.lines).check()}
+    assert ("errors" not in found) is provoked
+
+
 def test_unfinished() -> None:
     assert Story().first()[0] == "converged"

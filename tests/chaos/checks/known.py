@@ -144,9 +144,10 @@ class Known:
     def write(self, token: str) -> Write:
         return self.writes.setdefault(token, Write(token))
 
-    def is_away(self, line: Line) -> bool:
-        """Whether the database was away about when a line was written."""
-        return any(start <= line["t"] <= end + AWAY for start, end in self.away)
+    def is_away(self, line: Line, since: Line | None = None) -> bool:
+        """Whether the database was away about when a line was written, or since another was."""
+        begin = (since or line)["t"]
+        return any(start <= line["t"] and begin <= end + AWAY for start, end in self.away)
 
 
 def resets(change: Line, channel: str | None) -> bool:

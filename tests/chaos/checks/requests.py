@@ -127,11 +127,12 @@ class Asking(Listening):
         client.refused[token] = line["t"]
         name = error.get("name") if isinstance(error, dict) else None
         message = error.get("message") if isinstance(error, dict) else None
-        # After it was taken out of a channel, what was on its way is refused.
+        # After it was taken out of a channel, what was on its way is refused. What failed while the
+        # database was away is remembered, and told once more when it is asked for later.
         if (
             name not in EXPECTED
             and not (name == "Forbidden" and client.name in self.unwelcome)
-            and not (name == "Unavailable" and self.is_away(line))
+            and not (name == "Unavailable" and self.is_away(line, self.invoked.get(token)))
         ):
             self.fail("errors", line, f"{token} failed with {error}, which nothing provoked")
         elif not isinstance(message, str) or not message:
