@@ -33,7 +33,6 @@ _MAX_PARSED_A_CHARACTER = 3.4
 _NUMBER = 28
 _STRING, _WIDE_STRING = sys.getsizeof(""), sys.getsizeof("\U0001f642") - 4 + 7
 
-
 #: So many characters hold little enough, whatever they are.
 _LIGHT = 16_384
 
@@ -174,14 +173,13 @@ def _weigh_shape(shape: bytes) -> int:
 
 def _weigh_strings(strings: list[str], width: int) -> int:
     """Return what strings take; those that are not in ASCII have *width* bytes a character."""
-    text = "".join(strings)
-    if text.isascii() and "\\u" not in text:
-        return _STRING * len(strings) + len(text)
-    wide = [one for one in strings if "\\u" in one or not one.isascii()]
-    narrow = len(text)
-    text = "".join(wide)
-    narrow -= len(text)
-    # "\u20ac" is six characters for one; where that is no JSON it is still one in six.
-    characters = max(len(text) - 5 * text.count("\\u"), len(text) // 6)
-    few = len(strings) - len(wide)
-    return _STRING * few + narrow + _WIDE_STRING * len(wide) + width * characters
+    text, weight = "".join(strings), 0
+    if not text.isascii() or "\\u" in text:
+        wide = [one for one in strings if "\\u" in one or not one.isascii()]
+        strings = [one for one in strings if "\\u" not in one and one.isascii()]
+        text = "".join(wide)
+        # "\u20ac" is six characters for one; where that is no JSON it is still one in six.
+        characters = max(len(text) - 5 * text.count("\\u"), len(text) // 6)
+        weight = _WIDE_STRING * len(wide) + width * characters
+    # Python's allocator gives multiples of 16 bytes: a third more than two characters need.
+    return weight + sum([_STRING + len(one) + 15 & ~15 for one in strings])

@@ -199,7 +199,7 @@ NOISE = '"' + r"[[{\"[{\\" + '"'  # a string full of what is no list and no obje
         '"' + r"\"[" * 60_000 + '"',
         _lists(100, 300),
         _lists(1, 49_999),
-        "[" + ",".join([f'{{"{{[":{NOISE}}}'] * 12_000) + "]",
+        "[" + ",".join([f'{{"{{[":{NOISE}}}'] * 11_600) + "]",
     ],
 )
 def test_what_clients_send_is_parsed(text: str) -> None:
