@@ -121,9 +121,10 @@ function apply(subscription, object, change) {
   if (!key && !(create && many)) return;
 
   model = many ? find(object, id, true) : key === keyOf(object.id) ? object : null;
-  if (model ? isOld(subscription, model, change.rev) : !create || !many) return;
+  if (model ? isOld(subscription, model, change) : !create || !many) return;
   if (!model) {
     add(subscription, object, {key: key, row: change.model, rev: change.rev}, options);
+    model = find(object, id, true);
   } else if (method === 'delete') {
     if (many) object.remove(model, options);
     else object.trigger('destroy', object, object.collection, options);
@@ -135,9 +136,11 @@ function apply(subscription, object, change) {
   if (model) shadowOf(model).stamp(subscription.history.epoch, change.rev, change.whole);
 }
 
-function isOld(subscription, model, rev) {
-  var last = revOf(model, subscription.history.epoch);
-  return last !== null && rev != null && last >= rev;
+// Whether a model has been told a change, or something newer. One that is in several collections
+// leaves each of them.
+function isOld(subscription, model, change) {
+  var last = revOf(model, subscription.history.epoch), rev = change.rev;
+  return last !== null && rev != null && (change.method === 'delete' ? last > rev : last >= rev);
 }
 
 function update(model, change, options) {
@@ -178,6 +181,7 @@ export function admit(request, rev) {
 // The content changed as a whole: to the models given, or to what a fetch finds.
 function reset(subscription, object, state, change) {
   var rows = change.model, key = keyOf(object.id);
+  state.held = null; // what it told may be gone
   if (!Array.isArray(rows)) {
     refetchLater(subscription, object, state, change.retryAfter);
   } else if (state.bound && isCollection(object)) {

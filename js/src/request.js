@@ -248,15 +248,14 @@ extend(Request.prototype, {
   },
 
   // A model was created before the last reset, and may be deleted by now, which nobody tells: its
-  // collection is fetched anew, when no other create is like that.
+  // collection is fetched anew, unless it is already, behind this.
   look: function() {
     var subscription = this.subscription, collection = this.collection;
     var state = collection && known(collection);
-    var more = Array.from(subscription.requests).some(function(other) {
-      var creates = other.method === 'create' && other.collection === collection;
-      return creates && other.sent && other.since < subscription.history.from;
+    var asked = Array.from(subscription.requests).some(function(other) {
+      return other.object === collection && other.options.refetch;
     });
-    if (state && !more) refetch(subscription, collection, state);
+    if (state && !asked) refetch(subscription, collection, state);
   },
 
   // The model of a delete that is over may have been made anew.

@@ -131,10 +131,16 @@ extend(RestRequest.prototype, {
     if (this.saves()) end(this.object, this, refused);
     this.release();
     if (this.creates && this.collection) unhold(this.subscription, this.collection, this.object);
-    // Of when a delete was is not known here, nor whether the model was made anew since.
-    var state = this.left && known(this.collection);
+    // Of when a delete was is not known here, nor whether the model was made anew since; nor is
+    // whether one is there still that was created before a reset.
+    var state = (this.left || this.creates && !refused && this.outdated()) && known(this.collection);
     if (state) refetch(this.subscription, this.collection, state);
     if (this.method === 'read' && !refused) this.labelled();
+  },
+
+  outdated: function() {
+    var history = this.subscription.history, rev = this.rev();
+    return history.epoch !== null && (rev === null || rev < history.from);
   },
 
   // Was something missed between this read and our listening?

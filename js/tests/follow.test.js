@@ -129,6 +129,38 @@ for (const backbone of ['1.1.2', '1.6']) for (const kind of Object.keys(kinds)) 
     assert.deepEqual(content(a), store());
   });
 
+  test('what others do with a model of theirs while a create is under way is not lost', async () => {
+    const a = await live(make()), other = make();
+    held = [];
+    a.create({text: 'mine'});
+    await until(() => held.length);
+    for (const id of [50, 51]) backend.emit('create', {id, text: 'theirs'});
+    backend.emit('update', {id: 50, text: 'theirs, changed'});
+    backend.emit('delete', {id: 51});
+    await until(() => other.length === 2 && !other.get(51));
+    release();
+    await settled(a);
+    assert.deepEqual(content(a), store());
+  });
+
+  test('nor does a reset leave what came before it', async () => {
+    const a = await live(make()), other = make();
+    await a.fetch();
+    await settled(a);
+    const creates = held = [];
+    a.create({text: 'mine'});
+    await until(() => creates.length);
+    backend.emit('create', {id: 50, text: 'theirs'});
+    await until(() => other.get(50));
+    held = null;
+    backend.models.delete(50);
+    backend.changed('reset', null);
+    await until(() => a.get(1));
+    creates[0]();
+    await settled(a);
+    assert.deepEqual(content(a), store());
+  });
+
   test('a fetch that was asked before a reset is asked again', async () => {
     const a = await live(make()), fetches = held = [];
     a.fetch();
@@ -140,6 +172,24 @@ for (const backbone of ['1.1.2', '1.6']) for (const kind of Object.keys(kinds)) 
     await reset;
     fetches[0]();
     await until(() => asked.length === 2 && a.backend.requests.size === 0);
+    assert.deepEqual(content(a), store());
+  });
+
+  test('a model that others deleted before the answer to its create came is gone', async () => {
+    const a = await live(make());
+    await a.fetch();
+    await settled(a);
+    const creates = held = [], reset = event(a, 'backend:reset');
+    a.create({text: 'mine'});
+    await until(() => creates.length);
+    held = null;
+    mock.cut();
+    backend.emit('delete', {id: 1});
+    backend.journal.length = 0;
+    await reset;
+    await until(() => a.backend.requests.size === 1);
+    creates[0]();
+    await settled(a);
     assert.deepEqual(content(a), store());
   });
 

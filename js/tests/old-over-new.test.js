@@ -321,6 +321,17 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(content(a), store());
   });
 
+  test('a model that is in two collections leaves both', async () => {
+    for (const id of [1, 2]) backend.emit('create', {id, text: 'one'});
+    const [a, b, c] = [await bound(), await bound(), await bound()];
+    await Promise.all([a.fetch(), c.fetch()]);
+    b.add(a.models);
+    backend.emit('delete', {id: 1});
+    await until(() => c.length === 1);
+    await c.get(2).destroy();
+    assert.deepEqual([a, b, c].map(content), [[], [], []]);
+  });
+
   // A page that has the model 1 fetches and writes, and loses the connection before either is
   // answered. What others do then is more than the server remembers; `answer` makes that of what was
   // written, as of the time before they did it. Returns the collection when all is answered, the
@@ -332,7 +343,7 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     backend.before = () => held.pass();
     a.fetch();
     write(a);
-    await until(() => backend.requests.length === 3);
+    await until(() => backend.requests.length > 2);
     const online = offline();
     await event(a, 'backend:disconnect');
     const key = `${backend.listens[0].client}/${backend.requests[2].id}`;
@@ -376,6 +387,13 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     const created = () => [null, {id: 2, text: 'two'}, {rev: backend.emit('create', {id: 2, text: 'two'}), epoch: 'e1'}];
     const a = await unanswered(c => c.create({text: 'two'}, {wait}), created, () => backend.emit('delete', {id: 2}));
     assert.deepEqual(content(a), [{id: 1, text: 'old'}]);
+  });
+
+  test('so is the first of two, whose other is created after all', async () => {
+    const created = () => [null, {id: 2, text: 'two'}, {rev: backend.emit('create', {id: 2, text: 'two'}), epoch: 'e1'}];
+    const a = await unanswered(c => ['two', 'three'].map(text => c.create({text})), created, () => backend.emit('delete', {id: 2}));
+    assert.deepEqual(content(a), store());
+    assert.deepEqual(texts(a), ['old', 'three']);
   });
 
   test('a model that others deleted before the answer to its create came is gone also where rows came with a reset', async () => {
