@@ -1,6 +1,6 @@
 // How changes and answers get into collections and models.
 import Backbone from 'backbone';
-import {extend, guard, has, isAway, moment, override} from './util.js';
+import {extend, guard, has, isAway, isMissing, moment, override} from './util.js';
 import {aside, contents, find, idOf, isCollection, keyOf, modelId, rowKey} from './identity.js';
 import {expect, forget, isEdited, made, react, revert, revOf, shadowOf, watch} from './attributes.js';
 import {known} from './states.js';
@@ -218,7 +218,7 @@ export function refetch(subscription, object, state) {
     if (i === 0) delete options.remove;
     options.error = function(model, failed) {
       if (isAway(failed)) return refetchLater(subscription, object, state, 2 * moment());
-      if (isCollection(model) || !state.bound || failed.error.name !== 'NotFound') return;
+      if (isCollection(model) || !state.bound || !isMissing(failed)) return;
       model.trigger('destroy', model, model.collection, {synced: true});
     };
     object.fetch(options);

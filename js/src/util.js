@@ -128,9 +128,21 @@ export function failure(name, message, more) {
   return {error: extend({name: name, message: message}, more)};
 }
 
-// Whether a failure says that the server's database is away, and may be back any moment.
+// Whether a failure says that the server, or its database, is away, and may be back any moment; by
+// REST it is what jQuery tells.
 export function isAway(failed) {
-  return !!failed && !!failed.error && failed.error.name === 'Unavailable';
+  if (!failed) return false;
+  if (failed.status === 0) return failed.statusText !== 'abort';
+  return failed.status >= 502 && failed.status <= 504 || isNamed(failed, 'Unavailable');
+}
+
+// Whether a failure says that there is no such model.
+export function isMissing(failed) {
+  return !!failed && (failed.status === 404 || isNamed(failed, 'NotFound'));
+}
+
+function isNamed(failed, name) {
+  return !!failed.error && failed.error.name === name;
 }
 
 // Milliseconds until it is worth asking again; not the same for every page.

@@ -276,6 +276,35 @@ for (const backbone of ['1.1.2', '1.6']) for (const kind of Object.keys(kinds)) 
     assert.deepEqual(asked, [['GET', '/tasks'], ['GET', '/tasks']]);
   });
 
+  if (kind === 'jquery') for (const status of [0, 503]) test(`what a reset fetches again is asked for until it is there (${status})`, async () => {
+    const a = await live(make()), ajax = window.Backbone.ajax;
+    await a.fetch();
+    await settled(a);
+    window.setTimeout = fn => setTimeout(fn, 0);
+    let failed = 0;
+    window.Backbone.ajax = params => {
+      if (failed === 2) return ajax(params);
+      failed++;
+      return Promise.resolve().then(() => params.error({status}, 'error', ''));
+    };
+    backend.models.set(9, {id: 9, text: 'nine'});
+    backend.changed('reset', null);
+    await until(() => a.get(9));
+    assert.equal(failed, 2);
+  });
+
+  if (kind === 'jquery') test('a model of its own that is gone after a reset is destroyed', async () => {
+    backend.emit('create', {id: 1, text: 'one'});
+    const Model = window.Backbone.Model.extend({backend: {name: 'tasks', sync: false}, urlRoot: '/tasks'});
+    const model = await live(new Model({id: 1}).bindBackend()), gone = event(model, 'destroy');
+    await model.fetch();
+    await until(() => model.get('text') === 'one');
+    window.Backbone.ajax = params => Promise.resolve().then(() => params.error({status: 404}, 'error', 'Not Found'));
+    backend.models.delete(1);
+    backend.changed('reset', null);
+    await gone;
+  });
+
   test('own changes stay until they are saved, and come back when refused', async () => {
     backend.emit('create', {id: 1, text: 'one', v: 1});
     const a = await live(make());
