@@ -206,12 +206,16 @@ function refetchLater(subscription, object, state, patience) {
   }, Math.random() * patience);
 }
 
-// Repeats the fetches that made an object what it is, unless one waits to be sent. The
-// first of them removes what is gone; a bound model that is gone is destroyed.
+// Repeats the fetches that made an object what it is, unless one waits to be sent; behind that if it
+// removes nothing. The first removes what is gone; a bound model that is gone is destroyed.
 export function refetch(subscription, object, state) {
-  var waits = subscription.backend.queue.some(function(request) {
+  var waits = subscription.backend.queue.filter(function(request) {
     return request.method === 'read' && request.object === object;
-  });
+  }).pop();
+  if (waits && waits.options.remove === false) {
+    var again = function() { if (state.subscription === subscription) refetch(subscription, object, state); };
+    waits.promise.then(again, again);
+  }
   if (waits || !state.fetched) return;
   state.fetched.forEach(function(options, i) {
     options = extend({}, options, {refetch: true});

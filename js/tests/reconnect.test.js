@@ -109,6 +109,23 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(content(a), [{id: 1, text: 'new'}, {id: 4, text: 'old'}]);
   });
 
+  test('so it is when a page of it was asked for meanwhile', async () => {
+    for (const id of [1, 2, 3, 4]) backend.emit('create', {id, text: 'old'});
+    backend.handler = ({options: {data}}) => [...backend.models.values()].filter(m => data.ids.includes(m.id));
+    const a = await bound();
+    await a.fetch({data: {ids: [1, 2]}});
+    const online = offline();
+    await event(a, 'backend:disconnect');
+    const more = a.fetch({remove: false, data: {ids: [3, 4]}});
+    backend.emit('delete', {id: 2});
+    backend.emit('delete', {id: 3});
+    backend.journal.length = 0;
+    online();
+    await more;
+    await until(() => backend.handled === 4 && a.backend.requests.size === 0);
+    assert.deepEqual(content(a), [{id: 1, text: 'old'}, {id: 4, text: 'old'}]);
+  });
+
   test('what is fetched again after a reset is bounded', async () => {
     const a = await bound();
     for (let page = 0; page < 150; page++) await a.fetch({remove: false, data: {page}});
