@@ -242,3 +242,17 @@ def test_what_takes_its_association_along(lab: Lab) -> None:
     lab.clients["team"].sync("delete", {"id": "fr,2"})
     created = lab.clients["team"].sync("create", {"country": "it", "number": 3, "name": "c"})
     assert created == team("it", 3, name="c")
+
+
+@every_database
+def test_more_rows_with_keys_of_two_columns_than_are_read_at_once(lab: Lab) -> None:
+    many = 60
+    teams = [Team(country="xx", number=number) for number in range(many)]
+    _commit(lab, lambda session: session.add_all(teams))
+    assert lab.heard("team") == [["create", team("xx", number)] for number in range(many)]
+    with lab.sessions() as session:
+        for row in session.scalars(sa.select(Team).where(Team.country == "xx")):
+            row.name = f"team {row.number}"
+        session.commit()
+    told = sorted((model["number"], model["name"]) for _, model in lab.heard("team"))
+    assert told == [(number, f"team {number}") for number in range(many)]

@@ -624,3 +624,20 @@ def test_a_transaction_with_more_changes_than_a_batch(lab: Lab, heard: Heard) ->
         session.add_all(Task(title=str(number)) for number in range(1_100))
         session.commit()
     assert [model["title"] for _, model in heard()] == [str(number) for number in range(1_100)]
+
+
+@every_database
+def test_several_rows_of_a_commit_are_told_as_they_are(lab: Lab, heard: Heard) -> None:
+    """Whatever their text is made of, and in the order of the commit."""
+    titles = ['"', "\\", "\\n", "\n", "{}", "%", "%(n)s", "'", "\u00e9\U0001f600\u2028", "null"]
+    with lab.sessions() as session:
+        session.add_all(Task(title=title) for title in titles)
+        session.commit()
+    assert [model["title"] for _, model in heard()] == titles
+    with lab.sessions() as session:
+        for row in session.scalars(sa.select(Task).order_by(Task.id)):
+            row.title += "!"
+        session.commit()
+    found = heard()
+    assert [method for method, _ in found] == ["update"] * len(titles)
+    assert [model["title"] for _, model in found] == [f"{title}!" for title in titles]
