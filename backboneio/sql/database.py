@@ -1,8 +1,7 @@
-"""What is asked of the database apart from recording: heads, sequencing, reading, trimming."""
+"""What is asked of the database apart from recording: heads, sequencing, reading, answers."""
 
 from __future__ import annotations
 
-import datetime
 import secrets
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from ..limits import Limits
 from . import live
 from .statements import fetch, run, run_script
 from .tables import Row, Sequenced, Tables, missing_table, once, read
@@ -213,7 +211,12 @@ def _begin_read_committed(connection: sa.Connection) -> None:
 
 
 class Database:
-    """The journal's tables in one database. It holds no lock, and every call is a transaction."""
+    """The journal's tables in one database. It holds no lock, and every call is a transaction.
+
+    :ivar source: the engine that it was given.
+    :ivar engine: for transactions, which see what is committed.
+    :ivar reader: for single statements, which are a transaction of their own.
+    """
 
     def __init__(self, engine: sa.Engine, tables: Tables) -> None:
         self.source = engine
@@ -221,9 +224,9 @@ class Database:
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._prepares = True  # until that turns out not to work; any thread may find out
         self._is_psycopg = engine.dialect.driver == "psycopg"
-        self.engine = self._reader = engine
+        self.engine = self.reader = engine
         if engine.dialect.name == "postgresql":  # a query, and no transaction around it
-            self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+            self.reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         # Whatever the application's default: what is committed is seen.
         if engine.dialect.name in ("mysql", "mariadb"):
             self.engine = engine.execution_options()  # one of our own to listen to
@@ -281,7 +284,7 @@ class Database:
 
         That one may be none of those that have begun; or None.
         """
-        with self._reader.connect() as connection:
+        with self.reader.connect() as connection:
             rows = fetch(connection, _statements(self.tables).state, {})
         return {row[0]: row[1] for row in rows}, rows[0][2] if rows else None
 
@@ -294,13 +297,13 @@ class Database:
         if self._is_psycopg:
             return _by_backend([_read_given(row) for row in self._sequence_in_one()])
         with self.engine.begin() as connection:
-            self._lock_heads(connection)
+            self.lock_heads(connection)
             return give(connection, self.tables)
 
     def _sequence_in_one(self) -> Sequence[Any]:
         """Sequence in one message, by a prepared statement: half of its time is planning."""
         while True:
-            with self._reader.connect() as connection:
+            with self.reader.connect() as connection:
                 driver: Any = connection.connection.driver_connection
                 prepares = self._prepares and driver.prepare_threshold is not None
                 try:
@@ -314,7 +317,7 @@ class Database:
                         raise
                     self._prepares = False
 
-    def _lock_heads(self, connection: sa.Connection) -> dict[str, int]:
+    def lock_heads(self, connection: sa.Connection) -> dict[str, int]:
         """Return the revs of all backends, which nobody else changes until the commit."""
         heads = self.tables.heads
         if self.is_sqlite:  # where writing is what locks
@@ -324,7 +327,7 @@ class Database:
 
     def read(self, backend: str, after: int, until: int) -> list[Row]:
         """Return the changes after a rev, up to a batch of them, in order."""
-        with self._reader.connect() as connection:
+        with self.reader.connect() as connection:
             found = fetch(
                 connection,
                 _statements(self.tables).read,
@@ -332,74 +335,12 @@ class Database:
             )
         return [read(_Found._make(row)) for row in found]
 
-    # Trimming
-
-    def trim(self, backend: str, limits: Limits) -> int:
-        """Drop what is over the limits, a batch; return how many changes were dropped.
-
-        The head's lock lets one process do so at a time.
-        """
-        changes = self.tables.changes
-        with self.engine.begin() as connection:
-            head = self._lock_heads(connection).get(backend, 0)
-            upto = self._over(connection, backend, head, limits)
-            if upto is None:
-                return 0
-            first = connection.scalar(
-                sa.select(sa.func.min(changes.c.rev)).where(changes.c.backend == backend)
-            )
-            if first is None or first > upto:
-                return 0
-            dropped = connection.execute(
-                sa.delete(changes).where(
-                    changes.c.backend == backend,
-                    changes.c.rev <= min(upto, first + BATCH - 1),
-                )
-            )
-            return dropped.rowcount
-
-    def trim_answers(self, limits: Limits) -> None:
-        """Drop the answers that nobody may ask for any more."""
-        answers = self.tables.answers
-        with self.engine.begin() as connection:
-            connection.execute(sa.delete(answers).where(answers.c.at < _ago(limits.max_answer_age)))
-
-    def _over(
-        self, connection: sa.Connection, backend: str, head: int, limits: Limits
-    ) -> int | None:
-        """Return the last rev that is over the limits."""
-        changes = self.tables.changes
-        of_backend = sa.and_(changes.c.backend == backend, changes.c.rev.is_not(None))
-        old = connection.scalar(
-            sa.select(sa.func.max(changes.c.rev)).where(
-                of_backend, changes.c.at < _ago(limits.max_change_age)
-            )
-        )
-        size: Any = sa.func.octet_length(changes.c.model)
-        if self.is_sqlite:
-            size = sa.func.length(sa.cast(changes.c.model, sa.LargeBinary))
-        running = (
-            sa.select(
-                changes.c.rev,
-                sa.func.sum(size).over(order_by=changes.c.rev.desc()).label("bytes"),
-            )
-            .where(of_backend)
-            .subquery()
-        )
-        large = connection.scalar(
-            sa.select(sa.func.max(running.c.rev)).where(running.c.bytes > limits.max_journal_bytes)
-        )
-        return max(
-            (rev for rev in (old, large, head - limits.max_changes) if rev and rev > 0),
-            default=None,
-        )
-
     # Answers
 
     def answer(self, backend: str, client: str, request: str) -> KeptAnswer | None:
         """Return what is kept of a request, or None: one query."""
         key = dict(zip(_REQUEST, (backend, client, request), strict=True))
-        with self._reader.connect() as connection:
+        with self.reader.connect() as connection:
             found = fetch(connection, _statements(self.tables).answer, key)
         return KeptAnswer._make(found[0]) if found else None
 
@@ -411,7 +352,3 @@ class Database:
         except exc.IntegrityError:
             return False
         return True
-
-
-def _ago(seconds: float) -> datetime.datetime:
-    return datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=seconds)

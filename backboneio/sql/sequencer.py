@@ -20,6 +20,7 @@ from . import engines, live
 from .database import BATCH, Database
 from .follower import Follower
 from .tables import Row, Sequenced, Tables
+from .trimming import trim, trim_answers
 
 logger = logging.getLogger("backboneio.journal")
 
@@ -307,9 +308,9 @@ class Sequencer:
         if now - self._trimmed < interval:
             return
         self._trimmed, self._trimmed_revs = now, revs
-        dropped = [self.database.trim(name, limits) for name in revs]
+        dropped = [trim(self.database, name, limits) for name in revs]
         self._is_over = max(dropped, default=0) >= BATCH
-        self.database.trim_answers(limits)
+        trim_answers(self.database, limits)
 
     def _log_away(self, err: exc.SQLAlchemyError) -> None:
         if not self._is_away:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import flask
@@ -15,11 +16,11 @@ import backboneio
 from backboneio.middleware import sqlalchemy_store
 from backboneio.model import Change, Draft
 from backboneio.sql import database as sql_database
-from backboneio.sql import follower, live, log, sequencer
+from backboneio.sql import follower, live, log, sequencer, trimming
 from backboneio.sql.tables import values
 from backboneio.testing import SyncClient
 
-from ..databases import PostgreSQL
+from ..databases import PostgreSQL, every_database
 from ..support import PATIENCE, together, wait_until
 from .app import Card, Lab, Task
 from .conftest import Heard, watch
@@ -248,7 +249,7 @@ def test_what_is_far_over_the_limits_is_trimmed_though_nothing_happens(
     """A batch at a time, until nothing is left."""
     for name, value in {"TRIM_INTERVAL": 0.0, "MORE_TO_TRIM_INTERVAL": 0.0, "BATCH": 10}.items():
         monkeypatch.setattr(sequencer, name, value)
-    monkeypatch.setattr(sql_database, "BATCH", 10)
+    monkeypatch.setattr(trimming, "BATCH", 10)
     lab = Lab(database, max_changes=5)
     lab.create_tables()
     try:
@@ -337,6 +338,15 @@ def test_a_change_that_commits_late_does_not_hold_up_the_others(lab: Lab, heard:
         assert [model["title"] for _, model in heard()] == ["slow"]
 
 
+@every_database
+def test_a_trim_that_finds_nothing_asks_once(lab: Lab) -> None:
+    lab.journal("tasks").start()
+    lab.journal.close()  # the follower asks, too
+    statements = watch(lab.engine)
+    assert trimming.trim(lab.journal._sequencer.database, "tasks", backboneio.Limits()) == 0
+    assert len(statements) == 1, statements
+
+
 def test_trimming_by_count_age_and_bytes(database: str) -> None:
     lab = Lab(database, max_changes=10)
     lab.create_tables()
@@ -346,7 +356,7 @@ def test_trimming_by_count_age_and_bytes(database: str) -> None:
         for number in range(30):
             journal.append(draft(str(number)))
         wait_until(lambda: len(follower.changes) == 30)
-        trim = lab.journal._sequencer.database.trim
+        trim = partial(trimming.trim, lab.journal._sequencer.database)
         limits = backboneio.Limits(max_changes=10)
         assert trim("plain", limits) == 20
         assert trim("plain", limits) == 0
@@ -383,7 +393,7 @@ def test_who_falls_behind_what_is_trimmed_resets(lab: Lab, database: str) -> Non
         for number in range(20):
             lab.journal("plain").append(draft(str(number)))
         wait_until(lambda: len(told.changes) == 20)
-        lab.journal._sequencer.database.trim("plain", backboneio.Limits(max_changes=5))
+        trimming.trim(lab.journal._sequencer.database, "plain", backboneio.Limits(max_changes=5))
         journal.append(draft("own"))
         slow.journal._sequencer.check()  # should the other one have given it its rev
         wait_until(lambda: follower.changes[-1].rev == 22)
