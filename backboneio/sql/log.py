@@ -19,7 +19,7 @@ from ..deadlines import deadlines
 from ..errors import Unavailable
 from ..execution import Execution, running
 from ..journal import Deliver
-from ..json import JSONText, kept_length
+from ..json import JSONText
 from ..limits import Limits
 from ..model import EVENT_OF, Change, Draft, id_key
 from ..stores.rows import Rows
@@ -28,20 +28,16 @@ from . import live, remembered, sessions
 from .answers import SQLAnswers
 from .database import give
 from .figures import figures
+from .recent import Recent
 from .sequencer import Sequencer
-from .slots import HOLD, Slot
+from .slots import HOLD, Slot, Slots
 from .tables import Row, Sequenced, values
 
 logger = logging.getLogger("backboneio.journal")
 
-#: Changes kept in memory for clients that come back, and their bytes; older ones are read.
-RECENT = 1_000
-RECENT_BYTES = 1024 * 1024
-#: Of them, those that a process begins with.
+#: Changes kept in memory for clients that come back which a process begins with.
 RECALLED = 100
 _LIVE = ("create", "update", "delete")
-#: Changes of requests that may wait for their answers before it is looked which do no more.
-_SLOTS = 100
 
 
 class Recording:
@@ -78,7 +74,8 @@ class SQLLog:
     commit and ``res.end``: another process may have sequenced it in between, and its answer is to
     come before what follows.
 
-    ``_lock`` protects ``_recent``, ``_slots``, ``_waiting``; it is held for single steps.
+    ``_lock`` protects ``_followers`` and ``_waiting``; it is held for single steps, as those of
+    ``_recent`` and ``_slots`` are, none of them within another.
     ``_starting`` is held over the queries with which the first client begins; what needs the
     journal waits for them.
     """
@@ -128,10 +125,9 @@ class SQLLog:
         self._read = 0
         self._rev = 0
         self._told = 0  # the last rev that all followers were told
-        self._recent: deque[Change] = deque()
-        self._recent_bytes = 0
+        self._recent = Recent()
         self._is_resuming = False  # the strand's
-        self._slots: dict[str, Slot] = {}
+        self._slots = Slots()
 
     # The journal's interface
 
@@ -171,9 +167,8 @@ class SQLLog:
                 raise Unavailable("the journal is not available; see the server's log") from err
             self._epoch = head.epoch
             self._begun = self._rev = self._read = self._told = head.rev
-            with self._lock:
-                for row in recent:
-                    self._keep(row.change)
+            for row in recent:
+                self._recent.keep(row.change)
             self._started = True
         self._sequencer.join(self.name, self)
         self._sequencer.check()  # what came since the head was read
@@ -188,9 +183,7 @@ class SQLLog:
             return
         text = live.process.token()
         if token is not None:
-            with self._lock:
-                self._slots[text] = slot = Slot(token, "", time.monotonic() + HOLD)
-                slot.bound = True
+            self._slots.make(text, token)
         answer = None
         if self._live and isinstance(token, Execution):
             answer = self.answers.unwritten(token, draft.text)
@@ -208,8 +201,7 @@ class SQLLog:
                 if database.is_sqlite:
                     given = give(connection, self.tables)
         except exc.SQLAlchemyError as err:
-            with self._lock:
-                self._slots.pop(text, None)
+            self._slots.take_out(text)
             if isinstance(err, exc.IntegrityError) and isinstance(token, Execution):
                 known = self.answered(token)
                 if known is not None:
@@ -227,11 +219,9 @@ class SQLLog:
         self.start()
         if rev >= until:
             return [] if rev <= self._rev or rev <= self._head() else None
-        with self._lock:
-            recent = list(self._recent)
-        if recent and recent[0].rev <= rev + 1 and until <= recent[-1].rev:
-            first = rev - recent[0].rev + 1
-            return recent[first : first + until - rev]
+        recent = self._recent.between(rev, until)
+        if recent is not None:
+            return recent
         try:
             rows: list[Row] = []
             while len(rows) < until - rev:
@@ -265,12 +255,8 @@ class SQLLog:
 
     def stats(self) -> dict[str, int]:
         """Return how far this process is, and how many changes it keeps in memory."""
-        with self._lock:
-            return {
-                "rev": self._rev,
-                "changes": len(self._recent),
-                "journal_bytes": self._recent_bytes,
-            }
+        changes, size = self._recent.size()
+        return {"rev": self._rev, "changes": changes, "journal_bytes": size}
 
     def figures(self) -> dict[str, int]:
         """Return what the database holds of the backend; inside the application's context.
@@ -314,13 +300,7 @@ class SQLLog:
 
     def expect(self, token: str, key: str, execution: Execution) -> None:
         """The change with this token, of the model *key*, is made while a request runs."""
-        now = time.monotonic()
-        with self._lock:
-            if len(self._slots) > _SLOTS:  # of transactions that were rolled back, say
-                self._slots = {
-                    text: slot for text, slot in self._slots.items() if not slot.is_over(now)
-                }
-            self._slots[token] = Slot(execution, key, now + HOLD)
+        self._slots.expect(token, key, execution)
 
     def answer_row(self, execution: Execution, text: JSONText) -> dict[str, Any] | None:
         """Return what is kept of the answer *text* to a request, or None."""
@@ -346,18 +326,12 @@ class SQLLog:
 
         Then that change is the request's: it is answered as the change is delivered.
         """
-        with self._lock:
-            slots = {text: one for text, one in self._slots.items() if one.token is execution}
-        if not slots:
+        if not self._slots.has(execution):
             return False
         model = draft.model
         model_id = model.get(execution.req.id_attribute) if isinstance(model, dict) else None
         key = "" if model_id is None else id_key(model_id)
-        found = next((slot for slot in reversed(slots.values()) if slot.key == key), None)
-        with self._lock:  # what else it has changed is told as anybody's
-            for text, slot in slots.items():
-                if slot is not found:
-                    self._slots.pop(text, None)
+        found = self._slots.choose(execution, key)
         if found is None:
             return False
         # What layers have done in a session of their own, say: its answer is not there yet.
@@ -451,24 +425,21 @@ class SQLLog:
         """Return the token of a change that is delivered now."""
         slot.rev = change.rev
         if slot.bound:
-            with self._lock:
-                self._slots.pop(text, None)
+            self._slots.take_out(text)
             return slot.token
         return None
 
     def _bind(self, slot: Slot, draft: Draft) -> None:
         slot.bound = True
         if slot.rev:  # it was delivered, as anybody's: nobody is told again, but it is answered
-            with self._lock:
-                self._slots = {text: one for text, one in self._slots.items() if one is not slot}
+            self._slots.remove(slot)
             self._deliver(draft._replace(channels=()).at(slot.rev), slot.token)
         self._pump()
 
     def _deliver(self, change: Change, token: object) -> None:
-        with self._lock:
-            if change.rev > self._rev:
-                self._rev = change.rev
-                self._keep(change)
+        if change.rev > self._rev:
+            self._rev = change.rev
+            self._recent.keep(change)
         for deliver in self._followers:
             try:
                 deliver(change, token)
@@ -478,14 +449,3 @@ class SQLLog:
         if self._waiting:
             with self._lock:
                 self._told_more.notify_all()
-
-    def _keep(self, change: Change) -> None:
-        """Keep a change in memory for clients that come back; under the lock."""
-        recent = self._recent
-        if recent and change.rev != recent[-1].rev + 1:  # since() counts on there being no gap
-            recent.clear()
-            self._recent_bytes = 0
-        recent.append(change)
-        self._recent_bytes += kept_length(change.text)
-        while len(recent) > RECENT or self._recent_bytes > RECENT_BYTES:
-            self._recent_bytes -= kept_length(recent.popleft().text)

@@ -1,14 +1,14 @@
 """Slots: the changes that requests of this process have made, until they are delivered.
 
-What becomes of a slot, in ``SQLLog``; it is taken out where that is said:
+What becomes of a slot, here and in ``SQLLog``; it is taken out where that is said:
 
 ================================  =================================================================
 when                              then
 ================================  =================================================================
 a session records the change      it is made, not bound (``expect``)
-a request appends its change      it is made, bound (``append``); taken out when that fails
+a request appends its change      it is made, bound (``make``); taken out when that fails
 the request is answered with it   it is bound (``_bind``); if it was delivered, answered, taken out
-the request is answered with      taken out: told as anybody's (``_is_recorded``)
+the request is answered with      taken out: told as anybody's (``choose``)
 another change of its
 the change is next, not bound     it waits, up to ``HOLD`` seconds, while it is expected (``_pump``)
 the change is delivered           bound: answered, taken out; else its rev is noted (``_settle``)
@@ -19,9 +19,13 @@ it is a minute old, not bound
 
 from __future__ import annotations
 
+import threading
 import time
 
 from ..execution import Execution
+
+#: Changes of requests that may wait for their answers before it is looked which do no more.
+MANY = 100
 
 #: Seconds that a change waits for its request to be answered, before it is told as anybody's.
 HOLD = 0.25
@@ -58,3 +62,66 @@ class Slot:
             return False
         outcome = self.token.outcome if isinstance(self.token, Execution) else None
         return outcome is None or outcome.draft is not None
+
+
+class Slots:
+    """The slots of one backend, by the token of the change.
+
+    ``_lock`` protects them; it is held for single steps.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._slots: dict[str, Slot] = {}
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def make(self, text: str, token: object) -> None:
+        """Make one for a change that a request is answered with."""
+        slot = Slot(token, "", time.monotonic() + HOLD)
+        slot.bound = True
+        with self._lock:
+            self._slots[text] = slot
+
+    def expect(self, text: str, key: str, execution: Execution) -> None:
+        """Make one for a change of the model *key* that is made while a request runs."""
+        now = time.monotonic()
+        with self._lock:
+            if len(self._slots) > MANY:  # of transactions that were rolled back, say
+                self._slots = {
+                    text: slot for text, slot in self._slots.items() if not slot.is_over(now)
+                }
+            self._slots[text] = Slot(execution, key, now + HOLD)
+
+    def get(self, text: str) -> Slot | None:
+        """Return that of a change, if there is one."""
+        return self._slots.get(text)
+
+    def has(self, execution: Execution) -> bool:
+        """Whether there are any of a request."""
+        with self._lock:
+            return any(slot.token is execution for slot in self._slots.values())
+
+    def choose(self, execution: Execution, key: str) -> Slot | None:
+        """Return that of the last change of the model *key* that a request has made: its answer.
+
+        What else the request has changed is told as anybody's: it has none any more.
+        """
+        with self._lock:
+            own = {text: slot for text, slot in self._slots.items() if slot.token is execution}
+            found = next((slot for slot in reversed(own.values()) if slot.key == key), None)
+            for text, slot in own.items():
+                if slot is not found:
+                    del self._slots[text]
+        return found
+
+    def take_out(self, text: str) -> None:
+        """Forget that of a change, if there is one."""
+        with self._lock:
+            self._slots.pop(text, None)
+
+    def remove(self, slot: Slot) -> None:
+        """Forget a slot, whatever its change."""
+        with self._lock:
+            self._slots = {text: one for text, one in self._slots.items() if one is not slot}

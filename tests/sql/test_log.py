@@ -16,7 +16,7 @@ import backboneio
 from backboneio.middleware import sqlalchemy_store
 from backboneio.model import Change, Draft
 from backboneio.sql import database as sql_database
-from backboneio.sql import follower, live, log, sequencer, trimming
+from backboneio.sql import follower, live, sequencer, slots, trimming
 from backboneio.sql.tables import values
 from backboneio.testing import SyncClient
 
@@ -427,7 +427,7 @@ def with_layer(lab: Lab, method: str, layer: Any) -> SyncClient:
 def test_what_else_a_request_has_changed_is_not_waited_for(
     lab: Lab, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log, "HOLD", 10 * PATIENCE)  # seconds that a change waits for its answer
+    monkeypatch.setattr(slots, "HOLD", 10 * PATIENCE)  # seconds that a change waits for its answer
 
     def audit(req: Any, res: Any, next: Any) -> None:
         with lab.sessions() as session:
@@ -454,7 +454,7 @@ def test_what_a_request_changes_and_is_not_answered_with_is_forgotten(lab: Lab) 
     client = with_layer(lab, "remind", remind)
     for _ in range(150):
         client.sync("remind")
-    assert len(lab.journal("tasks")._slots) <= log._SLOTS + 1
+    assert len(lab.journal("tasks")._slots) <= slots.MANY + 1
 
 
 # Requests that are sent again
