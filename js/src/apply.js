@@ -136,8 +136,7 @@ function apply(subscription, object, change) {
   if (model) shadowOf(model).stamp(subscription.history.epoch, change.rev, change.whole);
 }
 
-// Whether a model has been told a change, or something newer. One that is in several collections
-// leaves each of them.
+// Whether a model has been told a change, or a newer one. It leaves each collection that it is in.
 function isOld(subscription, model, change) {
   var last = revOf(model, subscription.history.epoch), rev = change.rev;
   return last !== null && rev != null && (change.method === 'delete' ? last > rev : last >= rev);
@@ -163,10 +162,11 @@ function add(subscription, collection, entry, options) {
 
 // A request to delete is over: done as of `rev`, or refused, which has none. Where somebody has made
 // the model anew since, as a fetch or an event told, there is a new one. What a fetch had is
-// there also when it was refused.
+// there also when it was refused, unless the server counts anew since, or does not count.
 export function admit(request, rev) {
   var subscription = request.subscription, history = subscription.history, collection = request.collection;
   var model = request.object, left = request.left;
+  if (left && (left.epoch !== history.epoch || left.rev == null)) left = null;
   if (left && (left.rev < history.from || rev >= left.rev)) left = null;
   if (!collection || !left && (rev == null || !known(collection) || !known(collection).bound)) return;
   var key = keyOf(modelId(collection, model.attributes, model.idAttribute));
@@ -282,7 +282,7 @@ function present(subscription, collection, rows, arrival, had) {
       key = keyOf(modelId(collection, model.attributes, model.idAttribute));
       entries = entries.filter(function(entry) {
         if (!key || entry.key !== key) return true;
-        request.left = entry;
+        request.left = extend({epoch: history.epoch}, entry);
         // Without `wait`, a model of that id that is there was made anew.
         return !!request.options.wait || !!entry.model;
       });

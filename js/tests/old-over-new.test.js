@@ -420,6 +420,42 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(content(a), [{id: 1, text: 'newer'}]);
   });
 
+  // A page deletes a model that a fetch still has, and the answer to that does not come.
+  async function deletesUnanswered() {
+    backend.rev = 50;
+    backend.emit('create', {id: 1, text: 'old'});
+    const a = await bound(), held = gate();
+    await a.fetch();
+    backend.before = request => (request.method === 'delete' ? held.pass() : undefined);
+    const fetched = a.fetch(), destroyed = a.get(1).destroy();
+    await fetched;
+    assert.deepEqual(content(a), []);
+    return {a, held, destroyed};
+  }
+
+  test('what a fetch had of a model that is being deleted is not shown in another epoch', async () => {
+    const {a} = await deletesUnanswered();
+    const online = offline();
+    await event(a, 'backend:disconnect');
+    Object.assign(backend, {epoch: 'e2', rev: 3, journal: []});
+    backend.models.set(1, {id: 1, text: 'newer'});
+    online();
+    await event(a, 'backend:connect');
+    await until(() => a.backend.requests.size === 0);
+    assert.deepEqual(content(a), [{id: 1, text: 'newer'}]);
+    backend.emit('update', {id: 1, text: 'newest'});
+    await until(() => a.get(1).get('text') === 'newest');
+  });
+
+  test('nor is it where the server does not count: who knows which is newer', async () => {
+    const sync = backend.sync;
+    backend.sync = (socket, request, ack) => sync.call(backend, socket, request, (error, result) => ack(error, result));
+    const {a, held, destroyed} = await deletesUnanswered();
+    held.open();
+    await destroyed;
+    assert.deepEqual(content(a), []);
+  });
+
   test('a model that others made anew and deleted again is not', async () => {
     const a = await unanswered(destroy(), deleted, () => {
       backend.emit('create', {id: 1, text: 'anew'});
