@@ -181,7 +181,7 @@ export function admit(request, rev) {
 // The content changed as a whole: to the models given, or to what a fetch finds.
 function reset(subscription, object, state, change) {
   var rows = change.model, key = keyOf(object.id);
-  state.held = null; // what it told may be gone
+  state.held = state.label = undefined; // what they told may be gone
   if (!Array.isArray(rows)) {
     refetchLater(subscription, object, state, change.retryAfter);
   } else if (state.bound && isCollection(object)) {
@@ -206,17 +206,16 @@ function refetchLater(subscription, object, state, patience) {
   }, Math.random() * patience);
 }
 
-// Repeats the fetches that made an object what it is, unless one waits to be sent; behind that if it
-// removes nothing. The first removes what is gone; a bound model that is gone is destroyed.
+// Repeats the fetches that made an object what it is, unless one waits to be sent; behind that, once,
+// if none that waits removes. The first removes what is gone; a bound model that is gone is destroyed.
 export function refetch(subscription, object, state) {
-  var waits = subscription.backend.queue.filter(function(request) {
-    return request.method === 'read' && request.object === object;
-  }).pop();
-  if (waits && waits.options.remove === false) {
-    var again = function() { if (state.subscription === subscription) refetch(subscription, object, state); };
-    waits.promise.then(again, again);
+  var reads = function(request) { return request.method === 'read' && request.object === object; };
+  var waits = subscription.backend.queue.filter(reads), last = waits[waits.length - 1];
+  if (last && !last.redo && waits.every(function(request) { return request.options.remove === false; })) {
+    last.redo = function() { if (state.subscription === subscription) refetch(subscription, object, state); };
+    last.promise.then(last.redo, last.redo);
   }
-  if (waits || !state.fetched) return;
+  if (last || !state.fetched) return;
   state.fetched.forEach(function(options, i) {
     options = extend({}, options, {refetch: true});
     if (i === 0) delete options.remove;

@@ -276,6 +276,19 @@ for (const backbone of ['1.1.2', '1.6']) for (const kind of Object.keys(kinds)) 
     assert.deepEqual(asked, [['GET', '/tasks'], ['GET', '/tasks']]);
   });
 
+  test('a reset that was missed fetches again once', async () => {
+    const a = await live(make());
+    a.fetch();
+    await settled(a);
+    mock.cut();
+    await event(a, 'backend:disconnect');
+    backend.models.set(9, {id: 9, text: 'nine'});
+    backend.changed('reset', null);
+    await event(a, 'backend:connect');
+    await until(() => a.get(9));
+    assert.deepEqual(asked, [['GET', '/tasks'], ['GET', '/tasks']]);
+  });
+
   if (kind === 'jquery') for (const status of [0, 503]) test(`what a reset fetches again is asked for until it is there (${status})`, async () => {
     const a = await live(make()), ajax = window.Backbone.ajax;
     await a.fetch();

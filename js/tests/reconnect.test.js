@@ -126,6 +126,22 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(content(a), [{id: 1, text: 'old'}, {id: 4, text: 'old'}]);
   });
 
+  test('several resets fetch a list again once while its fetches wait to be sent', async () => {
+    const a = await bound(), held = gate(), resets = [];
+    await a.fetch();
+    await a.fetch({remove: false, data: {page: 2}});
+    backend.before = request => (request.method === 'create' ? held.pass() : undefined);
+    const model = a.create({text: 'one'});
+    model.save({text: 'two'}); // waits for the id, and holds back what is behind it
+    a.on('backend:reset', () => resets.push(backend.rev));
+    for (let i = 0; i < 3; i++) backend.emit('reset', null);
+    await until(() => resets.length === 3);
+    held.open();
+    await until(() => a.backend.requests.size === 0);
+    await a.fetch();
+    assert.equal(backend.requests.filter(({method}) => method === 'read').length, 5);
+  });
+
   test('what is fetched again after a reset is bounded', async () => {
     const a = await bound();
     for (let page = 0; page < 150; page++) await a.fetch({remove: false, data: {page}});
