@@ -23,6 +23,10 @@ _DRIVERS = ("pysqlite", "psycopg")
 #: Where a connection keeps its cursor, in its ``info``.
 CURSOR = "backboneio.cursor"
 
+#: So many rows, and so much text in them and in the parameters, a cursor that is kept may hold:
+#: psycopg's has what it had last, for as long as the connection rests.
+_ROWS, _TEXT = 50, 65_536
+
 
 def fetch(
     connection: sa.Connection, statement: Statement, parameters: Mapping[str, Any]
@@ -148,7 +152,8 @@ class _Compiled:
             results = self._results
             if results is None:
                 results = self._results = self._processors(cursor.description)
-            kept[CURSOR] = cursor
+            if len(rows) <= _ROWS and _length(values, rows) <= _TEXT:
+                kept[CURSOR] = cursor
         except self._dialect.loaded_dbapi.Error as err:
             raise _refused(connection, err, self._text, values) from err
         return [_processed(row, results) for row in rows] if results else rows
@@ -179,6 +184,16 @@ def _refused(connection: sa.Connection, err: Any, text: str, values: Any) -> exc
         connection.invalidate(err)
     assert isinstance(shown, exc.DBAPIError)
     return shown
+
+
+def _length(parameters: Any, rows: Sequence[Any]) -> int:
+    """Return how much text there is in parameters and rows."""
+    length = 0
+    for values in (parameters.values() if type(parameters) is dict else parameters, *rows):
+        for value in values:
+            if type(value) is str or type(value) is bytes:
+                length += len(value)
+    return length
 
 
 def _processed(row: Any, results: Sequence[tuple[int, Callable[[Any], Any]]]) -> list[Any]:
