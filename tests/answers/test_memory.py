@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import threading
 import tracemalloc
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -372,6 +374,32 @@ def test_what_is_forgotten_again_counts_once() -> None:
     assert len(forgotten) == 1
     forgotten.remove("client")
     assert len(forgotten) == 0
+
+
+def test_what_is_remembered_is_what_was_forgotten_and_not_removed() -> None:
+    """Whatever comes and goes, in whichever order, and where several share a place."""
+    limits, chance = Limits(max_client_answers=5, max_answers=10), random.Random(1)
+    forgotten = Forgotten(limits)
+    expected: OrderedDict[str, dict[str, None]] = OrderedDict()
+    ids = [str(number) for number in range(30)]
+    for _ in range(2_000):
+        client = chance.choice("abcd")
+        if chance.random() < 0.1:
+            forgotten.remove(client)
+            expected.pop(client, None)
+            continue
+        some = chance.sample(ids, chance.randrange(4))
+        forgotten.add(client, some)
+        kept = expected.setdefault(client, {})
+        expected.move_to_end(client)
+        kept.update(dict.fromkeys(some))
+        expected[client] = dict.fromkeys(list(kept)[-20:])
+        while sum(map(len, expected.values())) > 40:
+            expected.popitem(last=False)
+        for client in "abcd":
+            has = [one for one in ids if forgotten.has(client, one)]
+            assert has == [one for one in ids if one in expected.get(client, ())]
+        assert len(forgotten) == sum(map(len, expected.values()))
 
 
 def test_what_others_know_was_not_done_may_be_claimed() -> None:
