@@ -128,6 +128,39 @@ def test_a_megabyte_of_what_is_small_is_refused(
         parse(text)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("count", [2_000, 6_000, 20_000])
+def test_what_is_not_weighed_would_pass(shape: str, count: int) -> None:
+    text = _text(shape, count)
+    if _passes(text):
+        weight, again = volume.weigh(text)
+        most = volume.MAX_PARSED + len(text)
+        assert weight <= most
+        assert volume.check_volume(text) == (weight + again > most)
+
+
+@pytest.mark.parametrize(
+    "text", [":", "]", "[}}", '"', '"":', '{"":' + ":" * 20, "[," + "]" * 20], ids=repr
+)
+def test_what_is_no_json_is_not_weighed_to_its_end(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volume, "_weigh_shape", None)
+    with pytest.raises(NotJSON, match="more colons, ends or strings than values"):
+        volume.weigh(text * (MEGABYTE // len(text)))
+
+
+@pytest.mark.parametrize("space", ["", " ", "\n  "])
+def test_json_is_weighed_wherever_it_is_looked_at(space: str) -> None:
+    """In part after part, each of which may end anywhere."""
+    pair = f'{space}"a{{"{space}:{space}"}}]:"{space}'
+    for count in range(1, 40):
+        rows = f"{{{','.join([pair] * count)}}}"
+        text = f"[{space}{','.join([rows] * (200_000 // len(rows)))}{space}]"
+        json.loads(text)
+        assert volume.weigh(text)[0] > 0
+
+
 def test_what_people_send_passes() -> None:
     rows = [
         {
