@@ -10,9 +10,10 @@ from sqlalchemy import orm
 
 from ..model import Channel
 from ..stores.rows import Rows
+from .inserting import begin_writing
 from .links import links_of
 from .live import Live, lives
-from .recorder import begin_writing, record_reset, stored_rows
+from .recorder import record_reset, stored_rows
 from .remembered import state_of
 
 #: Of how many rows a statement's channels are looked up; one that changes more concerns everyone.

@@ -20,8 +20,8 @@ from sqlalchemy import event, exc, orm
 from ..stores.keys import among, key_names
 from ..stores.related import Related
 from ..stores.rows import Rows
+from .inserting import begin_writing
 from .live import Live, lives
-from .recorder import begin_writing
 from .remembered import SessionState, Touched, state_of
 
 Keys = set[tuple[Any, ...]]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +12,6 @@ from sqlalchemy import exc, orm
 
 from .. import forks
 from ..answers import Answered
-from ..deadlines import deadlines
 from ..errors import Unavailable
 from ..execution import Execution, running
 from ..journal import Deliver
@@ -23,14 +19,12 @@ from ..json import JSONText
 from ..limits import Limits
 from ..model import EVENT_OF, Change, Draft, id_key
 from ..stores.rows import Rows
-from ..strand import Strand
 from . import live, remembered, sessions
 from .answers import SQLAnswers
 from .database import give
+from .delivery import Delivery
 from .figures import figures
-from .recent import Recent
 from .sequencer import Sequencer
-from .slots import HOLD, Slot, Slots
 from .tables import Row, Sequenced, values
 
 logger = logging.getLogger("backboneio.journal")
@@ -69,13 +63,6 @@ def _log_of_request() -> SQLLog | None:
 class SQLLog:
     """The journal of one backend in a database, as this process sees it.
 
-    What is delivered goes through a strand, so in the order of revs, and no lock is held then. A
-    change that a request here has made waits at the head of the queue for the moment between the
-    commit and ``res.end``: another process may have sequenced it in between, and its answer is to
-    come before what follows.
-
-    ``_lock`` protects ``_followers`` and ``_waiting``; it is held for single steps, as those of
-    ``_recent`` and ``_slots`` are, none of them within another.
     ``_starting`` is held over the queries with which the first client begins; what needs the
     journal waits for them.
     """
@@ -91,7 +78,7 @@ class SQLLog:
         self._sequencer = sequencer
         self._live: list[live.Live] = []  # which are live as long as they are held here
         self._observers: tuple[Callable[[Draft], object], ...] = ()
-        self._followers: tuple[Deliver, ...] = ()  # replaced as a whole
+        self._delivery = Delivery(name, sequencer)
         self._told_of_emit = False
         self.answers = SQLAnswers(
             name,
@@ -112,22 +99,11 @@ class SQLLog:
 
     def begin_anew(self) -> None:
         """Know nothing of what was read: here is another process, or another database."""
-        self._lock = threading.Lock()
         self._starting = threading.Lock()
-        self._told_more = threading.Condition(self._lock)
-        self._waiting = 0  # for that
-        self._strand = Strand()
         self._started = False
         self._epoch = ""
         self._begun = 0
-        # The strand's: what was read and not delivered, and the last rev of that.
-        self._queue: deque[Row] = deque()
-        self._read = 0
-        self._rev = 0
-        self._told = 0  # the last rev that all followers were told
-        self._recent = Recent()
-        self._is_resuming = False  # the strand's
-        self._slots = Slots()
+        self._delivery = Delivery(self.name, self._sequencer, self._delivery.followers)
 
     # The journal's interface
 
@@ -166,9 +142,8 @@ class SQLLog:
                 logger.error("backend %r: %s", self.name, err)
                 raise Unavailable("the journal is not available; see the server's log") from err
             self._epoch = head.epoch
-            self._begun = self._rev = self._read = self._told = head.rev
-            for row in recent:
-                self._recent.keep(row.change)
+            self._begun = head.rev
+            self._delivery.begin(head.rev, recent)
             self._started = True
         self._sequencer.join(self.name, self)
         self._sequencer.check()  # what came since the head was read
@@ -183,7 +158,7 @@ class SQLLog:
             return
         text = live.process.token()
         if token is not None:
-            self._slots.make(text, token)
+            self._delivery.slots.make(text, token)
         answer = None
         if self._live and isinstance(token, Execution):
             answer = self.answers.unwritten(token, draft.text)
@@ -201,7 +176,7 @@ class SQLLog:
                 if database.is_sqlite:
                     given = give(connection, self.tables)
         except exc.SQLAlchemyError as err:
-            self._slots.take_out(text)
+            self._delivery.slots.take_out(text)
             if isinstance(err, exc.IntegrityError) and isinstance(token, Execution):
                 known = self.answered(token)
                 if known is not None:
@@ -211,15 +186,14 @@ class SQLLog:
 
     def follow(self, deliver: Deliver) -> None:
         """Call *deliver* with every change from now on, in the order of revs."""
-        with self._lock:
-            self._followers = (*self._followers, deliver)
+        self._delivery.follow(deliver)
 
     def since(self, rev: int, until: int) -> list[Change] | None:
         """Return the changes after *rev* up to *until*, or None when they are not all there."""
         self.start()
         if rev >= until:
-            return [] if rev <= self._rev or rev <= self._head() else None
-        recent = self._recent.between(rev, until)
+            return [] if rev <= self._delivery.rev or rev <= self._head() else None
+        recent = self._delivery.recent.between(rev, until)
         if recent is not None:
             return recent
         try:
@@ -241,22 +215,12 @@ class SQLLog:
 
     def reach(self, rev: int, deadline: float) -> bool:
         """Wait until the followers were told of the change *rev*, but not beyond *deadline*."""
-        if self._told >= rev:
-            return True
-        self._sequencer.check()
-        with self._lock:
-            self._waiting += 1  # before it looks: who tells looks here after that
-            try:
-                return self._told_more.wait_for(
-                    lambda: self._told >= rev, deadline - time.monotonic()
-                )
-            finally:
-                self._waiting -= 1
+        return self._delivery.reach(rev, deadline)
 
     def stats(self) -> dict[str, int]:
         """Return how far this process is, and how many changes it keeps in memory."""
-        changes, size = self._recent.size()
-        return {"rev": self._rev, "changes": changes, "journal_bytes": size}
+        changes, size = self._delivery.recent.size()
+        return {"rev": self._delivery.rev, "changes": changes, "journal_bytes": size}
 
     def figures(self) -> dict[str, int]:
         """Return what the database holds of the backend; inside the application's context.
@@ -300,7 +264,7 @@ class SQLLog:
 
     def expect(self, token: str, key: str, execution: Execution) -> None:
         """The change with this token, of the model *key*, is made while a request runs."""
-        self._slots.expect(token, key, execution)
+        self._delivery.slots.expect(token, key, execution)
 
     def answer_row(self, execution: Execution, text: JSONText) -> dict[str, Any] | None:
         """Return what is kept of the answer *text* to a request, or None."""
@@ -326,12 +290,13 @@ class SQLLog:
 
         Then that change is the request's: it is answered as the change is delivered.
         """
-        if not self._slots.has(execution):
+        slots = self._delivery.slots
+        if not slots.has(execution):
             return False
         model = draft.model
         model_id = model.get(execution.req.id_attribute) if isinstance(model, dict) else None
         key = "" if model_id is None else id_key(model_id)
-        found = self._slots.choose(execution, key)
+        found = slots.choose(execution, key)
         if found is None:
             return False
         # What layers have done in a session of their own, say: its answer is not there yet.
@@ -339,9 +304,7 @@ class SQLLog:
             whole = ',"whole":true' if draft.whole else ""
             meta = f'{{"rev":0,"epoch":"{self.epoch}"{whole}}}'  # 0: older than all that was seen
             self.answers.keep_for(execution, JSONText(f"[null,{draft.text},{meta}]"))
-        # On the strand, where it is delivered.
-        self._strand.post(partial(self._bind, found, draft))
-        self._strand.run()
+        self._delivery.bind(found, draft)
         return True
 
     def _say_that_it_is_live(self, draft: Draft) -> None:
@@ -355,97 +318,9 @@ class SQLLog:
                 self.name,
             )
 
-    # Delivery: what follows runs on the strand, but for advance()
+    # For the sequencer
 
     def advance(self, rows: list[Row], head: int) -> None:
         """There are changes up to the rev *head*; *rows* are the last ones of them."""
-        if self._started and head > self._read:
-            self._strand.post(partial(self._take, rows, head))
-            self._strand.run()
-
-    def _take(self, rows: list[Row], head: int) -> None:
-        if rows and rows[0].change.rev <= self._read + 1:
-            self._enqueue(rows)
-        try:
-            while self._read < head:
-                some = self._sequencer.database.read(self.name, self._read, head)
-                if not some:  # they were dropped, or never were: anybody can notify
-                    head = min(head, self._sequencer.database.head(self.name).rev)
-                first = some[0].change.rev if some else head + 1
-                if first > self._read + 1:
-                    self._skip(first - 1)
-                self._enqueue(some)
-        except exc.SQLAlchemyError as err:  # the follower comes back to it
-            self._sequencer.unavailable(err)
-
-    def _enqueue(self, rows: list[Row]) -> None:
-        for row in rows:
-            if row.change.rev > self._read:
-                self._read = row.change.rev
-                self._queue.append(row)
-        self._pump()
-
-    def _skip(self, rev: int) -> None:
-        """Go on after changes that were dropped before they were read here."""
-        logger.warning("backend %r: fell behind the journal; collections fetch anew", self.name)
-        reset = Draft.of("reset", None).at(rev)
-        self._read = rev
-        self._queue.append(Row(reset, None))
-
-    def _pump(self) -> None:
-        """Deliver what is queued, up to a change that a request is about to be answered with."""
-        while self._queue:
-            change, text = self._queue[0]
-            token: object = None
-            if live.process.owns(text) and text is not None:
-                slot = self._slots.get(text)
-                if slot is not None and slot.is_expected():
-                    if not self._is_resuming:
-                        self._is_resuming = True
-                        deadlines.after(HOLD / 4, self._resume_elsewhere)
-                    return
-                if slot is not None:
-                    token = self._settle(text, slot, change)
-            self._queue.popleft()
-            self._deliver(change, token)
-
-    def _resume_elsewhere(self) -> None:
-        """Go on, but not on the thread of all deadlines: a job here may ask the database."""
-        self._sequencer.hand_over(self._resume)
-
-    def _resume(self) -> None:
-        self._strand.post(self._go_on)
-        self._strand.run()
-
-    def _go_on(self) -> None:
-        self._is_resuming = False
-        self._pump()
-
-    def _settle(self, text: str, slot: Slot, change: Change) -> object:
-        """Return the token of a change that is delivered now."""
-        slot.rev = change.rev
-        if slot.bound:
-            self._slots.take_out(text)
-            return slot.token
-        return None
-
-    def _bind(self, slot: Slot, draft: Draft) -> None:
-        slot.bound = True
-        if slot.rev:  # it was delivered, as anybody's: nobody is told again, but it is answered
-            self._slots.remove(slot)
-            self._deliver(draft._replace(channels=()).at(slot.rev), slot.token)
-        self._pump()
-
-    def _deliver(self, change: Change, token: object) -> None:
-        if change.rev > self._rev:
-            self._rev = change.rev
-            self._recent.keep(change)
-        for deliver in self._followers:
-            try:
-                deliver(change, token)
-            except Exception:
-                logger.exception("a follower of the journal failed")
-        self._told = max(self._told, change.rev)
-        if self._waiting:
-            with self._lock:
-                self._told_more.notify_all()
+        if self._started:
+            self._delivery.advance(rows, head)

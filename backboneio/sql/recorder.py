@@ -17,16 +17,16 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import exc, orm
-from sqlalchemy.dialects import postgresql
 
 from .. import json
 from ..execution import Execution, running
 from ..model import Channel, Draft, id_key
 from ..stores.rows import Rows, Values
+from .inserting import insert_and_read, insert_answer, insert_rows, missing, update_change
 from .live import Keeper, Live, keepers_of, process
 from .remembered import SessionState, Touched, Work, state_of
 from .statements import fetch, run
-from .tables import Tables, missing_table, once, values
+from .tables import values
 
 logger = logging.getLogger("backboneio.journal")
 
@@ -97,7 +97,7 @@ def _send(recording: _FlushChanges, one: Touched, key: tuple[Any, ...] | None) -
     statement = recording.live.insert_and_read
     if statement is None:
         changes = recording.live.keeper.tables.changes
-        statement = recording.live.insert_and_read = _insert_and_read(rows, changes, tuple(row))
+        statement = recording.live.insert_and_read = insert_and_read(rows, changes, tuple(row))
     try:
         found = fetch(connection, statement, {**row, **rows.bind(key)})
     except (exc.ProgrammingError, exc.OperationalError) as err:
@@ -106,20 +106,6 @@ def _send(recording: _FlushChanges, one: Touched, key: tuple[Any, ...] | None) -
         return None
     change_id, *stored = found[0]
     return _Sent(change_id, token, guess, {key: rows.values(stored)})
-
-
-def _insert_and_read(rows: Rows, changes: sa.Table, names: tuple[str, ...]) -> sa.Select[Any]:
-    """Return the statement that reads a row and, if it is there, inserts a change."""
-    stored = rows.one.cte("stored")
-    change = sa.select(*(sa.bindparam(name, type_=changes.c[name].type) for name in names))
-    inserted = (
-        sa.insert(changes)
-        .from_select(names, change.select_from(stored))
-        .returning(changes.c.id.label("change_id"))
-        .cte("inserted")
-    )
-    both = inserted.join(stored, sa.true())
-    return sa.select(inserted.c.change_id, *stored.c).select_from(both)
 
 
 def stored_rows(
@@ -262,10 +248,10 @@ def _insert_changes(recording: _FlushChanges, sent: _Sent | None) -> None:
     try:
         if sent is not None and sent.guess.draft != drafts[0]:
             row = {**values(keeper.name, drafts[0], sent.token), "change_id": sent.id}
-            run(connection, _update_change(tables), [row])
+            run(connection, update_change(tables), [row])
         if len(ids) < len(drafts):
             new = zip(drafts[len(ids) :], tokens[len(ids) :], strict=True)
-            ids += _insert_rows(connection, tables, [values(keeper.name, *one) for one in new])
+            ids += insert_rows(connection, tables, [values(keeper.name, *one) for one in new])
     except (exc.ProgrammingError, exc.OperationalError) as err:
         raise missing(err, connection) from err
     for change_id, token, (key, draft) in zip(ids, tokens, recording.drafts, strict=True):
@@ -283,7 +269,7 @@ def _insert_changes(recording: _FlushChanges, sent: _Sent | None) -> None:
         text = recording.drafts[main][1].text
         answer = None if execution is None else keeper.answer_row(execution, text)
         if answer is not None:
-            run(connection, _insert_answer(tables), [{**answer, "change_id": ids[main]}])
+            run(connection, insert_answer(tables), [{**answer, "change_id": ids[main]}])
 
 
 def _request_of(keeper: Keeper, engine: sa.Engine) -> tuple[Execution | None, Keeper]:
@@ -309,92 +295,6 @@ def _main(recording: _FlushChanges, work: Work) -> int | None:
     return found
 
 
-def _insert_rows(
-    connection: sa.Connection, tables: Tables, rows: list[dict[str, Any]]
-) -> list[int]:
-    """Insert changes in this order, and return their ids."""
-    table, dialect = tables.changes, connection.dialect
-    if len(rows) > 1 and dialect.name == "postgresql":
-        text = json.dumps([{**row, "position": index} for index, row in enumerate(rows)])
-        found = fetch(connection, _insert_several(tables), {"rows": text})
-        return sorted(change_id for (change_id,) in found)
-    if (
-        len(rows) > 1
-        and dialect.name != "sqlite"  # where a statement is no message
-        and dialect.insert_executemany_returning_sort_by_parameter_order
-    ):
-        statement = sa.insert(table).returning(table.c.id, sort_by_parameter_order=True)
-        return list(connection.scalars(statement, rows))
-    if dialect.insert_returning:
-        statement = _insert_change(tables)
-        return [fetch(connection, statement, row)[0][0] for row in rows]
-    ids = []
-    for row in rows:
-        (key,) = connection.execute(sa.insert(table), row).inserted_primary_key or (0,)
-        ids.append(key)
-    return ids
-
-
-@once
-def _insert_answer(tables: Tables) -> sa.Insert:
-    return sa.insert(tables.answers)
-
-
-@once
-def _update_change(tables: Tables) -> sa.Update:
-    changes = tables.changes
-    return sa.update(changes).where(changes.c.id == sa.bindparam("change_id"))
-
-
-@once
-def _insert_change(tables: Tables) -> Any:
-    return sa.insert(tables.changes).returning(tables.changes.c.id)
-
-
-@once
-def _insert_several(tables: Tables) -> Any:
-    """Return what inserts changes that are one parameter, as JSON, in the order of *position*.
-
-    As a statement of many parameters it takes the driver many times as long to send.
-    """
-    changes = tables.changes
-    names = [name for name in changes.c.keys() if name not in ("id", "rev", "at")]
-    rows = sa.cast(sa.bindparam("rows", type_=sa.Text), postgresql.JSON)
-    columns = (sa.column(name, changes.c[name].type) for name in names)
-    one = (
-        sa.func.json_to_recordset(rows)
-        .table_valued(*columns, sa.column("position", sa.Integer))
-        .render_derived(name="one", with_types=True)
-    )
-    select = sa.select(*(one.c[name] for name in names)).order_by(one.c.position)
-    return sa.insert(changes).from_select(names, select).returning(changes.c.id)
-
-
-def missing(err: exc.DBAPIError, connection: sa.Connection) -> Exception:
-    """Return *err*, or the error that says what to do when the tables are not there."""
-    name = "backboneio_changes"
-    try:
-        there = sa.inspect(connection.engine).has_table(name)
-    except exc.SQLAlchemyError:
-        return err
-    return err if there else missing_table(name)
-
-
-def begin_writing(connection: sa.Connection) -> None:
-    """See that nobody else changes what is read next, where reading it cannot lock it: in SQLite.
-
-    A statement that would write begins the writing.
-    """
-    if connection.dialect.name == "sqlite":
-        try:
-            connection.execute(_BEGIN_WRITING)
-        except exc.OperationalError as err:
-            raise missing(err, connection) from err
-
-
-_BEGIN_WRITING = sa.text("UPDATE backboneio_heads SET rev = rev WHERE backend = ''")
-
-
 def record_reset(
     session: orm.Session, live: Live, channels: tuple[Channel, ...] | None = None
 ) -> None:
@@ -409,7 +309,7 @@ def record_reset(
     draft = Draft("reset", json.dumps(None), channels)
     row = values(live.keeper.name, draft, process.token())
     try:
-        (change_id,) = _insert_rows(connection, live.keeper.tables, [row])
+        (change_id,) = insert_rows(connection, live.keeper.tables, [row])
     except (exc.ProgrammingError, exc.OperationalError) as err:
         raise missing(err, connection) from err
     state.drafts[change_id] = (live, draft)

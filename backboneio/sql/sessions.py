@@ -29,8 +29,9 @@ from ..stores.rows import Rows, Values
 from . import bulk, links
 from . import live as registry
 from .database import give
+from .inserting import begin_writing
 from .live import Keeper, Live, keepers_of, lives
-from .recorder import begin_writing, record
+from .recorder import record
 from .remembered import SessionState, Touched, Work, known_state, state_of
 from .statements import fetch
 

@@ -1,6 +1,6 @@
 """Slots: the changes that requests of this process have made, until they are delivered.
 
-What becomes of a slot, here and in ``SQLLog``; it is taken out where that is said:
+What becomes of a slot, here, in ``SQLLog`` and in ``Delivery``; it is taken out where that is said:
 
 ================================  =================================================================
 when                              then

@@ -441,7 +441,7 @@ def test_what_else_a_request_has_changed_is_not_waited_for(
     assert [[method, model["title"]] for method, model in heard()] == [
         ["create", title] for title in ("about a", "a", "about b", "b", "about c", "c")
     ]
-    assert not lab.journal("tasks")._slots
+    assert not lab.journal("tasks")._delivery.slots
 
 
 def test_what_a_request_changes_and_is_not_answered_with_is_forgotten(lab: Lab) -> None:
@@ -454,7 +454,7 @@ def test_what_a_request_changes_and_is_not_answered_with_is_forgotten(lab: Lab) 
     client = with_layer(lab, "remind", remind)
     for _ in range(150):
         client.sync("remind")
-    assert len(lab.journal("tasks")._slots) <= slots.MANY + 1
+    assert len(lab.journal("tasks")._delivery.slots) <= slots.MANY + 1
 
 
 # Requests that are sent again
