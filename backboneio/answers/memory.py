@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import OrderedDict, deque
@@ -20,8 +19,12 @@ from .forgotten import Forgotten
 #: Bytes that an answer costs beside its text.
 _OVERHEAD = 512
 
-#: Bytes of an id that are among those; what a longer one takes counts as the text does.
-_SHORT_ID = 128
+#: Bytes of an id's characters that are among those; what a longer one takes counts as text does.
+_SHORT_ID = 64
+
+#: Bytes of a character of an id that is not in ASCII, at most: of the string, and of the UTF-8 that
+#: Python keeps with it once somebody has asked for that.
+_WIDE = 8
 
 _NEW = Claim.NEW  # an enum's members take four times as long to look up
 
@@ -386,7 +389,8 @@ class _Waiting:
 
 def _size(request_id: str, kept: str | bytes) -> int:
     """Return the bytes that count of an answer."""
-    return len(kept) + max(0, sys.getsizeof(request_id) - _SHORT_ID)
+    width = 1 if request_id.isascii() else _WIDE
+    return len(kept) + max(0, width * len(request_id) - _SHORT_ID)
 
 
 def _tell(all_waiting: list[_Waiting], answer: JSONText | Claim | Exception) -> None:

@@ -38,7 +38,7 @@ def trim(database: Database, backend: str, limits: Limits) -> int:
 def trim_answers(database: Database, limits: Limits) -> None:
     """Drop the answers that nobody may ask for any more."""
     answers = database.tables.answers
-    with database.reader.begin() as connection:
+    with database.engine.begin() as connection:
         connection.execute(sa.delete(answers).where(answers.c.at < _ago(limits.max_answer_age)))
 
 
