@@ -11,7 +11,6 @@ told once, one that was created and deleted not at all.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -27,8 +26,6 @@ from .live import Keeper, Live, keepers_of, process
 from .remembered import SessionState, Touched, Work, state_of
 from .statements import fetch, run
 from .tables import values
-
-logger = logging.getLogger("backboneio.journal")
 
 
 def record(state: SessionState, group: list[Touched]) -> None:
