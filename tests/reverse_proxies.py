@@ -112,3 +112,5 @@ def running(folder: pathlib.Path, kind: str, block: str, port: int) -> Iterator[
             # Asked to end, Apache takes ten seconds for the connections that are still open.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(PATIENCE)
+            log.seek(0)
+            print(f"{kind} printed:\n{log.read()}")  # noqa: T201: seen when a test fails

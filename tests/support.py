@@ -89,7 +89,10 @@ class LiveServer:
 
 
 class ServerProcess:
-    """A server as a process of its own, ready when it has printed where it listens."""
+    """A server as a process of its own, ready when it has printed where it listens.
+
+    What it printed is printed once it has ended: pytest shows it of a test that fails.
+    """
 
     def __init__(self, *command: str, cwd: Any = ROOT, **environment: str) -> None:
         self.lines: list[str] = []
@@ -130,6 +133,7 @@ class ServerProcess:
             if listening:
                 self._found.put(listening[0])
         self._found.put(None)
+        print(f"{' '.join(self.process.args)} printed:\n{self.log}")  # noqa: T201
 
     def _terminate(self) -> None:
         os.killpg(self.process.pid, signal.SIGTERM)
@@ -148,8 +152,8 @@ class ServerProcess:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-        self._reader.join(PATIENCE)
-        self.process.stdout.close()  # type: ignore[union-attr]
+            self._reader.join(PATIENCE)
+            self.process.stdout.close()  # type: ignore[union-attr]
         return self.log
 
 
