@@ -113,4 +113,4 @@ def running(folder: pathlib.Path, kind: str, block: str, port: int) -> Iterator[
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(PATIENCE)
             log.seek(0)
-            print(f"{kind} printed:\n{log.read()}")  # noqa: T201: seen when a test fails
+            print(f"{kind} printed:\n{log.read()}")  # noqa: T201
