@@ -20,7 +20,7 @@ from .serving import Serving, check
 from .socketio import make_server
 from .socketio import stats as transport_stats
 from .sync import Sync
-from .transport.handover import truthful
+from .transport.handover import closed, truthful
 
 if TYPE_CHECKING:
     import flask
@@ -156,7 +156,7 @@ class WSGIApp:
         start_response = truthful(environ, start_response)
         path = environ.get("PATH_INFO", "")
         if not path.startswith(self.prefix):
-            return self._pass_on(environ, start_response)
+            return closed(environ, self._pass_on(environ, start_response))
         if environ.get("wsgi.multiprocess") and "processes" not in self._said:
             self._warn_of_processes()
         problem = self.application.refusal(environ)

@@ -12,10 +12,12 @@ import select
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -155,6 +157,21 @@ class ServerProcess:
             self._reader.join(PATIENCE)
             self.process.stdout.close()  # type: ignore[union-attr]
         return self.log
+
+
+def post_and_reset(url: str, path: str, **headers: str) -> str:
+    """Post nothing, and reset the connection on the answer's first bytes; return its status.
+
+    So browsers do with a redirect, whose page they do not read.
+    """
+    parts = urllib.parse.urlsplit(url)
+    assert parts.hostname and parts.port
+    lines = {"Host": parts.netloc, "Content-Length": "0", **headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    with socket.create_connection((parts.hostname, parts.port), PATIENCE) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode())
+        return client.recv(12)[-3:].decode()
 
 
 class _SharedTLS(ssl.SSLSocket):

@@ -25,7 +25,7 @@ from backboneio.testing import SyncClient
 
 from .django import site
 from .middleware.test_session import ServerSideSessions
-from .support import together
+from .support import post_and_reset, together, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def users(app: flask.Flask, messages: backboneio.Backend) -> dict[str, Any]:
         flask_login.logout_user()
         return str(backboneio.disconnect_user(user_id))
 
-    @app.get("/bye")
+    @app.route("/bye", methods=["GET", "POST"])
     def bye() -> flask.Response:
         """As the documentation has it: when the browser has dropped the cookie."""
         user_id = flask_login.current_user.get_id()
@@ -221,6 +221,18 @@ def test_live_pages_are_closed(
         assert urlopen(asked).read() == b"bye"
     for page in pages:
         assert page.gone.wait(15)
+
+
+def test_a_browser_that_reads_no_goodbye_is_thrown_out(
+    app: flask.Flask, messages: Any, users: Any, serve: Any
+) -> None:
+    server = serve(app)
+    for _ in range(5):
+        browser = _browser(app, "/login/ada")
+        page = SyncClient(app, "messages", flask_test_client=browser)
+        cookie = browser.get_cookie("session").value
+        assert post_and_reset(server.url, "/bye", Cookie=f"session={cookie}") == "200"
+        wait_until(lambda page=page: not page.connected)
 
 
 def test_who_is_banned_while_pages_connect_hears_nothing_more(

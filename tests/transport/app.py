@@ -18,6 +18,7 @@ import werkzeug.serving
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 
 from backboneio.transport import BadMessage, Server
+from backboneio.transport.handover import closed
 
 
 class SocketIO(socketio.Server):  # type: ignore[misc]
@@ -77,10 +78,23 @@ def register(sio: socketio.Server) -> None:
 sio = make_server(**json.loads(os.environ.get("EIO_OPTIONS", "{}")))
 
 
+class Goodbye(list[bytes]):
+    """A response that is counted when it is closed."""
+
+    closed = 0
+
+    def close(self) -> None:
+        Goodbye.closed += 1
+
+
 def page(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """An ordinary page, which tells about the process."""
+    """An ordinary page, which tells about the process, or at ``/goodbye`` one that is closed."""
+    if environ["PATH_INFO"] == "/goodbye":
+        start_response("302 FOUND", [("Location", "/about"), ("Content-Length", "7")])
+        return closed(environ, Goodbye([b"goodbye"]))
     about = {
         "pid": os.getpid(),
+        "closed": Goodbye.closed,
         "names": [thread.name for thread in threading.enumerate()],
         "fds": len(os.listdir("/proc/self/fd")),
         **sio.eio.stats(),

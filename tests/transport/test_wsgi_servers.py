@@ -22,7 +22,7 @@ import pytest
 import requests
 from websockets.frames import Close, CloseCode
 
-from ..support import PATIENCE, OrderedClient, ServerProcess, wait_until
+from ..support import PATIENCE, OrderedClient, ServerProcess, post_and_reset, wait_until
 from .servers import (
     APP,
     GUNICORN,
@@ -149,6 +149,18 @@ def test_serves(start: Callable[..., ServerProcess], name: str) -> None:
     log = re.sub(r"WARNING:waitress.queue:Task queue depth is \d+\n", "", log)  # a busy machine
     assert not re.search(r"error|exception|warning|dropping", log, re.IGNORECASE), log
     assert kind.logs in log
+
+
+@servers(*SERVERS)
+def test_a_response_is_closed_whatever_its_client_does(
+    start: Callable[..., ServerProcess], name: str
+) -> None:
+    server = start(*SERVERS[name].command)
+    count = 20
+    for _ in range(count):
+        assert post_and_reset(server.url, "/goodbye") == "302"
+    wait_until(lambda: about(server.url)["closed"] == count)
+    assert "Traceback" not in server.stop()
 
 
 @servers(*SERVERS)

@@ -17,7 +17,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeGuard
 
 from . import cheroot, gunicorn, handed, uwsgi, waitress, werkzeug, wsgiref
@@ -28,6 +28,7 @@ __all__ = [
     "ClientSocket",
     "Ended",
     "Kept",
+    "closed",
     "find",
     "find_for_websocket",
     "relay",
@@ -100,6 +101,11 @@ def truthful(environ: dict[str, Any], start_response: Callable[..., Any]) -> Cal
         return start_response(status, headers, *exc_info)
 
     return start
+
+
+def closed(environ: dict[str, Any], response: Iterable[bytes]) -> Iterable[bytes]:
+    """Return a response that is closed in any case, as the server has to and may not do."""
+    return werkzeug.ClosedResponse(response) if werkzeug.may_not_close(environ) else response
 
 
 def takeable(connection: ClientSocket | None) -> TypeGuard[ClientSocket]:
