@@ -103,8 +103,11 @@ class Delivery:
         try:
             while self._read < head:
                 some = self._sequencer.database.read(self._name, self._read, head)
-                if not some:  # they were dropped, or never were: anybody can notify
-                    head = min(head, self._sequencer.database.head(self._name).rev)
+                if not some:
+                    last = self._sequencer.database.head(self._name).rev
+                    if last < head:  # anybody can notify of what is not there
+                        head = last  # but may have come since that was read
+                        continue
                 first = some[0].change.rev if some else head + 1
                 if first > self._read + 1:
                     self._skip(first - 1)

@@ -181,6 +181,36 @@ def test_notifications_of_others(
         lab.close()
 
 
+def test_a_notification_of_what_is_to_come(
+    postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is committed while it is looked for is not taken for what was dropped."""
+    with postgresql.database() as url:
+        here, there = Lab(url), Lab(url)
+        here.create_tables()
+        writer = there.journal("plain")
+        followers = [Follower(here.journal("plain")), Follower(writer)]
+        read, written = sql_database.Database.read, threading.Event()
+
+        def read_and_write(database: Any, *asked: Any) -> Any:
+            found = read(database, *asked)
+            if not found and not written.is_set():
+                written.set()
+                writer.append(draft())
+            return found
+
+        monkeypatch.setattr(sql_database.Database, "read", read_and_write)
+        with there.engine.begin() as connection:
+            connection.execute(sa.text("SELECT pg_notify('backboneio', 'somebody 1000 plain')"))
+        for follower in followers:
+            wait_until(lambda follower=follower: follower.changes)
+            assert [(change.rev, change.method) for change in follower.changes] == [(1, "update")]
+        assert written.is_set()
+        assert caplog.records == []
+        here.close()
+        there.close()
+
+
 def test_what_comes_without_a_notification(lab: Lab, heard: Heard) -> None:
     """A program that knows nothing of us inserts its change; the connection that listens lives."""
     heard()
