@@ -40,9 +40,7 @@ class Delivery:
     :ivar slots: what requests of this process have changed.
     """
 
-    def __init__(
-        self, name: str, sequencer: Sequencer, followers: tuple[Deliver, ...] = ()
-    ) -> None:
+    def __init__(self, name: str, sequencer: Sequencer, followers: tuple[Deliver, ...]) -> None:
         self._name = name
         self._sequencer = sequencer
         self.followers = followers

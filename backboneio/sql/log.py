@@ -78,7 +78,6 @@ class SQLLog:
         self._sequencer = sequencer
         self._live: list[live.Live] = []  # which are live as long as they are held here
         self._observers: tuple[Callable[[Draft], object], ...] = ()
-        self._delivery = Delivery(name, sequencer)
         self._told_of_emit = False
         self.answers = SQLAnswers(
             name,
@@ -90,7 +89,7 @@ class SQLLog:
             is_live=lambda: bool(self._live),
             limits=sequencer.limits,
         )
-        self.begin_anew()
+        self._begin(followers=())
         forks.register(self)
 
     def after_fork(self) -> None:
@@ -99,11 +98,14 @@ class SQLLog:
 
     def begin_anew(self) -> None:
         """Know nothing of what was read: here is another process, or another database."""
+        self._begin(self._delivery.followers)
+
+    def _begin(self, followers: tuple[Deliver, ...]) -> None:
         self._starting = threading.Lock()
         self._started = False
         self._epoch = ""
         self._begun = 0
-        self._delivery = Delivery(self.name, self._sequencer, self._delivery.followers)
+        self._delivery = Delivery(self.name, self._sequencer, followers)
 
     # The journal's interface
 

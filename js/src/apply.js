@@ -1,9 +1,9 @@
 // How changes and answers get into collections and models.
 import Backbone from 'backbone';
-import {extend, guard, has, isAway, isMissing, moment, override} from './util.js';
+import {extend, guard, has, isAway, isMissing, override} from './util.js';
 import {aside, contents, find, idOf, isCollection, keyOf, modelId, rowKey} from './identity.js';
 import {expect, forget, isEdited, made, react, revert, revOf, shadowOf, watch} from './attributes.js';
-import {known} from './states.js';
+import {known, morePatience} from './states.js';
 import {note} from './trail.js';
 
 // The collection that sets something of the server's at present, and which of its models the
@@ -220,7 +220,7 @@ export function refetch(subscription, object, state) {
     options = extend({}, options, {refetch: true});
     if (i === 0) delete options.remove;
     options.error = function(model, failed) {
-      if (isAway(failed)) return refetchLater(subscription, object, state, 2 * moment());
+      if (isAway(failed)) return refetchLater(subscription, object, state, morePatience(state));
       if (isCollection(model) || !state.bound || !isMissing(failed)) return;
       model.trigger('destroy', model, model.collection, {synced: true});
     };

@@ -222,6 +222,7 @@ extend(Request.prototype, {
   fetched: function() {
     var state = known(this.object), options = this.message.options;
     if (!state) return;
+    state.patience = undefined;
     state.fetched = (options.remove === false && state.fetched || []).filter(function(other) {
       return JSON.stringify(other) !== JSON.stringify(options);
     }).concat([options]).slice(-MAX_FETCHES);

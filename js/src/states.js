@@ -5,9 +5,11 @@
 //    `greeted` there: told that it is live;
 //  * `given`: the backend among the options that it was made with;
 //  * `follow`: it reads and writes by REST; `transform`: makes of a row what `parse` expects;
-//  * `fetched`: how it was fetched; `refetching`: the timer until it is again;
+//  * `fetched`: how it was fetched; `refetching`: the timer until it is again; `patience`: within how
+//    many milliseconds, where the server was away;
 //  * `label`: epoch and rev of what it read by REST, null where they could not be told;
 //  * `held`: changes that wait for the answer to a create by REST.
+import {moment} from './util.js';
 
 var states = new WeakMap();
 
@@ -32,4 +34,10 @@ export function weakly(object) {
 // The object that a Set of users holds; undefined when it is gone.
 export function objectOf(holder) {
   return typeof WeakRef === 'function' && holder instanceof WeakRef ? holder.deref() : holder;
+}
+
+// Within how many milliseconds to ask once more who was away: twice as many each time, up to a minute. A
+// URL that CORS blocks looks like that, too, and for ever.
+export function morePatience(state) {
+  return (state.patience = Math.min(state.patience ? 2 * state.patience : 2 * moment(), 60000));
 }

@@ -293,17 +293,22 @@ for (const backbone of ['1.1.2', '1.6']) for (const kind of Object.keys(kinds)) 
     const a = await live(make()), ajax = window.Backbone.ajax;
     await a.fetch();
     await settled(a);
-    window.setTimeout = fn => setTimeout(fn, 0);
+    const waited = [];
+    window.eval('Math.random = () => 0.9');
+    window.setTimeout = (fn, delay) => {
+      waited.push(delay / 0.9);
+      return setTimeout(fn, 0);
+    };
     let failed = 0;
     window.Backbone.ajax = params => {
-      if (failed === 2) return ajax(params);
+      if (failed === 7) return ajax(params);
       failed++;
       return Promise.resolve().then(() => params.error({status}, 'error', ''));
     };
     backend.models.set(9, {id: 9, text: 'nine'});
     backend.changed('reset', null);
     await until(() => a.get(9));
-    assert.equal(failed, 2);
+    assert.deepEqual(waited.slice(-7).map(Math.round), [2800, 5600, 11200, 22400, 44800, 60000, 60000]);
   });
 
   if (kind === 'jquery') test('a model of its own that is gone after a reset is destroyed', async () => {
