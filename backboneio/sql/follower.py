@@ -123,7 +123,8 @@ class Follower:
                 logger.debug("the follower lost its connection: %s", err)
             except Exception:
                 logger.exception("the follower failed")
-            self._pause(RETRY_INTERVAL)
+            if not self._is_over:  # what it was woken by is read: nothing would wake it again
+                self._pause(RETRY_INTERVAL)
 
     def _pause(self, seconds: float) -> None:
         """Wait, and hurry when woken."""

@@ -11,9 +11,10 @@ from sqlalchemy import orm
 import backboneio
 from backboneio.middleware import sqlalchemy_store
 from backboneio.model import Draft
-from backboneio.sql import sequencer
+from backboneio.sql import follower, sequencer
 from backboneio.testing import SyncClient
 
+from ..databases import every_database
 from ..support import no_thread, wait_until
 from .app import Base, Task
 
@@ -49,6 +50,22 @@ def test_a_thread_that_is_not_to_be_had_is_started_by_whoever_asks_next(
     finally:
         here.close()
         there.close()
+
+
+@every_database
+def test_a_journal_that_is_closed_waits_for_nothing(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "RETRY_INTERVAL", 3600)
+    engine = sa.create_engine(database)
+    journal = backboneio.SQLJournal(engine)
+    journal.create_tables()
+    closing = threading.Thread(target=journal.close, daemon=True)
+    journal("tasks").start()
+    closing.start()
+    closing.join(60)
+    assert not closing.is_alive()
+    engine.dispose()
 
 
 @pytest.mark.parametrize("pool", [sa.StaticPool, sa.SingletonThreadPool])
