@@ -367,6 +367,14 @@ def test_only_so_much_is_remembered_of_what_was_forgotten() -> None:
     assert len(forgotten) == 0
 
 
+def test_where_nothing_may_be_kept_nothing_is_known() -> None:
+    answers = MemoryAnswers(Limits(max_answers=0, max_client_answers=0))
+    answers.arrived("client")
+    give(answers, "client", "a", "b")
+    assert known(answers, "client", "a", "b") == []
+    assert answers.stats() == {"answers": 0, "answer_bytes": 0}
+
+
 def test_what_is_forgotten_again_counts_once() -> None:
     forgotten = Forgotten(Limits())
     for _ in range(3):
