@@ -35,8 +35,8 @@ class Limits(KnownLimits):
     max_answer_bytes: int = 16 * 1024 * 1024
     #: Answers kept for one client.
     max_client_answers: int = 1_000
-    #: Bytes of JSON (as UTF-8) that the answers kept for one client hold, with their ids where
-    #: those are long; beside it each takes some 300.
+    #: Bytes that the answers kept for one client take: of JSON (as UTF-8), of their ids where those
+    #: are long, and 320 for each.
     max_client_answer_bytes: int = 1024 * 1024
     #: Seconds that a request waits for its turn on a model before it fails with ``Conflict``.
     turn_timeout: float = 10.0

@@ -16,8 +16,8 @@ from ..limits import Limits
 from .base import Claim, Ready
 from .forgotten import Forgotten
 
-#: Bytes that an answer costs beside its text.
-_OVERHEAD = 512
+#: Bytes that an answer takes beside its text.
+_OVERHEAD = 320
 
 #: Bytes of an id's characters that are among those; what a longer one takes counts as text does.
 _SHORT_ID = 64
@@ -152,7 +152,6 @@ class MemoryAnswers:
             waiting = one.end_waiting(request_id) if one.waiting else None
             one.given[request_id] = digest, kept, now
             one.order.append(request_id)
-            one.bytes += size
             one.weight += size + _OVERHEAD
             self._bytes += size
             self._count += 1
@@ -261,7 +260,7 @@ class MemoryAnswers:
         if len(one.given) > most:  # several at once, which takes half the time
             self._lose(one, now, 1 + most // _PART)
         while one.given and (
-            one.bytes > limits.max_client_answer_bytes
+            one.weight > limits.max_client_answer_bytes
             or (now > one.due and one.must_have(one.oldest(), now - limits.max_answer_age))
         ):
             self._lose(one, now)
@@ -310,7 +309,6 @@ class MemoryAnswers:
             size += _size(request_id, answer[1])
             if not one.must_have(answer[2], before):
                 lost.append(request_id)
-        one.bytes -= size
         one.weight -= size + _OVERHEAD * count
         self._bytes -= size
         self._count -= count
@@ -328,14 +326,13 @@ class _Client:
     :ivar due: when it is worth while to look whether it must have got its oldest answer.
     :ivar left: when it lost the last one.
     :ivar lost: when something was forgotten that it may still ask for, or None.
-    :ivar given: the answers by request id; *bytes* are theirs, *weight* what they cost, in bytes.
+    :ivar given: the answers by request id; *weight* is what they take, in bytes.
     :ivar order: the ids of those, oldest first.
     :ivar running: the digests of the requests that are being handled, by their ids.
     :ivar waiting: who waits for which of these; empty, nearly always.
     """
 
     __slots__ = (
-        "bytes",
         "connections",
         "due",
         "given",
@@ -358,7 +355,6 @@ class _Client:
         self.order: deque[str] = deque()
         self.running: dict[str, int] = {}
         self.waiting: dict[str, list[_Waiting]] = {}
-        self.bytes = 0
         self.weight = 0
 
     def oldest(self) -> float:

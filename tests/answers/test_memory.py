@@ -21,6 +21,9 @@ from backboneio.testing.answers_suite import AnswersSuite
 
 from ..support import together
 
+#: Bytes that count for an answer beside its text.
+EACH = 320
+
 
 def give(answers: MemoryAnswers, client: str, *ids: str, text: str = "[]") -> None:
     for request_id in ids:
@@ -116,7 +119,7 @@ def test_a_client_with_too_many_answers_loses_a_fiftieth_at_once() -> None:
 
 
 def test_a_client_has_a_share_of_the_bytes() -> None:
-    answers = MemoryAnswers(Limits(max_client_answer_bytes=200))
+    answers = MemoryAnswers(Limits(max_client_answer_bytes=200 + 2 * EACH))
     for client in ("honest", "greedy"):
         answers.arrived(client)
     give(answers, "honest", "a", text="x" * 150)
@@ -128,7 +131,7 @@ def test_a_client_has_a_share_of_the_bytes() -> None:
 
 def test_an_answer_is_kept_as_utf_8() -> None:
     """One character of four bytes would make all the others as long."""
-    answers = MemoryAnswers(Limits(max_client_answer_bytes=2_500))
+    answers = MemoryAnswers(Limits(max_client_answer_bytes=2_500 + 2 * EACH))
     answers.arrived("client")
     text = "x" * 999 + "\U0001f642"
     tracemalloc.start()
@@ -142,19 +145,22 @@ def test_an_answer_is_kept_as_utf_8() -> None:
     assert answers.claim("client", "2", "") == text
 
 
+@pytest.mark.parametrize("size", [1, 500, 2_000])
+@pytest.mark.parametrize(
+    "request_id", ["{:064}", "\U0001f642" * 250 + "{:05}"], ids=["ASCII", "emoji"]
+)
 @pytest.mark.parametrize("count", [1_000, 6_000], ids=["kept", "forgotten"])
-def test_ids_take_little(count: int) -> None:
-    """However long they are, and however many are asked for."""
-    answers = MemoryAnswers()
+def test_what_is_kept_for_a_client_is_what_counts(count: int, request_id: str, size: int) -> None:
+    """However long ids and answers are, and however many are asked for."""
+    answers = MemoryAnswers(Limits(max_client_answer_bytes=200_000))
     answers.arrived("client")
     tracemalloc.start()
     try:
         for number in range(count):
-            text = os.urandom(500).hex()
-            give(answers, "client", "\U0001f642" * 250 + f"{number:05}", text=text)
+            give(answers, "client", request_id.format(number), text=os.urandom(size).hex())
         gc.collect()
-        most = Limits().max_client_answer_bytes + 300 * Limits().max_client_answers
-        assert tracemalloc.get_traced_memory()[0] < most
+        taken = tracemalloc.get_traced_memory()[0]
+        assert 100_000 < taken < 200_000 + 36_000, "what was forgotten takes at most so much"
     finally:
         tracemalloc.stop()
 

@@ -19,7 +19,7 @@ import flask
 import backboneio
 
 app = flask.Flask(__name__)
-messages = backboneio.create_backend()
+messages, others = backboneio.create_backend(), backboneio.create_backend()
 _go_on = threading.Event()
 _held: list[int] = []
 _start = [0]
@@ -34,6 +34,7 @@ def hold(req: Any, res: Any) -> None:
 
 
 @messages.use("say")
+@others.use("say")
 def say(req: Any, res: Any) -> None:
     """Answer with so much text as is asked for."""
     res.end({"text": os.urandom(req.model["size"] // 2).hex()}, notify=False)
@@ -41,7 +42,10 @@ def say(req: Any, res: Any) -> None:
 
 _options = json.loads(os.environ["OPTIONS"])
 app.wsgi_app = backboneio.WSGIApp(  # type: ignore[method-assign]
-    app, {"messages": messages}, limits=backboneio.Limits(**_options.pop("limits")), **_options
+    app,
+    {"messages": messages, "others": others},
+    limits=backboneio.Limits(**_options.pop("limits")),
+    **_options,
 )
 
 

@@ -7,7 +7,7 @@ their sum, in a server process of its own: what docs/deployment.md says under "I
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -20,8 +20,8 @@ from ..support import PATIENCE, ServerProcess, wait_until
 from ..transport.support import Http, Raw, gunicorn
 
 MEGABYTE = 1_000_000
-#: What one client pins at most, on one backend.
-SUM = 8 * MEGABYTE
+#: What one client pins at most on one backend, and what each further one adds.
+SUM, FURTHER = 8 * MEGABYTE, MEGABYTE * 3 // 2
 CLIENTS = 3
 
 EMOJI = "\U0001f642"
@@ -44,29 +44,33 @@ HEAVY = _heavy()
 
 
 class Hostile:
-    """A client that polls, and goes to every limit."""
+    """A client that polls, and goes to every limit, on each of these backends."""
 
-    def __init__(self, url: str, name: int) -> None:
+    def __init__(self, url: str, name: int, backends: Sequence[str]) -> None:
+        self._backends = backends
         self.http = http = Http(url, "/socket.io/")
         headers = {f"X-{number}": "x" * 3_500 for number in range(4)}
         status, text = http.request("GET", "EIO=4&transport=polling", headers=headers)
         assert status == 200
         http.query = f"EIO=4&transport=polling&sid={json.loads(text[1:])['sid']}"
         lists = ",".join(["[" * 60 + "]" * 60] * 6)
-        self.post(f'40/messages,{{"token":[{lists}]}}')
-        assert self.answers(1)[0].startswith("40/messages,{")
+        for backend in backends:
+            self.post(f'40/{backend},{{"token":[{lists}]}}')
+            assert self.answers(1)[0].startswith(f"40/{backend},{{")
         channels = [EMOJI * 252 + f"{number:03}" for number in range(100)]
         secret = f"{name:03}" + "x" * 120
-        self.ask(
-            json.dumps(["listen", {"channel": channel, "client": secret}]) for channel in channels
-        )
+        for backend in backends:
+            self.ask(
+                backend,
+                (json.dumps(["listen", {"channel": name, "client": secret}]) for name in channels),
+            )
 
     def post(self, packets: str) -> None:
         assert self.http.post(packets.encode()) == (200, "ok")
 
-    def ask(self, requests: Any) -> None:
+    def ask(self, backend: str, requests: Iterable[str]) -> None:
         """Send requests, and read their answers."""
-        packets = [f"42/messages,{number}{text}" for number, text in enumerate(requests)]
+        packets = [f"42/{backend},{number}{text}" for number, text in enumerate(requests)]
         for start in range(0, len(packets), 50):
             part = packets[start : start + 50]
             self.post("\x1e".join(part))
@@ -83,7 +87,8 @@ class Hostile:
 
     def fill(self, inbox: int, backlog: int, wait: Callable[[], None]) -> None:
         """Have answers kept; then read no more, *wait* for a turn, and post on."""
-        self.ask(_say(1_000, f"r{number}") for number in range(1_000))
+        for backend in self._backends:
+            self.ask(backend, (_say(1_000, f"{number:064}") for number in range(1_000)))
         for number in range(backlog):
             self.post("42/messages,1" + _say(100_000, f"b{number}"))
         self.post(HEAVY)
@@ -97,7 +102,13 @@ def _say(size: int, request_id: str) -> str:
     return json.dumps(["sync", {"method": "say", "model": {"size": size}, "id": request_id}])
 
 
-def _pinned(serve_process: Callable[..., ServerProcess], inbox: int = 2, backlog: int = 10) -> int:
+def _pinned(
+    serve_process: Callable[..., ServerProcess],
+    *,
+    inbox: int = 2,
+    backlog: int = 10,
+    backends: Sequence[str] = ("messages",),
+) -> int:
     """Return what each client pins; *inbox* messages, and *backlog* of 100 KB, are let wait."""
     options = {
         "limits": {"turn_timeout": 600},
@@ -121,7 +132,7 @@ def _pinned(serve_process: Callable[..., ServerProcess], inbox: int = 2, backlog
         holder.send('42/messages,2["sync",{"method":"hold","model":{"id":1}}]')
         wait_until(lambda: about()["held"] == 1)
         requests.get(server.url + "/begin", timeout=PATIENCE)
-        clients = [Hostile(server.url, number) for number in range(CLIENTS)]
+        clients = [Hostile(server.url, number, backends) for number in range(CLIENTS)]
         for number, client in enumerate(clients, 1):
 
             def waits(number: int = number) -> bool:
@@ -133,7 +144,8 @@ def _pinned(serve_process: Callable[..., ServerProcess], inbox: int = 2, backlog
         assert found["connections"] == CLIENTS + 1, "nobody was sent away"
         assert found["longest_inbox"] >= inbox * (MEGABYTE - 1) - len(HEAVY)
         assert found["longest_backlog"] >= backlog * 100_000
-        assert found["backends"]["messages"]["answer_bytes"] > MEGABYTE * CLIENTS
+        for backend in backends:
+            assert found["backends"][backend]["answer_bytes"] > 0.7 * MEGABYTE * CLIENTS
         assert clients[0].http.post("4" + "x" * (MEGABYTE - 1))[0] == 429, "it is at its limit"
         requests.get(server.url + "/go-on", timeout=PATIENCE)
         wait_until(lambda: about()["held"] == 1 + CLIENTS)
@@ -143,6 +155,11 @@ def _pinned(serve_process: Callable[..., ServerProcess], inbox: int = 2, backlog
 def test_all_limits_at_once(serve_process: Callable[..., ServerProcess]) -> None:
     pinned = _pinned(serve_process)
     assert 0.9 * SUM < pinned < SUM
+
+
+def test_one_more_backend(serve_process: Callable[..., ServerProcess]) -> None:
+    pinned = _pinned(serve_process, backends=("messages", "others"))
+    assert SUM + 0.7 * FURTHER < pinned < SUM + FURTHER
 
 
 @pytest.mark.slow
