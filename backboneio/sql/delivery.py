@@ -118,6 +118,9 @@ class Delivery:
             if row.change.rev > self._read:
                 self._read = row.change.rev
                 self._queue.append(row)
+                slot = self.slots.get(row.token)
+                if slot is not None:
+                    slot.hold()
         self._pump()
 
     def _skip(self, rev: int) -> None:

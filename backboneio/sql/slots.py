@@ -10,7 +10,8 @@ a request appends its change      it is made, bound (``make``); taken out when t
 the request is answered with it   it is bound (``_bind``); if it was delivered, answered, taken out
 the request is answered with      taken out: told as anybody's (``choose``)
 another change of its
-the change is next, not bound     it waits, up to ``HOLD`` seconds, while it is expected (``_pump``)
+the change was read, not bound    its ``HOLD`` seconds begin, however old it is (``_enqueue``)
+the change is next, not bound     it waits for their end, while it is expected (``_pump``)
 the change is delivered           bound: answered, taken out; else its rev is noted (``_settle``)
 its request came to nothing, or   taken out by a later request, once there are many (``is_over``)
 it is a minute old, not bound
@@ -35,17 +36,19 @@ class Slot:
     """A change that was recorded while a request of this process ran, until it is delivered.
 
     :ivar key: which model it is of.
-    :ivar deadline: when it ceases to be held back.
+    :ivar made: when it was recorded; its transaction may still take long.
+    :ivar deadline: when it ceases to be held back; None until it could be delivered.
     :ivar bound: whether the request was answered with it.
     :ivar rev: its rev, when it was delivered before that.
     """
 
-    __slots__ = ("bound", "deadline", "key", "rev", "token")
+    __slots__ = ("bound", "deadline", "key", "made", "rev", "token")
 
-    def __init__(self, token: object, key: str, deadline: float) -> None:
+    def __init__(self, token: object, key: str) -> None:
         self.token = token
         self.key = key
-        self.deadline = deadline
+        self.made = time.monotonic()
+        self.deadline: float | None = None
         self.bound = False
         self.rev = 0
 
@@ -54,11 +57,15 @@ class Slot:
         if self.bound:
             return False
         outcome = self.token.outcome if isinstance(self.token, Execution) else None
-        return (outcome is not None and outcome.draft is None) or self.deadline < now - 60
+        return (outcome is not None and outcome.draft is None) or self.made < now - 60
+
+    def hold(self) -> None:
+        """Begin to hold its change back: but for the answer it could be delivered."""
+        self.deadline = time.monotonic() + HOLD
 
     def is_expected(self) -> bool:
         """Whether the request may still be answered with it, any moment now."""
-        if self.bound or time.monotonic() >= self.deadline:
+        if self.bound or self.deadline is None or time.monotonic() >= self.deadline:
             return False
         outcome = self.token.outcome if isinstance(self.token, Execution) else None
         return outcome is None or outcome.draft is not None
@@ -79,7 +86,7 @@ class Slots:
 
     def make(self, text: str, token: object) -> None:
         """Make one for a change that a request is answered with."""
-        slot = Slot(token, "", time.monotonic() + HOLD)
+        slot = Slot(token, "")
         slot.bound = True
         with self._lock:
             self._slots[text] = slot
@@ -92,11 +99,11 @@ class Slots:
                 self._slots = {
                     text: slot for text, slot in self._slots.items() if not slot.is_over(now)
                 }
-            self._slots[text] = Slot(execution, key, now + HOLD)
+            self._slots[text] = Slot(execution, key)
 
-    def get(self, text: str) -> Slot | None:
+    def get(self, text: str | None) -> Slot | None:
         """Return that of a change, if there is one."""
-        return self._slots.get(text)
+        return None if text is None else self._slots.get(text)
 
     def has(self, execution: Execution) -> bool:
         """Whether there are any of a request."""

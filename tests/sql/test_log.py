@@ -354,6 +354,30 @@ def test_what_waited_for_its_request_is_not_told_by_the_thread_of_deadlines(lab:
     assert threads[0] == "backboneio journal"
 
 
+def test_who_saves_is_answered_and_not_told_however_long_that_takes(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From when the change is there it waits for the answer; the transaction has its time."""
+
+    class Clock:
+        ahead = 0.0
+
+        def monotonic(self) -> float:
+            return time.monotonic() + self.ahead
+
+    clock = Clock()
+    monkeypatch.setattr(slots, "time", clock)
+    client = SyncClient(lab.app, "tasks")
+
+    @sa.event.listens_for(lab.engine, "commit", once=True)
+    def commit(connection: sa.Connection) -> None:
+        clock.ahead = 10 * slots.HOLD
+
+    client.create({"title": "a"})
+    assert clock.ahead
+    assert client.received == []
+
+
 def test_a_change_that_commits_late_does_not_hold_up_the_others(lab: Lab, heard: Heard) -> None:
     """Ids are given at the insertion, revs at the commit: the gap waits for nobody."""
     if lab.engine.dialect.name == "sqlite":
