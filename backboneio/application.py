@@ -32,6 +32,17 @@ class Served(Protocol):
         """The clients, by the address of their connection."""
 
 
+class Connections(Protocol):
+    """The connections of one server, of clients that no backend has let in yet, too."""
+
+    @property
+    def environs(self) -> Mapping[str, dict[str, Any]]:
+        """The handshakes, by the address of the connection."""
+
+    def throw_out(self, address: str) -> None:
+        """Close a connection: nothing more is heard on it, and nothing more is done."""
+
+
 class Application:
     """A WSGI application of a framework that we know nothing of.
 
@@ -40,12 +51,14 @@ class Application:
     :param wsgi: the WSGI callable that answers whatever is not ours.
 
     :ivar served: the backends that are served on it.
+    :ivar connections: those of the servers that serve these.
     :ivar shared: the journals of theirs that other processes have, too.
     """
 
     def __init__(self, wsgi: Any) -> None:
         self.wsgi = wsgi
         self.served: list[Served] = []
+        self.connections: list[Connections] = []
         self.shared: list[Journal] = []
 
     def debug(self) -> bool:

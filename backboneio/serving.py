@@ -88,13 +88,15 @@ class Serving:
             self._taken.update(new)
         try:
             syncs = {name: self._sync(name, backend) for name, backend in new.items()}
-            attach(self._sio, syncs)
+            connections = attach(self._sio, syncs)
         except BaseException:
             with self._lock:
                 for name in new:
                     del self._taken[name]
             raise
         self._application.served += syncs.values()
+        if connections not in self._application.connections:
+            self._application.connections.append(connections)
         for sync in syncs.values():
             reaches(self._application, sync.journal)
         with self._lock:

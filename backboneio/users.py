@@ -42,8 +42,13 @@ def _heard(reference: weakref.ref[Application], change: Change, token: object) -
 def _disconnect(application: Application, user_id: str) -> set[str]:
     """Disconnect the clients of a user in this process; return their addresses."""
     addresses = set()
+    for connections in application.connections:
+        for address, environ in list(connections.environs.items()):
+            if application.user_id(environ) == user_id:
+                addresses.add(address)
+                connections.throw_out(address)
     for backend in application.served:
-        for address, socket in list(backend.sockets.items()):
+        for address, socket in list(backend.sockets.items()):  # those of tests have no server
             if application.user_id(socket.environ) == user_id:
                 addresses.add(address)
                 socket.disconnect()
@@ -52,6 +57,8 @@ def _disconnect(application: Application, user_id: str) -> set[str]:
 
 def disconnect_user(user_id: object) -> int:
     """Close the connections of all pages that somebody has open; return how many there were.
+
+    Those are closed, too, that no backend has let in yet, of a page that is just being loaded.
 
     For users of Flask-Login and of Django. Whose page it is, is known from the cookies that it
     connected with: the user that its session, or Flask-Login's "remember me", named when a layer

@@ -18,6 +18,7 @@ import pytest
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import connections
 from django.test import Client as Browser
+from websockets.frames import Close
 
 import backboneio
 import backboneio.django
@@ -26,6 +27,7 @@ from backboneio.testing import SyncClient
 from .django import site
 from .middleware.test_session import ServerSideSessions
 from .support import post_and_reset, together, wait_until
+from .transport.support import Raw
 
 
 @pytest.fixture(autouse=True)
@@ -233,6 +235,20 @@ def test_a_browser_that_reads_no_goodbye_is_thrown_out(
         cookie = browser.get_cookie("session").value
         assert post_and_reset(server.url, "/bye", Cookie=f"session={cookie}") == "200"
         wait_until(lambda page=page: not page.connected)
+
+
+def test_a_page_that_no_backend_has_let_in_yet_is_closed(
+    app: flask.Flask, users: Any, serve: Any
+) -> None:
+    """A tab that is being loaded comes with the cookie from before."""
+    browser = _browser(app, "/login/ada")
+    cookie = f"session={browser.get_cookie('session').value}"
+    with Raw(serve(app).url, path="/socket.io/", headers={"Cookie": cookie}) as raw:
+        assert raw.packet().startswith("0{")
+        assert browser.get("/logout").text == "1"
+        raw.send("40/messages,")
+        while (packet := raw.recv()) is not None and not isinstance(packet, Close):
+            assert not packet.startswith("40")
 
 
 def test_who_is_banned_while_pages_connect_hears_nothing_more(

@@ -264,6 +264,12 @@ class Hooks:
         if served is not None:
             served.sync.disconnect(address, why)
 
+    @property
+    def environs(self) -> Mapping[str, dict[str, Any]]:
+        """The handshakes of all connections, by address: of clients in no namespace yet, too."""
+        environs: dict[str, dict[str, Any]] = self._sio.environ
+        return environs
+
     def throw_out(self, address: str) -> None:
         """Close a connection, see :meth:`SocketIOWire.disconnect`; from any thread."""
         sio = self._sio
@@ -272,7 +278,9 @@ class Hooks:
             self.out.discard(address)
             return
         for served in self._served.values():
-            served.sync.disconnect(address)
+            socket = served.sync.sockets.get(address)
+            if socket is not None:
+                served.sync.expel(socket)
         if self._hub:
             sio.eio.disconnect(address)
         else:
@@ -313,13 +321,14 @@ _HOOKED: dict[str, Callable[..., Any]] = {
 }
 
 
-def attach(sio: socketio.Server, syncs: Mapping[str, Sync]) -> None:
+def attach(sio: socketio.Server, syncs: Mapping[str, Sync]) -> Hooks:
     """Let the *syncs*, by name, serve their namespaces on *sio*.
 
     Other events of these namespaces, and the connect and disconnect handlers that users register,
     work as ever, in the application's context. ``sio`` handles the events of one client one after
     the other from now on (``async_handlers=False``): guarantee G1.
 
+    :returns: the server's connections.
     :raises ValueError: when one of the namespaces is served already.
     """
     hooks: Hooks | None = getattr(sio, "_backboneio", None)
@@ -331,3 +340,4 @@ def attach(sio: socketio.Server, syncs: Mapping[str, Sync]) -> None:
         if not isinstance(sio.eio, transport.Server):
             threads.install(sio.eio)
     hooks.serve(syncs)
+    return hooks

@@ -132,21 +132,26 @@ def test_copies_of_a_request_that_runs_hold_nobody_up(served: Any, gate: Gate, w
     assert gate.ran == ["page"]
 
 
+@pytest.mark.parametrize("by", ["messages", "other"])
 def test_who_is_thrown_out_while_waiting_changes_nothing(
-    served: Any, messages: backboneio.Backend, gate: Gate, wire: Any
+    served: Any, messages: backboneio.Backend, gate: Gate, wire: Any, by: str
 ) -> None:
+    """By whichever of the backends on its connection."""
     url, wsgi = served()
     first, bad, good = (listening(wire, url) for _ in range(3))
     update(first, "first")
     assert gate.reached.wait(PATIENCE)
     known = set(map(id, messages.sockets()))
+    bad.raw("0/other,")
+    assert bad.recv().startswith("0/other,{")
     update(bad, "bad")
     wait_until(lambda: waiting(wsgi) == 1)
     update(good, "good")
     wait_until(lambda: waiting(wsgi) == 2)
     sids = {client.handshake["sid"] for client in (bad,)}
     assert len(known) == 3
-    assert messages.disconnect(lambda socket: socket.address in sids) == 1
+    backend = wsgi.syncs[by].backend
+    assert backend.disconnect(lambda socket: socket.address in sids) == 1
     assert len(messages.sockets()) == 2
     gate.open.set()
     assert first.answer(100)[2]["rev"] == 1
