@@ -88,7 +88,7 @@ def expected(data: bytes) -> tuple[list[tuple[int, bytes]], int | None]:
     return found, protocol.close_sent.code
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(streams, st.lists(st.integers(0, 10_000), max_size=12))
 def test_reads_as_websockets_does(data: bytes, cuts: list[int]) -> None:
     found, code = read(data, cuts)
@@ -124,7 +124,7 @@ def longer_than_needed(data: bytes) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.binary(max_size=200), st.lists(st.integers(0, 300), max_size=5))
 def test_garbage_is_refused_or_waits_for_more(data: bytes, cuts: list[int]) -> None:
     found, code = read(data, cuts)
