@@ -7,6 +7,7 @@ counts: those within functions, and those for type checkers only.
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 from collections.abc import Iterator
 
@@ -65,6 +66,7 @@ TRANSPORT = [
 ]
 
 
+@functools.cache
 def modules(root: pathlib.Path) -> dict[str, pathlib.Path]:
     """Every module below a package by its name within it: {"pool": ..., "stores.base": ...}."""
     return {
