@@ -200,37 +200,36 @@ class Pool:
         ready = self.ready
         sender = self._sender
         batch = time.monotonic()
-        round_left = 0  # tasks to take before looking for new ones
         while not self._stopped:
-            if round_left <= 0 or not ready:
-                # All that were ready have had a slice. Those that want another one (a client that
-                # floods us always does) come after those that have input by now.
-                waiting = not ready
-                if waiting:
-                    me.started = 0.0
-                    if sender.entries:
-                        sender.flush(1)
-                if self._polling.acquire(False):
-                    self._poll()
-                    if waiting:
-                        me.started = batch = time.monotonic()
-                        me.fresh = True
-                elif waiting and not self._wait(me):
-                    break
-                round_left = len(ready)
-            round_left -= 1
-            try:
-                task = ready.popleft()
-            except IndexError:
-                continue
-            now = time.monotonic()
-            if now - batch > FLUSH_SECONDS:
-                batch = now
-                me.fresh = True
+            # All that were ready have had a slice. Those that want another one (a client that
+            # floods us always does) come after those that have input by now.
+            waiting = not ready
+            if waiting:
+                me.started = 0.0
                 if sender.entries:
                     sender.flush(1)
-            me.started = now
-            self._give_slice(me, task)
+            if self._polling.acquire(False):
+                self._poll()
+                if waiting:
+                    me.started = batch = time.monotonic()
+                    me.fresh = True
+            elif waiting and not self._wait(me):
+                break
+            for _ in range(len(ready)):
+                try:
+                    task = ready.popleft()
+                except IndexError:  # other threads take from it, too
+                    break
+                now = time.monotonic()
+                if now - batch > FLUSH_SECONDS:
+                    batch = now
+                    me.fresh = True
+                    if sender.entries:
+                        sender.flush(1)
+                me.started = now
+                self._give_slice(me, task)
+                if self._stopped:
+                    break
         me.started = 0.0
         with self._spawning:
             self.workers.remove(me)
