@@ -216,11 +216,12 @@ export function refetch(subscription, object, state) {
     last.promise.then(last.redo, last.redo);
   }
   if (last || !state.fetched) return;
+  var again = function() { refetchLater(subscription, object, state, morePatience(state)); };
   state.fetched.forEach(function(options, i) {
-    options = extend({}, options, {refetch: true});
+    options = extend({}, options, {refetch: again});
     if (i === 0) delete options.remove;
     options.error = function(model, failed) {
-      if (isAway(failed)) return refetchLater(subscription, object, state, morePatience(state));
+      if (isAway(failed)) return again();
       if (isCollection(model) || !state.bound || !isMissing(failed)) return;
       model.trigger('destroy', model, model.collection, {synced: true});
     };

@@ -5,7 +5,7 @@
 // `Backbone-Rev: <backend>=<epoch>:<rev>, ...` says how new it is; without it, what was read
 // before we listened is read once more.
 import Backbone from 'backbone';
-import {extend, override} from './util.js';
+import {extend, isAway, override} from './util.js';
 import {isCollection} from './identity.js';
 import {known} from './states.js';
 import {now} from './shadow.js';
@@ -71,14 +71,22 @@ extend(RestRequest.prototype, {
     return asked;
   },
 
-  // Waits for it no longer than a while after a promise is settled.
+  // Waits for it no longer than a while after a promise is settled. What we fetch again ourselves,
+  // and only the promise tells that it failed, is asked for once more.
   after: function(promise) {
-    var request = this;
-    var wait = function() {
-      var timer = request.over ? null : setTimeout(function() { request.finish(true); }, LATE);
+    var request = this, again = this.options.refetch;
+    var wait = function(then) {
+      var timer = request.over ? null : setTimeout(function() {
+        if (request.over) return;
+        request.finish(true);
+        if (then) then();
+      }, LATE);
       if (timer && timer.unref) timer.unref(); // Node would wait for it
     };
-    if (promise && typeof promise.then === 'function') promise.then(wait, wait); else wait();
+    if (!promise || typeof promise.then !== 'function') return wait();
+    promise.then(function() { wait(); }, function(failed) {
+      wait(again && (isAway(failed) || !failed || failed.status === undefined) ? again : null);
+    });
   },
 
   // Runs a function that may ask by `fetch`, whose answer we would not see otherwise.

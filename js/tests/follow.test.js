@@ -311,6 +311,23 @@ for (const backbone of ['1.1.2', '1.6']) for (const kind of Object.keys(kinds)) 
     assert.deepEqual(waited.slice(-7).map(Math.round), [2800, 5600, 11200, 22400, 44800, 60000, 60000]);
   });
 
+  if (kind === 'fetch') for (const own of [false, true]) test(`so is it where only the promise tells it failed${own ? ' (own fetch)' : ''}`, async () => {
+    const ask = () => window.fetch('/tasks', {type: 'GET'}).then(r => r.json());
+    window.Backbone.ajax = params => ask().then(params.success);
+    const a = await live(make(own ? {fetch() { return ask().then(rows => this.set(rows)); }} : {}));
+    if (own) window.Backbone.io.follow(a, 'tasks');
+    await a.fetch();
+    await settled(a);
+    window.setTimeout = fn => setTimeout(fn, 0);
+    const {fetch} = window;
+    let failed = 0;
+    window.fetch = (...args) => (++failed > 2 ? fetch(...args) : Promise.reject(new TypeError('Failed to fetch')));
+    backend.models.set(9, {id: 9, text: 'nine'});
+    backend.changed('reset', null);
+    await until(() => a.get(9));
+    assert.equal(failed, 3);
+  });
+
   if (kind === 'jquery') test('a model of its own that is gone after a reset is destroyed', async () => {
     backend.emit('create', {id: 1, text: 'one'});
     const Model = window.Backbone.Model.extend({backend: {name: 'tasks', sync: false}, urlRoot: '/tasks'});

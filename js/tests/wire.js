@@ -111,27 +111,32 @@ class Wire {
   }
 }
 
-// REST views of the same rows, asked by `Backbone.ajax`. Answers come in any order, and may be lost.
+// REST views of the same rows, asked by `Backbone.ajax`. Answers come in any order, and may be lost:
+// nobody answers, or a proxy does, or only the promise tells. Some views tell no rev.
 class Rest {
-  constructor(server) { Object.assign(this, {server, asked: []}); }
+  constructor(server) { Object.assign(this, {server, asked: [], tells: server.chance() < 0.5}); }
 
   ajax(params) {
-    return new Promise(over => this.asked.push({params, over, answer: null}));
+    return new Promise((over, fail) => this.asked.push({params, over, fail, answer: null}));
   }
 
   // The server takes one of them, or the page gets the answer.
   move(chance, careful) {
     const at = careful ? 0 : Math.floor(chance() * this.asked.length), one = this.asked[at], {params} = one;
     if (!one.answer) {
-      const [, , id] = params.url.split('/'), header = `items=e:${this.server.rev}`;
+      const [, , id] = params.url.split('/'), header = this.tells ? `items=e:${this.server.rev}` : null;
       const method = {GET: 'read', POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete'}[params.type];
       const model = {...(params.data && JSON.parse(params.data)), ...(id && {id: Number(id) || id})};
-      const [error, row] = this.server.answer(method, model, false);
-      one.answer = {failed: error || method !== 'read' && chance() < 0.1, row: json(row || null), xhr: {getResponseHeader: () => header}};
+      const lost = chance() < 0.15, reached = !lost || chance() < 0.5;
+      const [error, row] = reached ? this.server.answer(method, model, false) : [];
+      const status = lost ? [0, 503, method === 'read' ? null : 0][Math.floor(chance() * 3)] : error ? (error.error.name === 'NotFound' ? 404 : 400) : 200;
+      one.answer = {status, row: json(row || null), xhr: {status, getResponseHeader: () => header}};
       return;
     }
     this.asked.splice(at, 1);
-    if (one.answer.failed) params.error({status: 400}); else params.success(one.answer.row, 'success', one.answer.xhr);
+    const {status, row, xhr} = one.answer;
+    if (status === null) return one.fail(new Error('nobody answers'));
+    if (status === 200) params.success(row, 'success', xhr); else params.error(xhr);
     one.over();
   }
 }
