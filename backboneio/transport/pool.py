@@ -197,6 +197,7 @@ class Pool:
 
     def _main(self, me: Worker) -> None:
         self.here.worker = me
+        me.coming = False
         ready = self.ready
         sender = self._sender
         batch = time.monotonic()
@@ -213,8 +214,10 @@ class Pool:
                 if waiting:
                     me.started = batch = time.monotonic()
                     me.fresh = True
-            elif waiting and not self._wait(me):
-                break
+            elif waiting:
+                if not self._wait(me):
+                    break
+                me.coming = False
             for _ in range(len(ready)):
                 try:
                     task = ready.popleft()
@@ -295,9 +298,11 @@ class Pool:
     def _wake(self, count: int) -> None:
         for _ in range(count):
             try:
-                self._idle.pop().signal.set()
+                worker = self._idle.pop()
             except IndexError:
                 return
+            worker.coming = True
+            worker.signal.set()
 
     def _wait(self, me: Worker) -> bool:
         """Wait to be needed; False: not needed for long, so the thread ends."""
@@ -342,6 +347,8 @@ class Pool:
         # Nobody has polled for a tick: threads wait for something else than the interpreter lock
         # (more of them help, then), or one handler keeps all others waiting.
         stalled = self._batches == self._batches_seen and not self._polling.locked()
+        # Where the processor is not to be had, those that were let in have not come yet.
+        stalled = stalled and not any(worker.coming for worker in self.workers)
         if started and stalled and (idle_cpu or now - oldest > STUCK_TICKS * TICK):
             self._grow()
         self._calm += 1

@@ -61,13 +61,15 @@ class Sender(Protocol):
 class Worker:
     """What the pool knows about one of its threads."""
 
-    __slots__ = ("bytes_in", "fresh", "messages_in", "receive", "signal", "started")
+    __slots__ = ("bytes_in", "coming", "fresh", "messages_in", "receive", "signal", "started")
 
     def __init__(self) -> None:
         self.receive = native.receiver()
         self.signal = Signal()
         #: when the slice that it is in began; 0.0: in none
         self.started = 0.0
+        #: it was started or woken, and does not run yet
+        self.coming = True
         #: it will flush the outbox soon, so what it sends need not wake the writer
         self.fresh = False
         self.bytes_in = 0

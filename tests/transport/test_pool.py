@@ -164,6 +164,41 @@ def test_threads_come_while_slices_block(make_pool: Callable[[int], Pool]) -> No
     wait_until(lambda: not pool.busy)
 
 
+def test_no_more_threads_come_before_those_that_were_let_in(
+    make_pool: Callable[[int], Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine they come late: thirty would be let in meanwhile, and none be of use."""
+    pool = make_pool(30)
+    start = threading.Thread.start
+    late: list[threading.Thread] = []
+    more, inside, go = threading.Event(), threading.Semaphore(0), threading.Event()
+
+    def start_late(thread: threading.Thread) -> None:
+        if not thread.name.startswith("backboneio-pool-"):
+            return start(thread)
+        if late:
+            more.set()
+        late.append(thread)
+
+    def block(worker: Worker) -> None:
+        inside.release()
+        assert go.wait(PATIENCE)
+
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    for _ in range(3):
+        pool.schedule(Doing(block))
+    assert inside.acquire(timeout=PATIENCE)
+    wait_until(lambda: late)
+    assert not more.wait(0.2)
+    assert len(late) == 1
+    monkeypatch.undo()
+    start(late[0])
+    for _ in range(2):
+        assert inside.acquire(timeout=PATIENCE)
+    go.set()
+    wait_until(lambda: not pool.busy)
+
+
 def test_an_error_ends_no_thread(
     make_pool: Callable[[int], Pool], caplog: pytest.LogCaptureFixture
 ) -> None:
