@@ -10,6 +10,10 @@ BIN := $(VENV)/bin
 SOURCES := setup.cfg setup.py pyproject.toml js/package-lock.json
 DEMO_NEEDS := $(wildcard example_flask/requirements.txt)
 ROLLUP := node_modules/.bin/rollup -c --silent
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+# The tests start hundreds of processes, each of which would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo docs test test-js test-pythons lint format build bench chaos soak clean node system
@@ -33,8 +37,8 @@ demo: $(VENV)/.demo js/dist/.complete
 	@(cd js && exec $(ROLLUP) --watch) & exec $(BIN)/flask --app example_flask run --port $(PORT)
 
 # The last one is pytest: a closing line of its ends the output.
-test: system $(VENV)/.dev js/dist/.complete lint test-js test-pythons
-	tools/test-parts $(BIN)/python
+test: system $(VENV)/.dev js/dist/.complete lint test-js
+	{ tools/test-pythons $(BIN)/python && tools/test-parts $(BIN)/python; } | tools/side-by-side
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -50,7 +54,7 @@ test-js: js/node_modules/.complete
 
 # The tests that need no browser, under every other supported Python that the machine has.
 test-pythons: $(VENV)/.dev
-	tools/test-pythons $(BIN)/python
+	tools/test-pythons $(BIN)/python | tools/side-by-side
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m sphinx -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
