@@ -54,7 +54,9 @@ def test_long_polling_where_websockets_open_and_nothing_comes_through(
 ) -> None:
     network = proxy(lab.url)
     network.websockets = way
+    # The first attempt is given up soon; the others may take their time.
     script = START.replace("connect({", "connect({timeout: 500, ")
+    script += "socket.io.once('error', () => { socket.io.timeout(20_000); });"
     page = lab.open(window, base=network.url, script=script, tolerate=FAILING)
     page.wait_for_function("messages.state === 'connected'")
     assert transport(page) == "polling"
