@@ -1,9 +1,10 @@
 // How changes and answers get into collections and models.
 import Backbone from 'backbone';
-import {extend, guard, has, isAway, isMissing, override} from './util.js';
+import {extend, guard, has, override} from './util.js';
 import {aside, contents, find, idOf, isCollection, keyOf, modelId, rowKey} from './identity.js';
 import {expect, forget, isEdited, made, react, revert, revOf, shadowOf, watch} from './attributes.js';
-import {known, morePatience} from './states.js';
+import {known} from './states.js';
+import {refetchLater} from './refetch.js';
 import {note} from './trail.js';
 
 // The collection that sets something of the server's at present, and which of its models the
@@ -194,48 +195,6 @@ function reset(subscription, object, state, change) {
       method: row ? 'update' : 'delete', model: row || object.attributes, rev: change.rev, whole: change.whole
     });
   }
-}
-
-// A server that resets everybody asks for patience: each fetches at a moment of its own.
-function refetchLater(subscription, object, state, patience) {
-  if (!(patience > 0)) return refetch(subscription, object, state);
-  clearTimeout(state.refetching);
-  state.refetching = setTimeout(function() {
-    state.refetching = null;
-    if (state.subscription === subscription) refetch(subscription, object, state);
-  }, Math.random() * patience);
-}
-
-// Repeats the fetches that made an object what it is, unless one waits to be sent; behind that, once,
-// if none that waits removes. The first removes what is gone; a bound model that is gone is destroyed.
-export function refetch(subscription, object, state) {
-  var reads = function(request) { return request.method === 'read' && request.object === object; };
-  var waits = subscription.backend.queue.filter(reads), last = waits[waits.length - 1];
-  if (last && !last.redo && waits.every(function(request) { return request.options.remove === false; })) {
-    last.redo = function() { if (state.subscription === subscription) refetch(subscription, object, state); };
-    last.promise.then(last.redo, last.redo);
-  }
-  if (last || !state.fetched) return;
-  var again = function() { refetchLater(subscription, object, state, morePatience(state)); };
-  state.fetched.forEach(function(options, i) {
-    options = extend({}, options, {refetch: again});
-    if (i === 0) delete options.remove;
-    options.error = function(model, failed) {
-      if (isAway(failed)) return again();
-      if (isCollection(model) || !state.bound || !isMissing(failed)) return;
-      model.trigger('destroy', model, model.collection, {synced: true});
-    };
-    object.fetch(options);
-  });
-}
-
-// A read by REST that came from before we listened missed what happened between: once more.
-export function mend(subscription, object, state) {
-  var history = subscription.history, label = state.label;
-  if (!state.follow || !state.fetched || label === undefined) return;
-  if (label && label.epoch === history.epoch && label.rev >= history.from) return;
-  state.label = undefined;
-  refetch(subscription, object, state);
 }
 
 // Answers

@@ -7,7 +7,8 @@ import {find, idOf, isCollection} from './identity.js';
 import {known} from './states.js';
 import {now} from './shadow.js';
 import {begin, end, inherit, react} from './attributes.js';
-import {admit, receive, refetch, refill, renew, settleCreate} from './apply.js';
+import {admit, receive, refill, renew, settleCreate} from './apply.js';
+import {refetch} from './refetch.js';
 import {note} from './trail.js';
 
 // The beginning of the page's request ids, which may well appear in logs.
@@ -218,11 +219,12 @@ extend(Request.prototype, {
 
   // Remembers how an object was fetched, to do it again after a reset. With `remove: false`
   // (further pages of a list, say) it is one more fetch, else it stands for all before. Who
-  // asks for something new every minute keeps the last ones.
+  // asks for something new every minute keeps the last ones. What we fetch again is remembered.
   fetched: function() {
     var state = known(this.object), options = this.message.options;
     if (!state) return;
     state.patience = undefined;
+    if (this.options.refetch) return;
     state.fetched = (options.remove === false && state.fetched || []).filter(function(other) {
       return JSON.stringify(other) !== JSON.stringify(options);
     }).concat([options]).slice(-MAX_FETCHES);

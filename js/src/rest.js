@@ -10,7 +10,8 @@ import {isCollection} from './identity.js';
 import {known} from './states.js';
 import {now} from './shadow.js';
 import {begin, end, react} from './attributes.js';
-import {isFeeding, mend, refetch, refill, refillParsed, unhold} from './apply.js';
+import {isFeeding, refill, refillParsed, unhold} from './apply.js';
+import {mend, refetch} from './refetch.js';
 import {Request} from './request.js';
 
 var HEADER = 'Backbone-Rev';
@@ -74,7 +75,7 @@ extend(RestRequest.prototype, {
   // Waits for it no longer than a while after a promise is settled. What we fetch again ourselves,
   // and only the promise tells that it failed, is asked for once more.
   after: function(promise) {
-    var request = this, again = this.options.refetch;
+    var request = this, again = this.options.refetch && this.options.refetch.again;
     var wait = function(then) {
       var timer = request.over ? null : setTimeout(function() {
         if (request.over) return;
@@ -144,6 +145,7 @@ extend(RestRequest.prototype, {
     var state = (this.left || this.creates && !refused && this.outdated()) && known(this.collection);
     if (state) refetch(this.subscription, this.collection, state);
     if (this.method === 'read' && !refused) this.labelled();
+    if (this.options.refetch && !refused) this.options.refetch.next();
   },
 
   outdated: function() {

@@ -6,7 +6,8 @@ import {clean, extend, guard, isAway, moment} from './util.js';
 import {touch} from './schedule.js';
 import {known, objectOf} from './states.js';
 import {History} from './history.js';
-import {mend, receive} from './apply.js';
+import {receive} from './apply.js';
+import {mend} from './refetch.js';
 
 // `state` is idle, listening, ready, refused (by the server's stack) or left (the
 // server took us out).

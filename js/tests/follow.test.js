@@ -328,6 +328,26 @@ for (const backbone of ['1.1.2', '1.6']) for (const kind of Object.keys(kinds)) 
     assert.equal(failed, 3);
   });
 
+  if (kind === 'jquery') test('by REST the pages of a list are fetched again one after the other', async () => {
+    const a = await live(make()), answers = [];
+    window.Backbone.ajax = params => new Promise(over => answers.push(() => {
+      params.success(params.data.ids.map(id => ({id})));
+      over();
+    }));
+    const answer = async () => {
+      await until(() => answers.length);
+      answers.pop()(); // the latest first
+    };
+    a.fetch({data: {ids: [1, 2]}});
+    await answer();
+    a.fetch({data: {ids: [3, 4]}, remove: false});
+    await answer();
+    backend.changed('reset', null);
+    for (let i = 0; i < 2; i++) await answer();
+    assert.equal(a.pluck('id').sort().join(), '1,2,3,4');
+    assert.equal(a.backend.requests.size, 0);
+  });
+
   if (kind === 'jquery') test('a model of its own that is gone after a reset is destroyed', async () => {
     backend.emit('create', {id: 1, text: 'one'});
     const Model = window.Backbone.Model.extend({backend: {name: 'tasks', sync: false}, urlRoot: '/tasks'});

@@ -120,9 +120,13 @@ class Run {
   fetch(object, options) {
     const at = now();
     object.fetch({...options, error() {}});
-    this.fetches.set(this.asked().message.id, {at, object, binding: this.bound.get(object)});
+    this.fetches.set(this.asked().message.id, {at, object, binding: this.bound.get(object), part: options && options.page === 0});
   }
-  fetchAll() { this.fetch(this.collection(), {reset: this.chance() < 0.3}); }
+  fetchAll() {
+    const collection = this.collection();
+    if (this.chance() < 0.7) return this.fetch(collection, {reset: this.chance() < 0.3});
+    for (const page of [0, 1]) this.fetch(collection, {page, remove: page === 0});
+  }
   fetchOne() { const model = this.model(); if (model) this.fetch(model); }
 
   destroy() {
@@ -177,8 +181,14 @@ class Run {
 
   // By REST. What was never answered need not be as the store.
   read(options) {
-    const asked = this.follower.fetch({...options, success: () => { this.live.add(this.follower); }, error() {}});
-    asked.catch(() => {}); // it was lost
+    const {follower, live} = this;
+    const ask = (more, success) => follower.fetch({...options, ...more, success, error() {}}).catch(() => {}); // it was lost
+    if (this.chance() < 0.7) return void ask({}, () => live.add(follower));
+    // Page by page.
+    ask({data: {page: 0}}, () => {
+      live.delete(follower);
+      ask({data: {page: 1}, remove: false, reset: false}, () => live.add(follower));
+    });
   }
 
   cut() { if (this.wire.socket.connected) this.wire.cut(this.chance); }
@@ -230,7 +240,7 @@ class Run {
       if (list || method === 'create' && news) this.shown(row.id, list ? [object] : this.lacks.keys());
     }
     const fetch = this.fetches.get(message.id), save = this.saves.get(message.id);
-    if (fetch && list && fetch.binding && fetch.binding === this.bound.get(object)) this.live.add(object);
+    if (fetch && list && !fetch.part && fetch.binding && fetch.binding === this.bound.get(object)) this.live.add(object);
     if (fetch) for (const {id} of [].concat(result)) {
       for (const model of list ? object.models : [object]) if (model.id === id) this.reference(model).fetched(fetch.at);
     }

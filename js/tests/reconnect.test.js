@@ -126,6 +126,22 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(content(a), [{id: 1, text: 'old'}, {id: 4, text: 'old'}]);
   });
 
+  test('so it is when a reset comes between the answers to two pages', async () => {
+    for (const id of [1, 2, 3, 4]) backend.emit('create', {id, text: 'old'});
+    backend.handler = ({options: {data}}) => [...backend.models.values()].filter(m => data.ids.includes(m.id));
+    const a = await bound(), ids = () => a.pluck('id').sort().join();
+    backend.after = () => { if (backend.handled === 2) { backend.models.delete(3); backend.emit('reset', null); } };
+    const first = a.fetch({data: {ids: [1, 2]}}), more = a.fetch({remove: false, data: {ids: [3, 4]}});
+    await Promise.all([first, more]);
+    await until(() => a.backend.requests.size === 0);
+    assert.equal(ids(), '1,2,4');
+    // And while the further page is fetched again.
+    backend.after = () => { if (backend.handled === 6) { backend.models.delete(4); backend.emit('reset', null); } };
+    backend.emit('reset', null);
+    await until(() => backend.handled === 8 && a.backend.requests.size === 0);
+    assert.equal(ids(), '1,2');
+  });
+
   test('several resets fetch a list again once while its fetches wait to be sent', async () => {
     const a = await bound(), held = gate(), resets = [];
     await a.fetch();

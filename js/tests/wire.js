@@ -14,6 +14,9 @@ function generator(seed) {
   };
 }
 
+// On which of two pages of the list a row is.
+const partOf = id => (Number(id) % 2 === 0 ? 0 : 1);
+
 // A server of one channel: what it did is in `journal`, what it answered in `answers`.
 class Server {
   constructor(chance) { Object.assign(this, {chance, rev: 0, last: 100, journal: [], rows: new Map(), answers: new Map(), wire: null}); }
@@ -32,18 +35,18 @@ class Server {
     return last && last[0] !== 'delete' ? last[1] : null;
   }
 
-  handle({id, method, model}) {
-    if (method === 'read') return this.answer(method, model);
+  handle({id, method, model, options}) {
+    if (method === 'read') return this.answer(method, model, true, options.page);
     if (!this.answers.has(id)) this.answers.set(id, this.answer(method, model));
     return this.answers.get(id);
   }
 
-  // `origin`: the page will not hear of it as an event.
-  answer(method, model, origin = true) {
+  // `origin`: the page will not hear of it as an event. `part`: that page of the list, of two, or else all.
+  answer(method, model, origin = true, part = null) {
     const old = this.rows.get(model.id), fail = name => [{error: {name, message: name}}];
     if (method === 'read') {
       const meta = {rev: this.rev, epoch: 'e', whole: true};
-      if (model.id === undefined) return [null, [...this.rows.values()], meta];
+      if (model.id === undefined) return [null, [...this.rows.values()].filter(({id}) => part === null || partOf(id) === part), meta];
       return old ? [null, old, meta] : fail('NotFound');
     }
     if (!old && method !== 'create') return fail('NotFound');
@@ -126,9 +129,10 @@ class Rest {
     if (!one.answer) {
       const [, , id] = params.url.split('/'), header = this.tells ? `items=e:${this.server.rev}` : null;
       const method = {GET: 'read', POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete'}[params.type];
-      const model = {...(params.data && JSON.parse(params.data)), ...(id && {id: Number(id) || id})};
+      const data = method === 'read' ? null : params.data, part = method === 'read' && params.data ? params.data.page : null;
+      const model = {...(data && JSON.parse(data)), ...(id && {id: Number(id) || id})};
       const lost = chance() < 0.15, reached = !lost || chance() < 0.5;
-      const [error, row] = reached ? this.server.answer(method, model, false) : [];
+      const [error, row] = reached ? this.server.answer(method, model, false, part) : [];
       const status = lost ? [0, 503, method === 'read' ? null : 0][Math.floor(chance() * 3)] : error ? (error.error.name === 'NotFound' ? 404 : 400) : 200;
       one.answer = {status, row: json(row || null), xhr: {status, getResponseHeader: () => header}};
       return;
