@@ -230,7 +230,8 @@ def test_a_disconnect_handler_may_take_its_time(
 ) -> None:
     """Nobody waits for it: neither who changes a model, nor who hears of it."""
     # Without python-engineio's monitor nobody but a sender could notice so soon that one is gone.
-    url, sio = live(ping_interval=1, ping_timeout=0.05, monitor_clients=False)
+    # Before the first ping it has to listen.
+    url, sio = live(ping_interval=3, ping_timeout=0.05, monitor_clients=False)
     go_on = threading.Event()
     sio.on("disconnect", lambda sid, reason: go_on.wait(60), namespace="/messages")
     silent, listener = wire(url), SyncClient(app, "messages")
