@@ -14,17 +14,19 @@ export function refetchLater(subscription, object, state, patience) {
 }
 
 // Repeats the fetches that made an object what it is, unless one waits to be sent; once those
-// are over, if none of them removes, or a further page is under way. The first removes what is gone, and
-// by REST is answered before the next is asked; a bound model that is gone is destroyed.
+// are over, if none of them removes, or the last is refused, or a further page is under way. The
+// first removes what is gone, and by REST is answered before the next is asked; a bound model that
+// is gone is destroyed.
 export function refetch(subscription, object, state) {
   var waits = Array.from(subscription.requests).filter(function(request) {
     if (request.method !== 'read' || request.object !== object) return false;
     return !request.rest && !request.expired && (!request.flying || request.options.remove === false);
   });
   var last = waits[waits.length - 1];
-  if (last && !last.redo && waits.every(function(request) { return request.options.remove === false; })) {
+  if (last && !last.redo) {
     last.redo = function() { if (state.subscription === subscription) refetch(subscription, object, state); };
-    last.promise.then(last.redo, last.redo);
+    var removes = waits.some(function(request) { return request.options.remove !== false; });
+    last.promise.then(removes ? null : last.redo, last.redo);
   }
   if (last || !state.fetched) return;
   var list = state.fetched;

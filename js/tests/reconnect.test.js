@@ -142,6 +142,20 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.equal(ids(), '1,2');
   });
 
+  test('a model of its own that is gone after a reset is destroyed, also where the page waits to fetch it', async () => {
+    backend.emit('create', {id: 1, text: 'one'});
+    const model = new (window.Backbone.Model.extend({backend: 'messages'}))({id: 1}).bindBackend();
+    await event(model, 'backend:connect');
+    await model.fetch();
+    const online = offline(), destroyed = event(model, 'destroy');
+    await event(model, 'backend:disconnect');
+    model.fetch();
+    backend.emit('delete', {id: 1});
+    backend.journal.length = 0;
+    online();
+    await destroyed;
+  });
+
   test('several resets fetch a list again once while its fetches wait to be sent', async () => {
     const a = await bound(), held = gate(), resets = [];
     await a.fetch();
