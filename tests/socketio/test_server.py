@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from typing import Any
 
 import flask
@@ -17,7 +16,7 @@ from socketio.base_manager import BaseManager
 import backboneio
 from backboneio.testing import SyncClient
 
-from ..support import Client, Refused, together, wait_until
+from ..support import PATIENCE, Client, Refused, together, wait_until
 
 
 @pytest.mark.parametrize("client_transport", ["websocket", "polling"])
@@ -229,17 +228,17 @@ def test_a_disconnect_handler_may_take_its_time(
     live: Any, app: flask.Flask, messages: Any, wire: Any
 ) -> None:
     """Nobody waits for it: neither who changes a model, nor who hears of it."""
-    # Without python-engineio's monitor nobody but a sender could notice so soon that one is gone.
-    # Before the first ping it has to listen.
-    url, sio = live(ping_interval=3, ping_timeout=0.05, monitor_clients=False)
-    go_on = threading.Event()
-    sio.on("disconnect", lambda sid, reason: go_on.wait(60), namespace="/messages")
+    url, sio = live(ping_interval=1, ping_timeout=0.05)
+    begun, go_on = threading.Event(), threading.Event()
+
+    @sio.on("disconnect", namespace="/messages")
+    def on_disconnect(sid: str, reason: str) -> None:
+        begun.set()
+        go_on.wait(60)
+
     silent, listener = wire(url), SyncClient(app, "messages")
     silent.raw('2/messages,1["listen",null]')
-    frames: list[str] = []  # no ping among them is answered, also when it comes before the answer
-    while "2" not in frames or not any(frame.startswith("43/messages,1") for frame in frames):
-        frames.append(silent.recv_frame())
-    time.sleep(0.1)  # now its answer is overdue
+    assert begun.wait(PATIENCE)  # no ping is answered
     sender = threading.Thread(target=messages.emit, args=("created", {"id": 1}))
     sender.start()
     try:
