@@ -347,8 +347,8 @@ export function renew(subscription, model, answer, arrival, options, act) {
     var state = known(model) || known(model.collection), answered = read(row);
     var now = old ? shadow.latest(answered, rev) : answered;
     renewed = history.renew({attrs: now, rev: renewed.rev, whole: arrival.whole}, key, function(item) {
-      return read(converted(state, item));
-    });
+      return rowKey(model, item);
+    }, function(item) { return read(converted(state, item)); });
     var whole = renewed.whole || old; // all that was said, if not all there is
     expect(model, extend({}, arrival, {row: renewed.attrs, whole: whole, answered: answered}));
     return renewed.attrs;

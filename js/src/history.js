@@ -144,17 +144,20 @@ extend(History.prototype, {
     return entries.filter(Boolean);
   },
 
-  // The change of one model that is newer than an answer of `rev`, or null. There is at
-  // most one, since the log merges.
-  newer: function(key, rev) {
-    var change = key && rev != null ? this.log.get(key) : null;
+  // The change of one model that is newer than an answer of `rev`, or null. There is at most
+  // one, since the log merges; a reset that brought all rows told what it is, or that it is gone.
+  // `keyOf(row)` tells a row's key.
+  newer: function(key, rev, keyOf) {
+    if (!key || rev == null) return null;
+    var change = this.log.get(key), reset = this.log.get('reset');
+    if (reset && reset.rev > rev && Array.isArray(reset.model)) change = within(reset, key, keyOf, change);
     return change && change.rev > rev ? change : null;
   },
 
   // The answer `{attrs, rev, whole}` to a request for one model, parsed already, brought to
   // the present: the same with what changed since, and `gone` if it was deleted.
-  renew: function(answer, key, parse) {
-    var change = this.newer(key, answer.rev);
+  renew: function(answer, key, keyOf, parse) {
+    var change = this.newer(key, answer.rev, keyOf);
     if (!change) return extend({gone: false}, answer);
     if (change.method === 'delete') return extend({}, answer, {rev: change.rev, gone: true});
     return {
@@ -163,6 +166,15 @@ extend(History.prototype, {
     };
   }
 });
+
+// What a reset, and a change after it, if any, told of one model.
+function within(reset, key, keyOf, change) {
+  var row = reset.model.filter(function(item) { return keyOf(item) === key; })[0];
+  if (!row) return change || {method: 'delete', model: null, rev: reset.rev};
+  if (!change) return {method: 'update', model: row, rev: reset.rev, whole: reset.whole};
+  if (change.method === 'delete') return change;
+  return extend({}, change, {model: merged(row, change), whole: reset.whole || change.whole});
+}
 
 // A row with a change on top.
 function merged(row, change) {

@@ -102,18 +102,31 @@ test('present: odd rows and keys that every object has', () => {
 test('renew: an answer with what changed since, parsed', () => {
   const parse = ({id, ...row}) => ({id, parsed: row.a});
   record(['update', {id: 1, a: 2}]);
-  assert.deepEqual(history.renew({attrs: {id: 1, parsed: 1, more: 1}, rev: 0, whole: true}, ':1', parse),
+  assert.deepEqual(history.renew({attrs: {id: 1, parsed: 1, more: 1}, rev: 0, whole: true}, ':1', key, parse),
     {attrs: {id: 1, parsed: 2, more: 1}, rev: 1, whole: true, gone: false});
-  assert.deepEqual(history.renew({attrs: {id: 1}, rev: 1, whole: false}, ':1', parse), {attrs: {id: 1}, rev: 1, whole: false, gone: false});
-  assert.deepEqual(history.renew({attrs: {id: 2}, rev: 0, whole: false}, ':2', parse), {attrs: {id: 2}, rev: 0, whole: false, gone: false});
+  assert.deepEqual(history.renew({attrs: {id: 1}, rev: 1, whole: false}, ':1', key, parse), {attrs: {id: 1}, rev: 1, whole: false, gone: false});
+  assert.deepEqual(history.renew({attrs: {id: 2}, rev: 0, whole: false}, ':2', key, parse), {attrs: {id: 2}, rev: 0, whole: false, gone: false});
   record(['update', {id: 1, a: 3}, true]);
-  assert.deepEqual(history.renew({attrs: {id: 1, more: 1}, rev: 0, whole: false}, ':1', parse).attrs, {id: 1, parsed: 3});
+  assert.deepEqual(history.renew({attrs: {id: 1, more: 1}, rev: 0, whole: false}, ':1', key, parse).attrs, {id: 1, parsed: 3});
 });
 
 test('renew: deleted since', () => {
   record(['delete', {id: 1}]);
-  const renewed = history.renew({attrs: {id: 1, a: 1}, rev: 0, whole: true}, ':1', row => row);
+  const renewed = history.renew({attrs: {id: 1, a: 1}, rev: 0, whole: true}, ':1', key, row => row);
   assert.deepEqual([renewed.gone, renewed.rev, renewed.attrs], [true, 1, {id: 1, a: 1}]);
+});
+
+test('renew: a reset with the rows tells what each model is, and what follows is on top', () => {
+  const renew = id => history.renew({attrs: {id, old: 1}, rev: 1, whole: true}, ':' + id, key, row => row);
+  record(['create', {id: 1}], ['reset', [{id: 1, a: 2}, {id: 2, a: 2}, {id: 3, a: 2}], true]);
+  assert.deepEqual(renew(1), {attrs: {id: 1, a: 2}, rev: 2, whole: true, gone: false});
+  assert.deepEqual([renew(4).gone, renew(4).rev], [true, 2]);
+  record(['update', {id: 2, b: 3}], ['delete', {id: 3}], ['create', {id: 4, b: 5}, true]);
+  assert.deepEqual(renew(2), {attrs: {id: 2, a: 2, b: 3}, rev: 3, whole: true, gone: false});
+  assert.deepEqual([renew(3).gone, renew(3).rev], [true, 4]);
+  assert.deepEqual(renew(4), {attrs: {id: 4, b: 5}, rev: 5, whole: true, gone: false});
+  const newer = history.renew({attrs: {id: 9}, rev: 2, whole: true}, ':9', key, row => row);
+  assert.equal(newer.gone, false, 'an answer as new as the reset stays');
 });
 
 test('another epoch begins with nothing', () => {

@@ -415,6 +415,19 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(content(a), store());
   });
 
+  test('an old answer is brought up to date also by rows that came with a reset', async () => {
+    const plain = new (window.Backbone.Collection.extend({backend: 'messages'}))(), held = gate();
+    backend.after = () => held.pass();
+    const created = plain.create({text: 'old'});
+    await until(() => backend.handled === 1);
+    backend.emit('update', {id: 1, text: 'new'});
+    backend.emit('reset', [...backend.models.values()]);
+    await event(plain, 'backend:reset');
+    held.open();
+    await event(created, 'sync');
+    assert.deepEqual(content(plain), [{id: 1, text: 'new'}]);
+  });
+
   test('a model whose delete was refused is shown again when it was fetched meanwhile', async () => {
     const a = await unanswered(destroy(), refused, () => backend.emit('update', {id: 1, text: 'newer'}));
     assert.deepEqual(content(a), [{id: 1, text: 'newer'}]);
