@@ -15,7 +15,7 @@ const RUNS = Number(process.env.INTERLEAVINGS || 60), STEPS = 120, IDS = [1, 2, 
 
 // What happens next, and how often.
 const WEIGHTS = {
-  others: 14, edit: 6, create: 4, save: 7, fetchAll: 3, fetchOne: 1, destroy: 5, move: 2, bind: 1, ask: 5, serve: 5,
+  others: 14, edit: 6, create: 4, save: 7, fetchAll: 3, fetchOne: 1, destroy: 5, move: 2, bind: 1, stand: 1, ask: 5, serve: 5,
   cut: 4, expire: 2, calm: 1, take: 20, hear: 20
 };
 const SUM = Object.values(WEIGHTS).reduce((sum, weight) => sum + weight);
@@ -30,8 +30,8 @@ class Run {
     // References by model; the newest rev heard by id; what is under way by request id; by
     // collection: which binding it has, and the ids that it may lack, since the page took them out.
     for (const name of ['references', 'heard', 'news', 'saves', 'fetches', 'bound', 'lacks']) this[name] = new Map();
-    // Bound collections that were fetched since.
-    this.live = new Set();
+    // Bound collections that were fetched since; bound models of their own, and those of them that were.
+    for (const name of ['live', 'alone', 'standing']) this[name] = new Set();
     this.server = new Server(this.chance);
     this.wire = this.server.wire = new Wire(this.server);
     this.views = new Rest(this.server);
@@ -41,7 +41,8 @@ class Run {
       window.setTimeout = fn => { timers.set(++last, fn); return last; };
       window.clearTimeout = id => { timers.delete(id); };
     }});
-    const {Collection, io} = this.window.Backbone;
+    const {Collection, Model, io} = this.window.Backbone;
+    this.Standing = Model.extend({backend: 'items'});
     io.connect('');
     for (const id of IDS) this.server.commit('create', {id, by: 'seed', n: 0});
     this.collections = [1, 2].map(() => new (Collection.extend({backend: 'items'}))());
@@ -63,7 +64,11 @@ class Run {
 
   // A collection that is live, and a model there that the server knows.
   collection() { return this.one(this.collections.filter(one => this.live.has(one))) || this.collections[0]; }
-  model(collection = this.collection()) { return this.one(collection.filter(model => !model.isNew() && model.collection)); }
+  model(collection) {
+    if (!collection && this.standing.size && this.chance() < 0.3) return this.one([...this.standing]);
+    collection = collection || this.collection();
+    return this.one(collection.filter(model => !model.isNew() && model.collection));
+  }
 
   // The request that the page has made last.
   asked() { return [...this.collections[0].backend.requests].at(-1); }
@@ -119,7 +124,7 @@ class Run {
 
   fetch(object, options) {
     const at = now();
-    object.fetch({...options, error() {}});
+    object.fetch({error() {}, ...options});
     this.fetches.set(this.asked().message.id, {at, object, binding: this.bound.get(object), part: options && options.page === 0});
   }
   fetchAll() {
@@ -128,6 +133,15 @@ class Run {
     for (const page of [0, 1]) this.fetch(collection, {page, remove: page === 0});
   }
   fetchOne() { const model = this.model(); if (model) this.fetch(model); }
+
+  // A model that is in no collection, until it is destroyed.
+  stand() {
+    if (this.alone.size > 1 || !this.server.rows.size) return;
+    const model = new this.Standing({id: this.one([...this.server.rows.keys()])}).bindBackend();
+    const leave = () => { for (const all of [this.alone, this.standing]) all.delete(model.unbindBackend()); };
+    this.alone.add(model.on('destroy', leave));
+    this.fetch(model, {success: () => { if (this.alone.has(model)) this.standing.add(model); }, error: leave});
+  }
 
   destroy() {
     const model = this.model(), wait = this.chance() < 0.5;
@@ -213,7 +227,8 @@ class Run {
       const twin = before.get(collection).find(other => other !== object && other.id === object.id && !object.isNew());
       if (twin && !collection.models.includes(twin)) this.reference(object, 0).inherit(this.reference(twin));
     }
-    const everyone = () => [...this.bound.keys()].flatMap(one => [...before.get(one), ...one.models]);
+    const alone = [...this.alone];
+    const everyone = () => [...alone, ...[...this.bound.keys()].flatMap(one => [...before.get(one), ...one.models])];
     if (kind === 'event') this.changed(content, everyone());
     if (kind === 'listen' && content[0].reset) this.news.clear(); // it is forgotten, and all read again
     if (kind === 'listen' && content[0].missed) for (const change of content[0].missed) this.changed(change, everyone());
@@ -271,7 +286,7 @@ class Run {
   // -------------
 
   check(what, quiet) {
-    for (const model of new Set(this.collections.filter(one => this.live.has(one)).flatMap(one => one.models))) {
+    for (const model of new Set([...this.standing, ...this.collections.filter(one => this.live.has(one)).flatMap(one => one.models)])) {
       if (model.isNew()) continue;
       const row = quiet ? this.server.rows.get(model.id) : this.base(model);
       this.reference(model).check(model.attributes, row, `seed ${this.seed}, ${what}, model ${model.id}`);
@@ -292,6 +307,7 @@ class Run {
       assert.deepEqual(json(one.pluck('id')).sort(), ids.sort(), where);
       for (const id of ids) lacks.delete(id);
     }
+    for (const {id} of this.standing) assert.ok(rows.has(id), `seed ${this.seed}: model ${id} stands alone, and is gone`);
     this.check('calm', true);
     for (const model of this.live.has(this.follower) ? this.follower.models : []) {
       const row = rows.get(model.id), shown = json(model.attributes);
