@@ -33,12 +33,13 @@ def execute(execution: orm.ORMExecuteState) -> Any:
     if not (execution.is_update or execution.is_delete or execution.is_insert) or mapper is None:
         return None
     concerned = [(live, _concerned(execution, live.rows)) for live in lives(mapper)]
-    concerned += [(live, lambda: None) for live in _linked(execution.session, mapper)]
+    concerned += [(live, lambda count: None) for live in _linked(execution.session, mapper)]
     if not concerned:
         return None
     result = execution.invoke_statement()
+    count = getattr(result, "rowcount", -1)
     for live, channels in concerned:
-        record_reset(execution.session, live, channels())
+        record_reset(execution.session, live, channels(count))
     return result
 
 
@@ -48,12 +49,15 @@ def _linked(session: orm.Session, mapper: orm.Mapper[Any]) -> list[Live]:
     return list({id(live): live for live in linked}.values())
 
 
-def _concerned(execution: orm.ORMExecuteState, rows: Rows) -> Callable[[], Channels]:
-    """Return what tells the channels of a statement's rows once it was run; None is everyone."""
+def _concerned(execution: orm.ORMExecuteState, rows: Rows) -> Callable[[int], Channels]:
+    """Return what tells the channels of a statement's rows once it was run; None is everyone.
+
+    It is given how many rows the statement has matched, or -1 where that is not known.
+    """
     if not rows.has_channels:
-        return lambda: (None,)
+        return lambda count: (None,)
     if execution.is_insert:  # its rows have no keys yet
-        return lambda: None
+        return lambda count: None
     criterion = _criterion(execution, rows)
     if execution.session.autoflush:  # which the statement would do first
         execution.session.flush()
@@ -65,10 +69,12 @@ def _concerned(execution: orm.ORMExecuteState, rows: Rows) -> Callable[[], Chann
     parameters = execution.parameters if isinstance(execution.parameters, Mapping) else {}
     before = [rows.values(row) for row in connection.execute(statement, parameters)]
     if len(before) > MOST:
-        return lambda: None
+        return lambda count: None
     keys = [rows.key(row) for row in before]
 
-    def channels() -> Channels:
+    def channels(count: int) -> Channels:
+        if count not in (-1, len(keys)):  # others have committed rows since it was looked
+            return None
         after = stored_rows(rows, connection, keys).values()
         found = {rows.channel(row) for row in (*before, *after)}
         return tuple(sorted(found, key=lambda channel: channel or ""))

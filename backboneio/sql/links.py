@@ -19,7 +19,7 @@ from sqlalchemy import event, exc, orm
 
 from ..stores.keys import among, key_names
 from ..stores.related import Related
-from ..stores.rows import Rows
+from ..stores.rows import Rows, find_locked
 from .inserting import begin_writing
 from .live import Live, lives
 from .remembered import SessionState, Touched, state_of
@@ -155,8 +155,8 @@ def _stored(
         .where(among(columns, [key]))
         .with_for_update(of=model)
     )
-    row = connection.execute(statement).one_or_none()
-    return None if row is None else tuple(row)
+    found = find_locked(lambda: [*connection.execute(statement)])
+    return tuple(found[0]) if found else None
 
 
 def _note(instance: Any, link: RowLink, values: tuple[Any, ...] | None) -> None:

@@ -23,9 +23,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event, orm
+from sqlalchemy.orm import exc as orm_exc
 from sqlalchemy.orm.attributes import get_history, instance_state
 
-from ..stores.rows import Rows, Values
+from ..stores.rows import Rows, Values, find_locked
 from . import bulk, links
 from . import live as registry
 from .database import give
@@ -90,8 +91,12 @@ def _before_update(mapper: orm.Mapper[Any], connection: sa.Connection, instance:
         channel = None
         if live.rows.has_channels:
             before = _before(state, live, instance, connection, key)
-            if before is None:  # the flush is about to find out
-                continue
+            if before is None:  # what comes by now is another row of that key, which nobody knows
+                table = mapper.local_table.description
+                raise orm_exc.StaleDataError(
+                    f"UPDATE statement on table {table!r} expected to update 1 row(s); "
+                    "0 were matched."
+                )
             channel = live.rows.channel(before)
         state.touched.append(Touched(live, connection, instance, key, True, channel))
 
@@ -157,7 +162,7 @@ def _before(
 def _locked(rows: Rows, connection: sa.Connection, key: tuple[Any, ...]) -> Values | None:
     """Return a row as it is before a change, which nobody else makes meanwhile."""
     begin_writing(connection)
-    found = fetch(connection, rows.one_locked, rows.bind(key))
+    found = find_locked(lambda: fetch(connection, rows.one_locked, rows.bind(key)))
     return rows.values(found[0]) if found else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy
 from sqlalchemy import exc, orm
@@ -20,6 +20,8 @@ from .related import Related
 #: A row as it is in the database: Python values by the name of their attribute. Once it was
 #: completed it has the ids of related rows, too.
 Values = Mapping[str, Any]
+
+R = TypeVar("R")
 
 
 #: Parameters of a statement: of one with more than 50, psycopg reads the text each time anew.
@@ -377,3 +379,12 @@ def _is_given(mapper: orm.Mapper[Any]) -> bool:
     if more or not isinstance(column.table, sqlalchemy.Table):
         return False
     return column is column.table.autoincrement_column or column.identity is not None
+
+
+def find_locked(read: Callable[[], Sequence[R]]) -> Sequence[R]:
+    """Read rows and lock them; where none is found, look once more.
+
+    Who has waited on PostgreSQL until a row was deleted finds none, though it was made anew in the
+    same transaction: a statement sees what was there when it began.
+    """
+    return read() or read()

@@ -22,7 +22,7 @@ from . import rules
 from .base import Store
 from .failures import client_error, is_away
 from .recording import Recorder, RecordingJournal, Work
-from .rows import Rows, Values
+from .rows import Rows, Values, find_locked
 
 logger = logging.getLogger("backboneio.stores")
 
@@ -230,7 +230,8 @@ class SQLAlchemyStore(Store):
             connection = session.connection(bind_arguments={"mapper": rows.mapper})
             if connection.dialect.name == "sqlite":  # where reading locks nothing
                 connection.execute(rows.begin_writing)
-            instance = session.scalars(self._locking, rows.bind(key)).one_or_none()
+            found = find_locked(lambda: session.scalars(self._locking, rows.bind(key)).all())
+            instance = found[0] if found else None
         if instance is None or key is None:
             raise self.not_found(model_id)
         values = rows.values_of(instance)

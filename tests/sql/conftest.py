@@ -22,6 +22,21 @@ from ..support import ROOT, wait_until
 from .app import Lab
 
 
+#: How many wait for somebody's lock.
+_WAITING = {
+    "postgresql": "SELECT count(*) FROM pg_stat_activity "
+    "WHERE wait_event_type = 'Lock' AND datname = current_database()",
+    "mysql": "SELECT variable_value FROM information_schema.global_status "
+    "WHERE variable_name = 'INNODB_ROW_LOCK_CURRENT_WAITS'",
+}
+
+
+def somebody_waits(engine: sa.Engine) -> bool:
+    """Whether somebody waits for a lock in a database."""
+    with engine.connect() as connection:
+        return int(connection.scalar(sa.text(_WAITING[engine.dialect.name]))) > 0
+
+
 @pytest.fixture
 def lab(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     # What is live stays so: what a test makes of a class does not concern the next one.

@@ -19,8 +19,7 @@ from backboneio.testing import SyncClient
 
 from ..support import PATIENCE, wait_until
 from .app import Lab, Project, Task
-from .conftest import Heard
-from .test_sequencer import WAITING
+from .conftest import Heard, somebody_waits
 
 #: What makes a session wait no longer than it takes to notice.
 NO_PATIENCE = {
@@ -94,10 +93,6 @@ def test_the_victim_of_a_deadlock(lab: Lab, heard: Heard, refuses: Any) -> None:
     client = SyncClient(lab.app, "tasks")
     engine = lab.engine
 
-    def waits() -> bool:
-        with engine.connect() as connection:
-            return int(connection.scalar(sa.text(WAITING[engine.dialect.name]))) > 0
-
     def theirs() -> None:
         with lab.sessions() as session:
             if engine.dialect.name == "postgresql":  # the other one looks first
@@ -112,7 +107,7 @@ def test_the_victim_of_a_deadlock(lab: Lab, heard: Heard, refuses: Any) -> None:
     def also_the_other(mapper: Any, connection: sa.Connection, task: Any) -> None:
         """What the application does in the transaction, when it has locked the row of task 1."""
         ready.set()
-        wait_until(waits)
+        wait_until(lambda: somebody_waits(engine))
         connection.execute(sa.text("UPDATE task SET n = n + 1 WHERE id = 2"))
 
     locked, ready = threading.Event(), threading.Event()
@@ -128,6 +123,25 @@ def test_the_victim_of_a_deadlock(lab: Lab, heard: Heard, refuses: Any) -> None:
         thread.join(PATIENCE)
     assert not thread.is_alive()
     assert client.update({"id": 1, "title": "again"})["title"] == "again"
+
+
+@on_servers
+def test_a_row_that_is_made_anew_while_a_request_waits_for_it(lab: Lab, heard: Heard) -> None:
+    """The row that is there is changed; at no moment was there none."""
+    make(lab, heard)
+    client = SyncClient(lab.app, "tasks")
+    engine = lab.engine
+
+    with lab.sessions() as session:
+        session.execute(sa.text("DELETE FROM task WHERE id = 1"))
+        request = threading.Thread(target=client.update, args=({"id": 1, "title": "ours"},))
+        request.start()
+        wait_until(lambda: somebody_waits(engine))
+        session.execute(sa.text("INSERT INTO task (id, title, n) VALUES (1, 'anew', 0)"))
+        session.commit()
+    request.join(PATIENCE)
+    assert not request.is_alive()
+    assert [[method, model["title"]] for method, model in heard()] == [["update", "ours"]]
 
 
 @on_servers

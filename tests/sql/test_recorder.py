@@ -13,15 +13,16 @@ import flask
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
+from sqlalchemy.orm import exc as orm_exc
 
 import backboneio
 from backboneio.middleware import sqlalchemy_store
 from backboneio.testing import SyncClient
 
 from ..databases import every_database
-from ..support import together, wait_until
+from ..support import PATIENCE, together, wait_until
 from .app import Base, Card, Lab, Project, Task
-from .conftest import Heard, settle
+from .conftest import Heard, drain, settle, somebody_waits
 
 
 def task(id: int, title: str, **more: Any) -> dict[str, Any]:
@@ -73,6 +74,56 @@ def test_several_flushes_are_one_change(lab: Lab, heard: Heard) -> None:
         session.delete(row)
         session.commit()
         assert [method for method, _ in heard()] == ["delete"]
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+@pytest.mark.parametrize("deletes", [False, True])
+def test_a_row_that_was_made_anew_while_a_session_waited_for_it(lab: Lab, deletes: bool) -> None:
+    """Whatever the session then changes is told: the row that it has loaded, or the new one."""
+    engine, told = lab.engine, SyncClient(lab.app, "cards", "a")
+    with lab.sessions.begin() as session:
+        session.add(Card(id=1, title="old", room="a"))
+    settle(lab, "cards", told)
+    drain(told)
+
+    with lab.sessions() as session:
+        card = session.get_one(Card, 1)
+        if deletes:
+            session.delete(card)
+        else:
+            card.title = "changed"
+        thread = threading.Thread(target=session.commit)
+        with engine.begin() as others:  # around the sessions: nobody is told of that
+            others.execute(sa.text("DELETE FROM card WHERE id = 1"))
+            thread.start()
+            wait_until(lambda: somebody_waits(engine))
+            others.execute(sa.text("INSERT INTO card (id, title, room) VALUES (1, 'new', 'a')"))
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    settle(lab, "cards", told)
+    with lab.sessions() as session:
+        found = session.get(Card, 1)
+        if deletes:
+            assert found is None
+            assert drain(told) == [["delete", {"id": 1, "title": "new", "room": "a"}]]
+        else:
+            assert found is not None and found.title == "changed"
+            assert drain(told) == [["update", {"id": 1, "title": "changed", "room": "a"}]]
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+def test_a_row_that_is_gone_when_a_session_changes_it(lab: Lab) -> None:
+    told = SyncClient(lab.app, "cards", "a")
+    with lab.sessions.begin() as session:
+        session.add(Card(id=1, title="old", room="a"))
+    with lab.sessions() as session:
+        session.get_one(Card, 1).title = "changed"
+        with lab.engine.begin() as others:
+            others.execute(sa.text("DELETE FROM card WHERE id = 1"))
+        with pytest.raises(orm_exc.StaleDataError, match="0 were matched"):
+            session.commit()
+    settle(lab, "cards", told)
+    assert [method for method, _ in drain(told)] == ["create"]
 
 
 def test_a_row_that_never_was_for_others_is_not_told(lab: Lab, heard: Heard) -> None:
@@ -254,6 +305,30 @@ def test_bulk_statements_reset_the_channels_of_their_rows(
     settle(lab, "cards", *rooms.values())
     heard = {room: [change.method for change in one.received] for room, one in rooms.items()}
     assert heard == {room: ["reset"] if room in told else [] for room in rooms}
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+def test_a_bulk_statement_resets_the_channels_of_what_came_while_it_waited(lab: Lab) -> None:
+    engine, told = lab.engine, SyncClient(lab.app, "cards", "b")
+    with lab.sessions.begin() as session:
+        session.add(Card(id=1, title="one", room="a"))
+
+    def work() -> None:
+        with lab.sessions.begin() as session:
+            session.execute(sa.update(Card).where(Card.id < 5).values(title=Card.title + "!"))
+
+    thread = threading.Thread(target=work)
+    with engine.begin() as others:
+        others.execute(sa.text("UPDATE card SET title = 'uno' WHERE id = 1"))
+        thread.start()
+        wait_until(lambda: somebody_waits(engine))
+        others.execute(sa.text("INSERT INTO card (id, title, room) VALUES (2, 'two', 'b')"))
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    with lab.sessions() as session:
+        assert {*session.scalars(sa.select(Card.title))} == {"uno!", "two!"}
+    settle(lab, "cards", told)
+    assert [method for method, _ in drain(told)] == ["reset"]
 
 
 def test_a_bulk_statement_for_many_rows_resets_everyone(lab: Lab) -> None:

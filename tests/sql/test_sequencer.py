@@ -13,13 +13,7 @@ from backboneio.sql.tables import Sequenced, values
 
 from ..support import PATIENCE, wait_until
 from .app import Lab
-
-WAITING = {
-    "postgresql": "SELECT count(*) FROM pg_stat_activity "
-    "WHERE wait_event_type = 'Lock' AND datname = current_database()",
-    "mysql": "SELECT variable_value FROM information_schema.global_status "
-    "WHERE variable_name = 'INNODB_ROW_LOCK_CURRENT_WAITS'",
-}
+from .conftest import somebody_waits
 
 
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
@@ -34,17 +28,13 @@ def test_who_gives_revs_sees_what_whoever_was_before_has_given(lab: Lab) -> None
             row = values("plain", Draft.of("update", text), None)
             connection.execute(sa.insert(tables.changes), row)
 
-    def waits() -> bool:
-        with engine.connect() as connection:
-            return int(connection.scalar(sa.text(WAITING[engine.dialect.name]))) > 0
-
     insert("first")
     found: list[Sequenced] = []
     thread = threading.Thread(target=lambda: found.append(ours.sequence()))
     with engine.begin() as theirs:
         theirs.execute(sa.select(tables.heads).with_for_update())
         thread.start()
-        wait_until(waits)
+        wait_until(lambda: somebody_waits(engine))
         insert("second")
         first = sa.update(tables.changes).where(tables.changes.c.model == '"first"')
         theirs.execute(first.values(rev=1))
