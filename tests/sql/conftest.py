@@ -21,7 +21,6 @@ from backboneio.testing import SyncClient
 from ..support import ROOT, wait_until
 from .app import Lab
 
-
 #: How many wait for somebody's lock.
 _WAITING = {
     "postgresql": "SELECT count(*) FROM pg_stat_activity "
