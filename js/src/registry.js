@@ -146,6 +146,7 @@ export var Binding = {
     var state = stateOf(this);
     state.bound = false;
     state.off = true;
+    state.held = undefined; // it was to be heard
     detach(this, state);
     return this;
   }

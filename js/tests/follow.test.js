@@ -129,6 +129,24 @@ for (const backbone of ['1.1.2', '1.6']) for (const kind of Object.keys(kinds)) 
     assert.deepEqual(content(a), store());
   });
 
+  for (const rebind of [false, true]) test(`what was held back is not heard after unbindBackend() (bound again: ${rebind})`, async () => {
+    const a = await live(make()), other = make(), heard = [];
+    held = [];
+    a.create({text: 'mine'});
+    await until(() => held.length);
+    backend.emit('create', {id: 50, text: 'theirs'});
+    await until(() => other.get(50));
+    a.unbindBackend();
+    backend.emit('delete', {id: 50});
+    await until(() => !other.get(50));
+    a.on('backend', method => heard.push(method));
+    if (rebind) await event(a.bindBackend(), 'backend:connect');
+    release();
+    await settled(a);
+    assert.deepEqual(heard, []);
+    assert.deepEqual(content(a), store());
+  });
+
   test('what others do with a model of theirs while a create is under way is not lost', async () => {
     const a = await live(make()), other = make();
     held = [];
