@@ -15,7 +15,7 @@ const RUNS = Number(process.env.INTERLEAVINGS || 60), STEPS = 120, IDS = [1, 2, 
 
 // What happens next, and how often.
 const WEIGHTS = {
-  others: 14, edit: 6, create: 4, save: 7, fetchAll: 3, fetchOne: 1, destroy: 5, move: 2, bind: 1, stand: 1, ask: 5, serve: 5,
+  others: 14, edit: 6, create: 4, save: 7, fetchAll: 3, fetchOne: 1, destroy: 5, move: 2, bind: 1, stand: 1, again: 1, ask: 5, serve: 5,
   cut: 4, expire: 2, calm: 1, take: 20, hear: 20
 };
 const SUM = Object.values(WEIGHTS).reduce((sum, weight) => sum + weight);
@@ -26,12 +26,13 @@ class Run {
   constructor(backbone, seed) {
     const timers = this.timers = new Map();
     let last = 0;
-    Object.assign(this, {seed, chance: generator(seed), count: 0, parts: 0});
+    Object.assign(this, {seed, chance: generator(seed), count: 0, parts: 0, bindings: 0});
     // References by model; the newest rev heard by id; what is under way by request id; by
     // collection: which binding it has, and the ids that it may lack, since the page took them out.
     for (const name of ['references', 'heard', 'news', 'saves', 'fetches', 'bound', 'lacks']) this[name] = new Map();
-    // Bound collections that were fetched since; bound models of their own, and those of them that were.
-    for (const name of ['live', 'alone', 'standing']) this[name] = new Set();
+    // Bound collections that were fetched since; models of their own, those of them that are unbound, and
+    // those that are bound and were fetched.
+    for (const name of ['live', 'alone', 'unbound', 'standing']) this[name] = new Set();
     this.server = new Server(this.chance);
     this.wire = this.server.wire = new Wire(this.server);
     this.views = new Rest(this.server);
@@ -137,10 +138,28 @@ class Run {
   // A model that is in no collection, until it is destroyed.
   stand() {
     if (this.alone.size > 1 || !this.server.rows.size) return;
-    const model = new this.Standing({id: this.one([...this.server.rows.keys()])}).bindBackend();
-    const leave = () => { for (const all of [this.alone, this.standing]) all.delete(model.unbindBackend()); };
-    this.alone.add(model.on('destroy', leave));
-    this.fetch(model, {success: () => { if (this.alone.has(model)) this.standing.add(model); }, error: leave});
+    const model = new this.Standing({id: this.one([...this.server.rows.keys()])});
+    this.alone.add(model.on('destroy', () => this.leave(model)));
+    this.stands(model);
+  }
+  stands(model) {
+    const stands = () => { if (this.alone.has(model) && !this.unbound.has(model)) this.standing.add(model); };
+    this.fetch(model.bindBackend(), {success: stands, error: () => this.leave(model)});
+  }
+  leave(model) { for (const all of [this.alone, this.unbound, this.standing]) all.delete(model.unbindBackend()); }
+
+  // A model of its own, or the collection that asks by REST, is unbound, or bound and fetched again.
+  again() {
+    const one = this.one([this.follower, ...this.alone]);
+    if (this.unbound.delete(one)) {
+      if (one !== this.follower) return this.stands(one);
+      one.bindBackend();
+      return this.read();
+    }
+    this.unbound.add(one.unbindBackend());
+    this.standing.delete(one);
+    this.live.delete(one);
+    if (one === this.follower) this.bindings = ++this.parts;
   }
 
   destroy() {
@@ -180,6 +199,7 @@ class Run {
 
   // The page asks by REST.
   ask() {
+    if (this.unbound.has(this.follower)) return;
     const follower = this.follower, model = this.model(follower), chance = this.chance(), wait = this.chance() < 0.5;
     if (chance < 0.2) {
       this.read({reset: wait});
@@ -203,10 +223,11 @@ class Run {
     };
     if (this.chance() < 0.7) return void ask();
     // Page by page.
+    const {bindings} = this;
     ask({data: {page: 0}}, () => {
       this.parts++;
       live.delete(follower);
-      ask({data: {page: 1}, remove: false, reset: false});
+      if (bindings === this.bindings) ask({data: {page: 1}, remove: false, reset: false});
     });
   }
 
@@ -232,7 +253,7 @@ class Run {
       const twin = before.get(collection).find(other => other !== object && other.id === object.id && !object.isNew());
       if (twin && !collection.models.includes(twin)) this.reference(object, 0).inherit(this.reference(twin));
     }
-    const alone = [...this.alone];
+    const alone = [...this.alone].filter(one => !this.unbound.has(one));
     const everyone = () => [...alone, ...[...this.bound.keys()].flatMap(one => [...before.get(one), ...one.models])];
     if (kind === 'event') this.changed(content, everyone());
     if (kind === 'listen' && content[0].reset) this.news.clear(); // it is forgotten, and all read again
