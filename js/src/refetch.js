@@ -23,11 +23,12 @@ export function refetch(subscription, object, state) {
     return !request.rest && !request.expired && (!request.flying || request.options.remove === false);
   });
   var last = waits[waits.length - 1];
+  var removes = waits.some(function(request) { return request.options.remove !== false; });
   if (last && !last.redo) {
     last.redo = function() { if (state.subscription === subscription) refetch(subscription, object, state); };
-    var removes = waits.some(function(request) { return request.options.remove !== false; });
-    last.promise.then(removes ? null : last.redo, last.redo);
+    last.promise.then(function() { if (!last.removes) last.redo(); }, last.redo);
   }
+  if (last) last.removes = removes; // as of the latest reset
   if (last || !state.fetched) return;
   var list = state.fetched;
   var again = function() { refetchLater(subscription, object, state, morePatience(state)); };

@@ -142,6 +142,21 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.equal(ids(), '1,2');
   });
 
+  test('so it is when both wait at a first reset, and the further page alone at a second', async () => {
+    const a = await bound(), down = event(a, 'backend:disconnect'), online = offline(), pages = () => backend.requests.map(r => r.options.page);
+    await down;
+    for (const page of [0, 1]) a.fetch({page, remove: page === 0});
+    backend.epoch = 'e2';
+    backend.after = async ({options}) => {
+      if (options.page !== 1 || backend.epoch === 'e3') return;
+      backend.epoch = 'e3';
+      mock.cut();
+    };
+    online();
+    await until(() => pages().length === 5);
+    assert.deepEqual(pages(), [0, 1, 1, 0, 1]);
+  });
+
   test('a model of its own that is gone after a reset is destroyed, also where the page waits to fetch it', async () => {
     backend.emit('create', {id: 1, text: 'one'});
     const model = new (window.Backbone.Model.extend({backend: 'messages'}))({id: 1}).bindBackend();
