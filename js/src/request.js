@@ -285,6 +285,14 @@ extend(Request.prototype, {
     soon(function() { request.subscription.backend.pump(); });
   },
 
+  // The rev that what it may still bring is as of: what it had seen when it was sent, or the row
+  // that a list left out for it; null while there is neither.
+  knows: function() {
+    var left = this.left, revs = this.sent ? [this.since || 0] : [];
+    if (left && left.epoch === this.subscription.history.epoch && left.rev != null) revs.push(left.rev);
+    return revs.length ? Math.min.apply(null, revs) : null;
+  },
+
   // Sent, and maybe to be asked for again.
   unanswered: function() {
     return !!this.sent && !this.expired;

@@ -208,11 +208,11 @@ extend(Subscription.prototype, {
     receive(this, {method: method, model: model, rev: meta.rev, whole: !!meta.whole});
   },
 
-  // The request under way that had seen least when it was sent, or null.
+  // The request under way that knows least of the present, or null.
   oldest: function() {
     var oldest = null;
     this.requests.forEach(function(request) {
-      if (request.sent && (!oldest || request.since < oldest.since)) oldest = request;
+      if (request.knows() !== null && (!oldest || request.knows() < oldest.knows())) oldest = request;
     });
     return oldest;
   },
@@ -221,7 +221,7 @@ extend(Subscription.prototype, {
   release: function(request) {
     this.requests.delete(request);
     var first = this.oldest();
-    this.history.trim(first ? first.since : null);
+    this.history.trim(first ? first.knows() : null);
     touch(this);
   }
 });

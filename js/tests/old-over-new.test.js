@@ -433,6 +433,22 @@ for (const backbone of ['1.1.2', '1.6']) describe('Backbone ' + backbone, () => 
     assert.deepEqual(content(a), [{id: 1, text: 'newer'}]);
   });
 
+  test('nor is it when others have deleted it since, before the page could ask', async () => {
+    backend.emit('create', {id: 1, text: 'old'});
+    const a = await bound();
+    await a.fetch();
+    const online = offline();
+    await event(a, 'backend:disconnect');
+    const model = a.get(1), refused = event(model, 'error');
+    model.destroy();
+    backend.changed('reset', [{id: 1, text: 'reset'}]);
+    backend.emit('delete', {id: 1});
+    online();
+    await refused;
+    await until(() => a.backend.requests.size === 0);
+    assert.deepEqual(content(a), []);
+  });
+
   // A page deletes a model that a fetch still has, and the answer to that does not come.
   async function deletesUnanswered() {
     backend.rev = 50;
