@@ -23,13 +23,14 @@ export function refetch(subscription, object, state) {
     return !request.rest && !request.expired && (!request.flying || request.options.remove === false);
   });
   var last = waits[waits.length - 1];
-  var removes = waits.some(function(request) { return request.options.remove !== false; });
-  if (last && !last.redo) {
+  if (last) {
+    last.removes = waits.some(function(request) { return request.options.remove !== false; }); // by now
+    if (last.redo) return;
     last.redo = function() { if (state.subscription === subscription) refetch(subscription, object, state); };
     last.promise.then(function() { if (!last.removes) last.redo(); }, last.redo);
+    return;
   }
-  if (last) last.removes = removes; // as of the latest reset
-  if (last || !state.fetched) return;
+  if (!state.fetched) return;
   var list = state.fetched;
   var again = function() { refetchLater(subscription, object, state, morePatience(state)); };
   var ask = function(i) {

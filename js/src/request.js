@@ -219,7 +219,8 @@ extend(Request.prototype, {
 
   // Remembers how an object was fetched, to do it again after a reset. With `remove: false`
   // (further pages of a list, say) it is one more fetch, else it stands for all before. Who
-  // asks for something new every minute keeps the last ones. What we fetch again is remembered.
+  // asks for something new every minute keeps the last ones. What we fetch again
+  // ourselves is remembered already.
   fetched: function() {
     var state = known(this.object), options = this.message.options;
     if (!state) return;

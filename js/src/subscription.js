@@ -210,9 +210,12 @@ extend(Subscription.prototype, {
 
   // The request under way that knows least of the present, or null.
   oldest: function() {
-    var oldest = null;
+    var oldest = null, least;
     this.requests.forEach(function(request) {
-      if (request.knows() !== null && (!oldest || request.knows() < oldest.knows())) oldest = request;
+      var rev = request.knows();
+      if (rev === null || oldest && rev >= least) return;
+      oldest = request;
+      least = rev;
     });
     return oldest;
   },
