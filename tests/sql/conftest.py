@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +20,7 @@ from backboneio.sql import live as registry
 from backboneio.sql.statements import CURSOR
 from backboneio.testing import SyncClient
 
-from ..support import ROOT, wait_until
+from ..support import PATIENCE, ROOT, wait_until
 from .app import Lab
 
 #: How many wait for somebody's lock.
@@ -34,6 +36,21 @@ def somebody_waits(engine: sa.Engine) -> bool:
     """Whether somebody waits for a lock in a database."""
     with engine.connect() as connection:
         return int(connection.scalar(sa.text(_WAITING[engine.dialect.name]))) > 0
+
+
+@contextlib.contextmanager
+def held_up(
+    engine: sa.Engine, lock: sa.Executable, work: Callable[[], object]
+) -> Iterator[sa.Connection]:
+    """Run *work* in a thread until it waits for what *lock* has locked; yield who has, to go on."""
+    thread = threading.Thread(target=work)
+    with engine.begin() as others:
+        others.execute(lock)
+        thread.start()
+        wait_until(lambda: somebody_waits(engine))
+        yield others
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from backboneio.testing import SyncClient
 
 from ..support import PATIENCE, wait_until
 from .app import Lab, Project, Task
-from .conftest import Heard, somebody_waits
+from .conftest import Heard, held_up, somebody_waits
 
 #: What makes a session wait no longer than it takes to notice.
 NO_PATIENCE = {
@@ -130,17 +130,9 @@ def test_a_row_that_is_made_anew_while_a_request_waits_for_it(lab: Lab, heard: H
     """The row that is there is changed; at no moment was there none."""
     make(lab, heard)
     client = SyncClient(lab.app, "tasks")
-    engine = lab.engine
-
-    with lab.sessions() as session:
-        session.execute(sa.text("DELETE FROM task WHERE id = 1"))
-        request = threading.Thread(target=client.update, args=({"id": 1, "title": "ours"},))
-        request.start()
-        wait_until(lambda: somebody_waits(engine))
-        session.execute(sa.text("INSERT INTO task (id, title, n) VALUES (1, 'anew', 0)"))
-        session.commit()
-    request.join(PATIENCE)
-    assert not request.is_alive()
+    delete = sa.text("DELETE FROM task WHERE id = 1")
+    with held_up(lab.engine, delete, lambda: client.update({"id": 1, "title": "ours"})) as others:
+        others.execute(sa.text("INSERT INTO task (id, title, n) VALUES (1, 'anew', 0)"))
     assert [[method, model["title"]] for method, model in heard()] == [["update", "ours"]]
 
 

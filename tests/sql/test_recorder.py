@@ -20,9 +20,9 @@ from backboneio.middleware import sqlalchemy_store
 from backboneio.testing import SyncClient
 
 from ..databases import every_database
-from ..support import PATIENCE, together, wait_until
+from ..support import together, wait_until
 from .app import Base, Card, Lab, Project, Task
-from .conftest import Heard, drain, settle, somebody_waits
+from .conftest import Heard, drain, held_up, settle
 
 
 def task(id: int, title: str, **more: Any) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def test_several_flushes_are_one_change(lab: Lab, heard: Heard) -> None:
 @pytest.mark.parametrize("deletes", [False, True])
 def test_a_row_that_was_made_anew_while_a_session_waited_for_it(lab: Lab, deletes: bool) -> None:
     """Whatever the session then changes is told: the row that it has loaded, or the new one."""
-    engine, told = lab.engine, SyncClient(lab.app, "cards", "a")
+    told = SyncClient(lab.app, "cards", "a")
     with lab.sessions.begin() as session:
         session.add(Card(id=1, title="old", room="a"))
     settle(lab, "cards", told)
@@ -92,14 +92,9 @@ def test_a_row_that_was_made_anew_while_a_session_waited_for_it(lab: Lab, delete
             session.delete(card)
         else:
             card.title = "changed"
-        thread = threading.Thread(target=session.commit)
-        with engine.begin() as others:  # around the sessions: nobody is told of that
-            others.execute(sa.text("DELETE FROM card WHERE id = 1"))
-            thread.start()
-            wait_until(lambda: somebody_waits(engine))
+        delete = sa.text("DELETE FROM card WHERE id = 1")  # nobody is told of that
+        with held_up(lab.engine, delete, session.commit) as others:
             others.execute(sa.text("INSERT INTO card (id, title, room) VALUES (1, 'new', 'a')"))
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
     settle(lab, "cards", told)
     with lab.sessions() as session:
         found = session.get(Card, 1)
@@ -309,7 +304,7 @@ def test_bulk_statements_reset_the_channels_of_their_rows(
 
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
 def test_a_bulk_statement_resets_the_channels_of_what_came_while_it_waited(lab: Lab) -> None:
-    engine, told = lab.engine, SyncClient(lab.app, "cards", "b")
+    told = SyncClient(lab.app, "cards", "b")
     with lab.sessions.begin() as session:
         session.add(Card(id=1, title="one", room="a"))
 
@@ -317,14 +312,9 @@ def test_a_bulk_statement_resets_the_channels_of_what_came_while_it_waited(lab: 
         with lab.sessions.begin() as session:
             session.execute(sa.update(Card).where(Card.id < 5).values(title=Card.title + "!"))
 
-    thread = threading.Thread(target=work)
-    with engine.begin() as others:
-        others.execute(sa.text("UPDATE card SET title = 'uno' WHERE id = 1"))
-        thread.start()
-        wait_until(lambda: somebody_waits(engine))
+    lock = sa.text("UPDATE card SET title = 'uno' WHERE id = 1")
+    with held_up(lab.engine, lock, work) as others:
         others.execute(sa.text("INSERT INTO card (id, title, room) VALUES (2, 'two', 'b')"))
-    thread.join(PATIENCE)
-    assert not thread.is_alive()
     with lab.sessions() as session:
         assert {*session.scalars(sa.select(Card.title))} == {"uno!", "two!"}
     settle(lab, "cards", told)

@@ -18,7 +18,7 @@ from backboneio.testing import SyncClient
 from ..databases import every_database
 from ..support import together
 from .app import Task
-from .conftest import drain, settle, watch
+from .conftest import drain, held_up, settle, watch
 
 
 class Base(orm.DeclarativeBase):
@@ -129,6 +129,19 @@ def test_a_row_comes_with_the_ids_of_its_related_ones(boards: Boards) -> None:
     assert created == board(3, "c", parent_id=1, parent=1)
     models[0]["children"].append(3)
     assert boards.heard() == [["update", models[0]]]  # the create itself is the client's own
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
+def test_what_a_row_refers_to_that_was_made_anew_while_a_session_waited(boards: Boards) -> None:
+    with boards.sessions.begin() as session:
+        session.add(Note(id=1))
+    with boards.sessions() as session:
+        get(session, Note, 1).board_id = 1
+        delete = sa.text("DELETE FROM note WHERE id = 1")
+        with held_up(boards.engine, delete, session.commit) as others:
+            others.execute(sa.text("INSERT INTO note (id, text, board_id) VALUES (1, '', 2)"))
+    told = sorted((model for _, model in boards.heard()), key=lambda one: one["id"])
+    assert told == [board(1, "a", notes=[1]), board(2, "b")]
 
 
 Change = Callable[[orm.Session], object]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 import sqlalchemy as sa
 
@@ -11,9 +9,8 @@ from backboneio.model import Draft
 from backboneio.sql.database import Database
 from backboneio.sql.tables import Sequenced, values
 
-from ..support import PATIENCE, wait_until
 from .app import Lab
-from .conftest import somebody_waits
+from .conftest import held_up
 
 
 @pytest.mark.parametrize("database", ["postgresql", "mariadb"], indirect=True)
@@ -30,15 +27,11 @@ def test_who_gives_revs_sees_what_whoever_was_before_has_given(lab: Lab) -> None
 
     insert("first")
     found: list[Sequenced] = []
-    thread = threading.Thread(target=lambda: found.append(ours.sequence()))
-    with engine.begin() as theirs:
-        theirs.execute(sa.select(tables.heads).with_for_update())
-        thread.start()
-        wait_until(lambda: somebody_waits(engine))
+    lock = sa.select(tables.heads).with_for_update()
+    with held_up(engine, lock, lambda: found.append(ours.sequence())) as theirs:
         insert("second")
         first = sa.update(tables.changes).where(tables.changes.c.model == '"first"')
         theirs.execute(first.values(rev=1))
         theirs.execute(sa.update(tables.heads).values(rev=1))
-    thread.join(PATIENCE)
     told = [(row.change.rev, row.change.model) for row in found[0].rows["plain"]]
     assert told == [(2, "second")]
